@@ -1,0 +1,44 @@
+"""Fixtures of every folder of tests. Folders by purpose:
+
+unit/         pure decisions, no process started          contract/     one suite for every implementation of a port
+conformance/  other people's rules and our workload suite  system/       the real programs, daemons that drive them
+security/     published escapes and hostile input
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from support import programs
+from support.place import Place, place
+
+
+@pytest.fixture(scope="session")
+def bin_dir() -> Path:
+    """The directory of the programs under test."""
+    return programs.directory()
+
+
+@pytest.fixture(name="place")
+def _place() -> Iterator[Place]:
+    with place() as made:
+        yield made
+
+
+@pytest.fixture(scope="session")
+def soak_seconds() -> float:
+    """How long a storm lasts: a sample unless `make soak` says otherwise."""
+    return float(os.environ.get("STOCKADE_SOAK_SECONDS", "4"))
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Tests marked `root` are skipped by name where the machine gives no root."""
+    if os.geteuid() == 0:
+        return
+    for item in items:
+        if item.get_closest_marker("root"):
+            item.add_marker(pytest.mark.skip(reason="needs root"))

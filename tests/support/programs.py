@@ -1,0 +1,24 @@
+"""Where the programs under test are."""
+
+from __future__ import annotations
+
+import os
+import sys
+from pathlib import Path
+
+TOP = Path(__file__).resolve().parent.parent.parent
+NAMES = ("stockade-oci", "containerd-shim-stockade-v2", "stockade-layer")
+
+
+def directory() -> Path:
+    """`STOCKADE_BIN_DIR`, else the environment's own bin: what `make setup` installed."""
+    named = os.environ.get("STOCKADE_BIN_DIR")
+    found = Path(named).resolve() if named else Path(sys.executable).parent
+    missing = [name for name in NAMES if not (found / name).is_file()]
+    if missing:
+        raise FileNotFoundError(f"{found} has no {', '.join(missing)}: run `make setup` or set STOCKADE_BIN_DIR")
+    return found
+
+
+def program(name: str) -> Path:
+    return directory() / name
