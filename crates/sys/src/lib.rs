@@ -4,6 +4,8 @@
 
 mod bpf;
 mod seccomp;
+mod signals;
 
 pub use bpf::*;
 pub use seccomp::*;
+pub use signals::*;
