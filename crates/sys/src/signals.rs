@@ -48,6 +48,13 @@ pub fn set_signal_mask(set: &SignalSet) -> io::Result<SignalSet> {
     if error != 0 { Err(io::Error::from_raw_os_error(error)) } else { Ok(old) }
 }
 
+/// Sends any signal by its number, 0 and real-time ones too (pidfd_send_signal(2)).
+pub fn pidfd_signal(pidfd: BorrowedFd<'_>, signal: i32) -> io::Result<()> {
+    // SAFETY: plain numbers and a null siginfo, which the call documents as "like kill(2)".
+    let result = unsafe { libc::syscall(libc::SYS_pidfd_send_signal, pidfd.as_raw_fd(), signal, std::ptr::null::<libc::siginfo_t>(), 0) };
+    if result < 0 { Err(io::Error::last_os_error()) } else { Ok(()) }
+}
+
 /// One signal that arrived.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Arrived {
