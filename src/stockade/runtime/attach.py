@@ -1,0 +1,148 @@
+"""The shim's private socket: a process' streams are handed over as descriptors, so that no byte of them passes here.
+
+One JSON object a packet (SOCK_SEQPACKET). Several clients may be attached to one process at once; closing the socket
+detaches.
+"""
+
+from __future__ import annotations
+
+import array
+import json
+import os
+import socket
+from typing import NamedTuple
+
+from stockade.errors import NotFound, ProtocolBroken, RuntimeFailed, Unavailable
+from stockade.runtime.io import PATIENCE
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
+
+_PACKET = 64 << 10
+
+
+class Ended(NamedTuple):
+    """The process ended and all of its output was delivered."""
+
+    status: int
+
+
+class Detached(NamedTuple):
+    """The detach keys were typed; the process goes on."""
+
+
+class Streams(NamedTuple):
+    """The descriptors that a client hands over; None: not wanted."""
+
+    stdin: int | None = None
+    stdout: int | None = None
+    stderr: int | None = None
+
+
+class Attachment:
+    """A client attached to a process' streams. The descriptors that were handed over may be closed right away."""
+
+    def __init__(self, path: str, identity: str, streams: Streams, exec_id: str = "", detach_keys: str = "") -> None:
+        """Attach.
+
+        Raises:
+            Unavailable: no shim answers at `path`.
+            NotFound: it has no such process, or none with streams.
+        """
+        wanted = {name: descriptor is not None for name, descriptor in streams._asdict().items()}
+        request = {"attach": {"id": identity, "exec_id": exec_id, **wanted, "detach_keys": detach_keys}}
+        self._socket = _connect(path)
+        try:
+            _ask(self._socket, path, request, [one for one in streams if one is not None])
+        except BaseException:
+            self._socket.close()
+            raise
+
+    def fileno(self) -> int:
+        """For poll(2): when it is readable, `receive` does not wait."""
+        return self._socket.fileno()
+
+    def receive(self) -> Ended | Detached | None:
+        """The next thing that happens to the attachment; None: the shim closed it (or died)."""
+        self._socket.settimeout(None)
+        try:
+            packet = self._socket.recv(_PACKET)
+        except OSError:
+            return None
+        if not packet:
+            return None
+        said = _parse(packet)
+        if "exited" in said:
+            return Ended(int(said["exited"]))
+        if "detached" in said:
+            return Detached()
+        raise ProtocolBroken(f"the shim's private socket said {said}")
+
+    def close(self) -> None:
+        """Detach. Idempotent."""
+        self._socket.close()
+
+
+def reopen_logs(path: str, identity: str) -> None:
+    """Have the shim open a container's log files anew, after they were moved."""
+    with _connect(path) as connection:
+        _ask(connection, path, {"reopen_logs": {"id": identity}}, [])
+
+
+def root(path: str, identity: str) -> int:
+    """A descriptor of the root directory of a running container; what is below is hostile (openat2, RESOLVE_IN_ROOT).
+
+    Raises:
+        ProtocolBroken: none came.
+    """
+    with _connect(path) as connection:
+        _, descriptors = _ask(connection, path, {"rootfs": {"id": identity}}, [])
+    for extra in descriptors[1:]:
+        os.close(extra)
+    if not descriptors:
+        raise ProtocolBroken(f"the shim of {identity} sent no descriptor of its root")
+    return descriptors[0]
+
+
+def _connect(path: str) -> socket.socket:
+    connection = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET | socket.SOCK_CLOEXEC)
+    try:
+        connection.settimeout(PATIENCE)
+        connection.connect(path)
+    except OSError as error:
+        connection.close()
+        raise Unavailable(f"no shim answers at {path}: {error.strerror or error}") from error
+    return connection
+
+
+def _ask(
+    connection: socket.socket, path: str, request: dict[str, Any], descriptors: list[int]
+) -> tuple[dict[str, Any], list[int]]:
+    """Send a request with descriptors; return the answer and the descriptors that came with it."""
+    rights = [(socket.SOL_SOCKET, socket.SCM_RIGHTS, array.array("i", descriptors))] if descriptors else []
+    room = socket.CMSG_LEN(4 * array.array("i").itemsize)
+    try:
+        connection.sendmsg([json.dumps(request).encode()], rights)
+        packet, extra, _, _ = connection.recvmsg(_PACKET, room, socket.MSG_CMSG_CLOEXEC)
+    except OSError as error:
+        raise Unavailable(f"the shim at {path} does not answer: {error.strerror or error}") from error
+    if not packet:
+        raise Unavailable(f"the shim at {path} closed its private socket")
+    came = array.array("i")
+    for _, _, data in extra:
+        came.frombytes(data[: len(data) - len(data) % came.itemsize])
+    answer = _parse(packet)
+    if "error" in answer:
+        raise (NotFound if answer.get("code") == 5 else RuntimeFailed)(str(answer["error"]))
+    return answer, came.tolist()
+
+
+def _parse(packet: bytes) -> dict[str, Any]:
+    try:
+        said = json.loads(packet)
+    except ValueError as error:
+        raise ProtocolBroken(f"the shim's private socket said {packet[:100]!r}") from error
+    if not isinstance(said, dict):
+        raise ProtocolBroken(f"the shim's private socket said {said!r}")
+    return said
