@@ -100,9 +100,7 @@ def call(*command: str | Path, env: dict[str, str] | None = None, quiet: bool = 
     words = [str(word) for word in command]
     sink = subprocess.DEVNULL if quiet else None
     try:
-        status = subprocess.run(
-            words, cwd=TOP, env=env, stdin=subprocess.DEVNULL, stdout=sink, check=False
-        ).returncode
+        status = subprocess.run(words, cwd=TOP, env=env, stdin=subprocess.DEVNULL, stdout=sink, check=False).returncode
     except FileNotFoundError:
         raise Refusal(f"`{words[0]}` is not installed") from None
     if status != 0:
@@ -147,7 +145,7 @@ def absent(packages: Iterable[str]) -> list[str]:
 def as_root(*command: str) -> list[str]:
     if os.geteuid() == 0:
         return list(command)
-    if shutil.which("sudo") and answer("sudo", "-n", "true") is not None or sys.stdin.isatty() and shutil.which("sudo"):
+    if shutil.which("sudo") and (sys.stdin.isatty() or answer("sudo", "-n", "true") is not None):
         return ["sudo", *command]
     raise Refusal(f"not root, and sudo does not answer\nhint: have an administrator run `{' '.join(command)}`")
 
@@ -189,7 +187,7 @@ def debian(level: str, packages: dict[str, str]) -> None:
 
 
 def version_of(text: str) -> tuple[int, ...]:
-    return tuple(int(part) for part in text.split(" ")[1].split("-")[0].split(".")[:2])
+    return tuple(int(part) for part in text.split(" ")[1].split("-", maxsplit=1)[0].split(".")[:2])
 
 
 def rust_target() -> str:
@@ -253,7 +251,9 @@ def environment(files: list[Path]) -> None:
         step = Step(file.stem, digest([file], base.inputs))
         if not step.done():
             with progress(f"Python packages of {file.relative_to(TOP)}"):
-                call(python, "-m", "pip", "install", "-q", "--disable-pip-version-check", "--require-hashes", "-r", file)
+                call(
+                    python, "-m", "pip", "install", "-q", "--disable-pip-version-check", "--require-hashes", "-r", file
+                )
             step.record()
 
 

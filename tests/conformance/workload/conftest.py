@@ -1,0 +1,72 @@
+"""The walls that the workload suite runs against, and the root file system that its programs live in."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from support import programs, roots
+from support.oci import OciWall
+from support.place import Place
+from support.wall import Result, Running, Wall, Work, finish, read_until
+
+PROGRAMS = Path(__file__).parent / "programs"
+pytestmark = pytest.mark.root
+
+Run = Callable[..., Result]
+Start = Callable[..., Running]
+
+
+@pytest.fixture(scope="session")
+def root() -> Path:
+    """Debian with C, Python, Perl, Java and node, shared read-only."""
+    return roots.languages()
+
+
+@pytest.fixture(params=["oci", "oci-userns"])
+def wall(request: pytest.FixtureRequest, place: Place) -> Iterator[Wall]:
+    """The native wall as each of its callers drives it. STOCKADE_TEST_OCI names another command: the suite's proof."""
+    program = Path(os.environ.get("STOCKADE_TEST_OCI") or programs.program("stockade-oci"))
+    made = OciWall(request.param, place, program, user_namespace=request.param == "oci-userns")
+    yield made
+    made.end()
+
+
+@pytest.fixture
+def start(wall: Wall, root: Path) -> Start:
+    def begin(*argv: str, **more: Any) -> Running:
+        binds = {"/programs": PROGRAMS, **more.pop("binds", {})}
+        return wall.start(Work(argv=argv, root=root, binds=binds, **more))
+
+    return begin
+
+
+@pytest.fixture
+def run(start: Start) -> Run:
+    def whole(*argv: str, data: bytes | None = None, timeout: float = 60, **more: Any) -> Result:
+        return finish(start(*argv, **more), data, timeout)
+
+    return whole
+
+
+@pytest.fixture
+def start_sleeping(start: Start) -> Run:
+    """Run programs beside the first one of a container."""
+    running = start("sh", "-c", "echo up; sleep 1000")
+    read_until(running, "up")
+    return running.execute
+
+
+@pytest.fixture(scope="session")
+def classes() -> Path:
+    """The suite's Java program, compiled by the machine's compiler."""
+    output = programs.TOP / "build" / "classes"
+    source = PROGRAMS / "Work.java"
+    compiled = output / "Work.class"
+    if not compiled.is_file() or compiled.stat().st_mtime < source.stat().st_mtime:
+        subprocess.run(["javac", "--release", "17", "-d", output, source], check=True)
+    return output
