@@ -1,0 +1,163 @@
+//! The program: arguments in, one JSON object a line out, an exit code.
+
+mod changes;
+mod view;
+
+use std::ffi::OsString;
+use std::io::{BufWriter, Write};
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use lexopt::prelude::*;
+
+use crate::{disk, remove};
+
+const HELP: &str = include_str!("../help.txt");
+
+/// Why a command did not do its work.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum Error {
+    #[error("{0}\n\nhint: stockade-layer help")]
+    Usage(String),
+    #[error(transparent)]
+    Arguments(#[from] lexopt::Error),
+    #[error(transparent)]
+    Disk(#[from] disk::Error),
+    #[error("write the answer")]
+    Output(#[from] std::io::Error),
+}
+
+impl Error {
+    fn exit_code(&self) -> u8 {
+        match self {
+            Error::Usage(_) | Error::Arguments(_) => 2,
+            _ => 1,
+        }
+    }
+}
+
+type Result<T> = std::result::Result<T, Error>;
+
+/// The program `stockade-layer`.
+pub fn main() -> ExitCode {
+    match run() {
+        Ok(()) => ExitCode::SUCCESS,
+        // Nobody reads on: that is the reader's decision, not a failure to report.
+        Err(Error::Output(error)) if error.kind() == std::io::ErrorKind::BrokenPipe => {
+            ExitCode::from(1)
+        }
+        Err(error) => {
+            let mut text = format!("stockade-layer: {error}");
+            let mut cause = std::error::Error::source(&error);
+            while let Some(inner) = cause {
+                text.push_str(&format!(": {inner}"));
+                cause = inner.source();
+            }
+            let _ = writeln!(std::io::stderr(), "{text}");
+            ExitCode::from(error.exit_code())
+        }
+    }
+}
+
+fn run() -> Result<()> {
+    let mut arguments = lexopt::Parser::from_env();
+    let command = match arguments.next()? {
+        Some(Value(command)) => command,
+        Some(Long("help") | Short('h')) => "help".into(),
+        Some(Long("version") | Short('V')) => "version".into(),
+        Some(other) => return Err(other.unexpected().into()),
+        None => return Err(Error::Usage("a command is missing".to_owned())),
+    };
+    match command.to_str() {
+        Some("view") => view::run(arguments),
+        Some("changes") => changes::run(arguments),
+        Some("remove") => Ok(remove::remove(&one(arguments, "a directory")?)?),
+        Some("help") => say(HELP),
+        Some("version") => say(concat!("stockade-layer ", env!("CARGO_PKG_VERSION"), "\n")),
+        _ => Err(Error::Usage(format!("unknown command {command:?}"))),
+    }
+}
+
+fn say(text: &str) -> Result<()> {
+    Ok(std::io::stdout().write_all(text.as_bytes())?)
+}
+
+/// The single positional argument of a command without options.
+fn one(mut arguments: lexopt::Parser, what: &str) -> Result<PathBuf> {
+    let mut found = None;
+    while let Some(argument) = arguments.next()? {
+        match argument {
+            Value(value) if found.is_none() => found = Some(PathBuf::from(value)),
+            other => return Err(other.unexpected().into()),
+        }
+    }
+    needed(found, what)
+}
+
+fn needed<T>(value: Option<T>, what: &str) -> Result<T> {
+    value.ok_or_else(|| Error::Usage(format!("{what} is missing")))
+}
+
+/// A decimal number.
+fn number<T: std::str::FromStr>(value: OsString, option: &str) -> Result<T> {
+    let text = value.to_string_lossy();
+    text.parse()
+        .map_err(|_| Error::Usage(format!("{option} takes a number, not {text:?}")))
+}
+
+/// Answers, one JSON object a line.
+struct Lines {
+    out: BufWriter<std::io::StdoutLock<'static>>,
+}
+
+impl Lines {
+    fn new() -> Lines {
+        Lines {
+            out: BufWriter::with_capacity(64 * 1024, std::io::stdout().lock()),
+        }
+    }
+
+    fn put(&mut self, line: &impl serde::Serialize) -> Result<()> {
+        serde_json::to_writer(&mut self.out, line).map_err(std::io::Error::from)?;
+        Ok(self.out.write_all(b"\n")?)
+    }
+
+    fn end(mut self) -> Result<()> {
+        Ok(self.out.flush()?)
+    }
+}
+
+/// A path as it is printed: text, and its bytes beside it where it is none.
+#[derive(serde::Serialize)]
+pub(crate) struct Shown {
+    pub(crate) path: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) raw: Option<String>,
+}
+
+impl Shown {
+    pub(crate) fn new(path: &[u8]) -> Shown {
+        let raw = std::str::from_utf8(path)
+            .is_err()
+            .then(|| path.iter().map(|byte| format!("{byte:02x}")).collect());
+        Shown {
+            path: disk::show(path).into_owned(),
+            raw,
+        }
+    }
+}
+
+/// The word for a file type.
+pub(crate) fn type_name(found: &rustix::fs::Statx) -> &'static str {
+    use rustix::fs::FileType;
+    match disk::kind(found) {
+        FileType::RegularFile => "file",
+        FileType::Directory => "dir",
+        FileType::Symlink => "symlink",
+        FileType::Fifo => "fifo",
+        FileType::Socket => "socket",
+        FileType::CharacterDevice => "char",
+        FileType::BlockDevice => "block",
+        FileType::Unknown => "unknown",
+    }
+}
