@@ -1,0 +1,309 @@
+"""The life of one container without an image and without a daemon: one object, from its claim to its end.
+
+    open    sweep, view, claim, config.json, shim, create          the program is held back
+    attach  the caller's descriptors go to the shim                 no byte passes here
+    start   …   wait   the exit record
+    finish  the container is deleted, its shim gone; what it changed can be looked at, applied or kept
+    close   whatever is left is removed, at any point, also after a failure; once is enough
+
+Written once over `runtime.io.Io`: `do` runs it in place, the SDK in place or on a loop. Whatever fails between `open`
+and `close` is undone by `close`; whatever kills this process is undone by the shim (its client's connection ends) or
+by the next sweep.
+"""
+
+from __future__ import annotations
+
+import os
+import time
+from typing import NamedTuple
+
+from stockade.errors import Conflict, NotFound, StockadeError, Unavailable
+from stockade.model import Limits, Mount, Process, RootfsMount
+from stockade.runtime import shim, spec
+from stockade.runtime.attach import Attachment, Streams
+from stockade.runtime.task import Task
+
+from . import changes, layer, records, view
+from .paths import make as make_directories
+from .records import Draft, Record
+from .sweep import Tools, bundle_of, discard, sweep
+from .view import Given
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from stockade.model import Exit
+    from stockade.runtime.blocking import Channel
+    from stockade.runtime.io import Io, Pending
+
+    from .changes import Changes, Plan
+    from .ids import Ids
+    from .paths import Paths
+    from .records import Claim
+
+NAMESPACE = "stockade"
+
+
+class Request(NamedTuple):
+    """A container to be made."""
+
+    process: Process
+    limits: Limits = Limits()
+    given: Given | None = None
+    kind: str = "do"
+    name: str = ""
+    hostname: str = "stockade"
+    mounts: tuple[Mount, ...] = ()
+    """Besides the usual ones."""
+    rootfs: str = ""
+    """An unpacked root file system to stand on, ids as they are; empty: the view of the host."""
+    again: Record | None = None
+    """A kept container whose changes are to be there again."""
+
+
+class Tree(NamedTuple):
+    """What stands beneath the root: the cached tree of the view, or an unpacked root file system."""
+
+    path: str
+    now: str
+    """The clock of file changes, `SECONDS.NANOSECONDS`."""
+
+
+class Session:
+    """One container that this process answers for. Made by `open`."""
+
+    def __init__(self, io: Io, paths: Paths, request: Request) -> None:
+        self.io = io
+        self.paths = paths
+        self.request = request
+        self.times: dict[str, float] = {}
+        """How long each step took, in seconds."""
+        self.layer_program = shim.program("stockade-layer")
+        self.shim_program = shim.program(shim.PROGRAM)
+        self.tools = Tools(self._end_abandoned, self._remove, self._recover)
+        self._claim: Claim | None = None
+        self._channel: Channel | None = None
+        self._pending: Pending | None = None
+        self._tree = Tree("", "")
+        self._task: Task | None = None
+        self._ended = False
+
+    @classmethod
+    async def open(cls, io: Io, paths: Paths, request: Request) -> Session:
+        """Make a container up to the point where its program could run.
+
+        Raises:
+            StockadeError: nothing of it is left.
+        """
+        session = cls(io, paths, request)
+        try:
+            await session._open()
+        except BaseException:
+            await session.close()
+            raise
+        return session
+
+    @property
+    def claim(self) -> Claim:
+        """Directory, record and ids of the container."""
+        if self._claim is None:
+            raise Conflict("the container was not made, or is removed")
+        return self._claim
+
+    @property
+    def task(self) -> Task:
+        """The container in its shim."""
+        if self._task is None:
+            raise Conflict(f"container {self.claim.record.id} has ended")
+        return self._task
+
+    @property
+    def channel(self) -> Channel:
+        """The connection to the shim, for poll(2)."""
+        if self._channel is None:
+            raise Conflict("the container has no shim")
+        return self._channel
+
+    @property
+    def bundle(self) -> str:
+        """The directory of config.json."""
+        return bundle_of(self.claim.directory, self.claim.record)
+
+    async def attach(self, stdin: int | None, stdout: int | None, stderr: int | None) -> Attachment:
+        """Hand descriptors to the shim as the program's own; before `start`, so that no output is missed."""
+        return Attachment(shim.attach_address(self.bundle), self.claim.record.id, Streams(stdin, stdout, stderr))
+
+    async def start(self) -> int:
+        """Let the program run; its pid.
+
+        Raises:
+            CommandNotFound, CommandNotExecutable: it cannot be executed.
+        """
+        began = time.perf_counter()
+        self._pending = await self.task.begin_wait()
+        pid = await self.task.start()
+        self.times["start"] = time.perf_counter() - began
+        return pid
+
+    @property
+    def ended(self) -> bool:
+        """Whether `wait` would not wait. The channel must have been pumped."""
+        return self._pending is not None and self._pending.done
+
+    async def wait(self, timeout: float | None = None) -> Exit:
+        """How the program ended, once it has."""
+        if self._pending is None:
+            self._pending = await self.task.begin_wait()
+        return await self.task.end(self._pending, timeout=timeout)
+
+    async def finish(self) -> None:
+        """Delete the container and end its shim; its directory stays. Idempotent."""
+        if self._task is None:
+            return
+        began = time.perf_counter()
+        task, self._task = self._task, None
+        try:
+            await task.delete()
+            await task.shutdown()
+        except (Unavailable, NotFound):
+            # The shim died: its one-shot form does what is left to do.
+            await self.io.work(self._end_abandoned, task.id, task.bundle)
+        if self._channel is not None:
+            self._channel.close()
+        self.times["finish"] = time.perf_counter() - began
+
+    async def look(self, maximum: int = 10000) -> Changes:
+        """What the container changed."""
+        record = self.claim.record
+        parts = self._parts()
+        return await self.io.work(
+            changes.look, self.layer_program, self.claim.directory, parts, self._tree.path, record.cwd, maximum
+        )
+
+    async def plan(self) -> Plan:
+        """What applying its changes to the caller's directory would do."""
+        return await self.io.work(changes.plan, self.layer_program, self.claim.directory, self.claim.record)
+
+    async def apply(self, agreed: Plan, include: tuple[str, ...], skip_refused: bool) -> dict[str, int]:
+        """Do what `agreed` says."""
+        claim = self.claim
+        return await self.io.work(
+            changes.apply, self.layer_program, claim.directory, claim.record, agreed, include, skip_refused
+        )
+
+    def keep(self, name: str) -> None:
+        """Let the container's directory outlive this process, to be continued, applied or dropped by `name`."""
+        self._claim = records.keep(self.paths, self.claim, name)
+
+    async def close(self) -> None:
+        """Remove whatever is left, unless it is kept. Idempotent."""
+        try:
+            if self._task is not None:
+                await self._kill()
+            await self.finish()
+        finally:
+            claim, self._claim = self._claim, None
+            if claim is not None:
+                await self.io.work(self._put_away, claim)
+
+    async def _kill(self) -> None:
+        """End a container that may run still."""
+        try:
+            await self.task.kill(9, everything=True)
+            await self.wait(timeout=10.0)
+        except StockadeError:
+            # It has ended, was never started, or its shim is gone: `finish` finds out which.
+            return
+
+    async def _open(self) -> None:
+        began = time.perf_counter()
+        paths, request = self.paths, self.request
+        make_directories(paths)
+        looking = None if request.rootfs else self._ask_for_tree()
+        sweep(paths, self.tools)
+        self.times["sweep"] = time.perf_counter() - began
+        self._tree = self._tree_of(looking)
+        self.times["view"] = time.perf_counter() - began - self.times["sweep"]
+        self._claim = self._make_claim()
+        mounts = self._make_files(self._claim)
+        self.times["files"] = time.perf_counter() - began - sum(self.times.values())
+        socket_path = await self.io.work(shim.launch, self.shim_program, self.bundle, self.claim.record.id, NAMESPACE)
+        self._channel = await self.io.connect(socket_path)  # type: ignore[assignment]
+        self.times["shim"] = time.perf_counter() - began - sum(self.times.values())
+        self._task = Task(self.channel, self.claim.record.id, self.bundle)
+        await self._task.create(mounts)
+        self.times["create"] = time.perf_counter() - began - sum(self.times.values())
+
+    def _ask_for_tree(self) -> layer.Running:
+        return layer.start(self.layer_program, "view", "--dest", self.paths.view, "--only-if-stale")
+
+    def _tree_of(self, looking: layer.Running | None) -> Tree:
+        if looking is None:
+            return Tree(self.request.rootfs, "")
+        answer = looking.lines()[-1]
+        if answer["built"]:
+            records.prune_trees(self.paths, self._prune)
+        return Tree(answer["path"], answer["now"])
+
+    def _make_claim(self) -> Claim:
+        request, process = self.request, self.request.process
+        given = request.given or Given("", -1, -1)
+        if request.again is not None:
+            return records.reopen(self.paths, request.again, process.args, self._tree.path)
+        draft = Draft(
+            request.kind,
+            process.args,
+            request.name,
+            given.path,
+            given.uid,
+            given.gid,
+            since=self._tree.now,
+            tree=self._tree.path if not request.rootfs else "",
+        )
+        return records.claim(self.paths, draft)
+
+    def _make_files(self, claim: Claim) -> tuple[RootfsMount, ...]:
+        """The layers and config.json; the rootfs list of CreateTask."""
+        request = self.request
+        parts = self._parts()
+        ids: Ids | None = claim.ids if self.paths.root else None
+        if request.again is None:
+            view.make_layers(claim.directory, parts, self._tree.path, ids)
+        else:
+            view.renew_work(claim.directory, parts, ids)
+            os.mkdir(self.bundle, 0o700)
+        os.mkdir(f"{self.bundle}/rootfs", 0o755)
+        bundle = spec.Bundle(
+            process=request.process,
+            uids=claim.ids.uid,
+            gids=claim.ids.gid,
+            hostname=request.hostname,
+            mounts=(*spec.USUAL_MOUNTS, *request.mounts),
+            limits=request.limits,
+            lifeline=True,
+        )
+        spec.write(self.bundle, bundle)
+        return view.mounts(self._tree.path, claim.directory, parts, request.given, ids)
+
+    def _parts(self) -> tuple[view.Layer, ...]:
+        return view.layers(self._tree.path, self.request.given, host=not self.request.rootfs)
+
+    def _put_away(self, claim: Claim) -> None:
+        if claim.record.kept:
+            self._remove(bundle_of(claim.directory, claim.record))
+            records.rewrite(claim, claim.record._replace(owner=None))
+        else:
+            discard(self.paths, claim.record, self.tools)
+
+    def _end_abandoned(self, identity: str, bundle: str) -> None:
+        shim.clean_up(self.shim_program, bundle, identity, NAMESPACE)
+
+    def _remove(self, directory: str) -> None:
+        if os.path.lexists(directory):
+            layer.call(self.layer_program, "remove", directory)
+
+    def _prune(self, trees: list[str]) -> None:
+        keep = [word for tree in trees for word in ("--keep", tree)]
+        layer.call(self.layer_program, "view", "--dest", self.paths.view, "--prune", *keep)
+
+    def _recover(self, directory: str) -> None:
+        changes.recover(self.layer_program, directory)
