@@ -1,0 +1,126 @@
+"""The command `stockade`: one file per command group, each a table of its options and a function; knows only sdk and do's embedded.
+
+Law: decides nothing that the SDK does not also decide; prints; turns conditions into exit codes. Only the group that is asked for
+is imported. No traceback is ever shown without --debug.
+"""
+
+from __future__ import annotations
+
+import sys
+
+from stockade.errors import BadValue, StockadeError, exit_code
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from stockade.cli.table import Command
+
+# Command → the module it lies in.
+COMMANDS = {
+    "do": "do",
+    "run": "run",
+    "ps": "containers",
+    "logs": "logs",
+    "exec": "exec",
+    "kill": "containers",
+    "rm": "containers",
+    "system check": "system",
+    "version": "system",
+    "completion": "completion",
+}
+INTERRUPTED = 130
+BROKEN_PIPE = 141
+OWN_FAILURE = 125
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Run the command line; return the exit code."""
+    words = sys.argv[1:] if arguments is None else arguments
+    debug = bool(words) and words[0] == "--debug"
+    try:
+        return _dispatch(words[1:] if debug else words)
+    except KeyboardInterrupt:
+        return INTERRUPTED
+    except BrokenPipeError:
+        # Whoever read our output has left; there is nobody to tell.
+        _silence()
+        return BROKEN_PIPE
+    except StockadeError as error:
+        if debug:
+            raise
+        _complain(error.message, error.hint)
+        return exit_code(error)
+    except Exception as error:
+        if debug:
+            raise
+        words_shown = " ".join(words)
+        _complain(f"an unexpected {type(error).__name__}: {error}", f"`stockade --debug {words_shown}` shows where")
+        return OWN_FAILURE
+
+
+def load(name: str) -> Command:
+    """The table of one command."""
+    from importlib import import_module
+
+    found: dict[str, Command] = import_module(f"stockade.cli.{COMMANDS[name]}").COMMANDS
+    return found[name]
+
+
+def _dispatch(words: list[str]) -> int:
+    if not words or words[0] in ("-h", "--help", "help"):
+        from stockade.cli.help import overview
+
+        print(overview())
+        return 0
+    if words[0] in ("-V", "--version"):
+        words = ["version", *words[1:]]
+    for length in (1, 2):
+        name = " ".join(words[:length])
+        if name in COMMANDS:
+            return _run(load(name), words[length:])
+    raise _unknown(words)
+
+
+def _run(command: Command, words: list[str]) -> int:
+    if _asks_help(command, words):
+        from stockade.cli.help import page
+
+        print(page(command))
+        return 0
+    status = command.run(command.parse(words))
+    sys.stdout.flush()
+    return status
+
+
+def _asks_help(command: Command, words: list[str]) -> bool:
+    """Whether --help stands among our own words, not among those of the command that is to be run."""
+    return any(word in ("-h", "--help") for word in command.own_words(words))
+
+
+def _unknown(words: list[str]) -> BadValue:
+    from difflib import get_close_matches
+
+    members = [name for name in COMMANDS if name.startswith(f"{words[0]} ")]
+    if members:
+        said = " ".join(words[:2])
+        return BadValue(f"{said!r} is not a command", hint=f"there is: {', '.join(f'stockade {one}' for one in members)}")
+    near = get_close_matches(words[0], COMMANDS, n=1)
+    return BadValue(
+        f"{words[0]!r} is not a command",
+        hint=f"did you mean `stockade {near[0]}`?" if near else "`stockade --help` lists them",
+    )
+
+
+def _complain(message: str, hint: str) -> None:
+    try:
+        sys.stdout.flush()
+        print(f"stockade: {message}" + (f"\n\nhint: {hint}" if hint else ""), file=sys.stderr)
+    except BrokenPipeError:
+        _silence()
+
+
+def _silence() -> None:
+    """Keep the interpreter's last flush from complaining about a closed pipe."""
+    import os
+
+    nothing = os.open("/dev/null", os.O_WRONLY)
+    os.dup2(nothing, 1)
