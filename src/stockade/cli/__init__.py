@@ -1,7 +1,7 @@
-"""The command `stockade`: one file per command group, each a table of its options and a function; knows only sdk and do's embedded.
+"""The command `stockade`: one file per command group, each a table of its options and a function.
 
-Law: decides nothing that the SDK does not also decide; prints; turns conditions into exit codes. Only the group that is asked for
-is imported. No traceback is ever shown without --debug.
+Law: knows only sdk, and for `do` embedded; decides nothing that these do not decide; prints; turns conditions into exit
+codes. Only the group that is asked for is imported. No traceback is ever shown without --debug.
 """
 
 from __future__ import annotations
@@ -16,13 +16,6 @@ if TYPE_CHECKING:
 
 # Command → the module it lies in.
 COMMANDS = {
-    "do": "do",
-    "run": "run",
-    "ps": "containers",
-    "logs": "logs",
-    "exec": "exec",
-    "kill": "containers",
-    "rm": "containers",
     "system check": "system",
     "version": "system",
     "completion": "completion",
@@ -102,7 +95,9 @@ def _unknown(words: list[str]) -> BadValue:
     members = [name for name in COMMANDS if name.startswith(f"{words[0]} ")]
     if members:
         said = " ".join(words[:2])
-        return BadValue(f"{said!r} is not a command", hint=f"there is: {', '.join(f'stockade {one}' for one in members)}")
+        return BadValue(
+            f"{said!r} is not a command", hint=f"there is: {', '.join(f'stockade {one}' for one in members)}"
+        )
     near = get_close_matches(words[0], COMMANDS, n=1)
     return BadValue(
         f"{words[0]!r} is not a command",

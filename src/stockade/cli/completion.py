@@ -37,7 +37,8 @@ def bash(commands: dict[str, Command]) -> str:
                 values.append(f'    {pattern}) words="{words}"; kind="{"" if words else option.completes}"; value=1 ;;')
     firsts = " ".join(dict.fromkeys(name.split()[0] for name in commands))
     seconds = "\n".join(
-        f'    {first}) [ "$COMP_CWORD" = 2 ] && {{ COMPREPLY=($(compgen -W "{" ".join(rest)}" -- "$word")); return; }}\n'
+        f'    {first}) if [ "$COMP_CWORD" = 2 ]; then\n'
+        f'        COMPREPLY=($(compgen -W "{" ".join(rest)}" -- "$word")); return; fi\n'
         f'      command="{first} ${{COMP_WORDS[2]}}" ;;'
         for first, rest in _groups(commands).items()
     )
@@ -75,7 +76,8 @@ def zsh(commands: dict[str, Command]) -> str:
         cases.append(f'    "{name}") _arguments -S {" ".join(specs)} ;;')
     groups = _groups(commands)
     members = "\n".join(
-        f"    {first}) (( CURRENT == 3 )) && {{ compadd {' '.join(rest)}; return }}; command=\"{first} $words[3]\"; (( drop = 2 )) ;;"
+        f"    {first}) (( CURRENT == 3 )) && {{ compadd {' '.join(rest)}; return }}\n"
+        f'      command="{first} $words[3]"; (( drop = 2 )) ;;'
         for first, rest in groups.items()
     )
     firsts = " ".join(
@@ -113,7 +115,9 @@ def fish(commands: dict[str, Command]) -> str:
         seen = f"__fish_seen_subcommand_from {first}"
         if second:
             rest = " ".join(groups[first])
-            lines.append(f"complete -c stockade -n '{seen}; and not __fish_seen_subcommand_from {rest}' -a {second} -d {about}")
+            lines.append(
+                f"complete -c stockade -n '{seen}; and not __fish_seen_subcommand_from {rest}' -a {second} -d {about}"
+            )
             seen += f"; and __fish_seen_subcommand_from {second}"
         else:
             lines.append(f"complete -c stockade -n __fish_use_subcommand -a {first} -d {about}")
@@ -138,7 +142,10 @@ def _zsh_option(option: Option) -> str:
     text = option.help.replace("[", "(").replace("]", ")").replace(":", " ").replace("'", "")
     value = f":{option.metavar}:{_zsh_values(option.completes)}" if option.metavar else ""
     star = "*" if option.many else ""
-    both = [f"'{star}{name}{'=' if option.metavar and name.startswith('--') else ''}[{text}]{value}'" for name in _names(option)]
+    both = [
+        f"'{star}{name}{'=' if option.metavar and name.startswith('--') else ''}[{text}]{value}'"
+        for name in _names(option)
+    ]
     return " ".join(both)
 
 
@@ -175,7 +182,10 @@ COMMANDS = {
         run=completion,
         examples=(
             ("source <(stockade completion bash)", "complete in this shell"),
-            ("stockade completion fish > ~/.config/fish/completions/stockade.fish", "complete in every fish from now on"),
+            (
+                "stockade completion fish > ~/.config/fish/completions/stockade.fish",
+                "complete in every fish from now on",
+            ),
         ),
     )
 }

@@ -14,9 +14,9 @@ if TYPE_CHECKING:
 
 _START = """\
 Start here:
-  stockade do -- ./configure                     run a command on a view of this machine; keep, apply or discard its changes
-  stockade run --rm ./rootfs sh                  run a program in a root file system: a directory or a tar archive
-  stockade system check                          what this machine offers, what is missing, how to get it"""
+  stockade do -- ./configure        run a command on a view of this machine; keep, apply or discard its changes
+  stockade run --rm ./rootfs sh     run a program in a root file system: a directory or a tar archive
+  stockade system check             what this machine offers, what is missing, how to get it"""
 
 
 def overview() -> str:
@@ -33,7 +33,8 @@ def overview() -> str:
             "",
             _START,
             "",
-            "Exit codes: the program's own; 125 Stockade failed, 126 it cannot be executed, 127 it was not found, 128+n signal n ended it.",
+            "Exit codes: the program's own; 125 Stockade failed, 126 it cannot be executed, 127 it was not found,",
+            "128+n signal n ended it.",
         ]
     )
 

@@ -23,7 +23,14 @@ LIMITS = (
     Option("--cpu-shares", "weight against others (usual: 1024)", "", "NUMBER", positive, heading="Limits"),
     Option("--cpuset-cpus", "processors it may run on, as 0-3,7", "", "LIST", heading="Limits"),
     Option("--pids-limit", "processes and threads at most", "", "NUMBER", positive, heading="Limits"),
-    Option("--time-limit", "kill everything inside after this long, as 30s", "", "DURATION", parse_duration, heading="Limits"),
+    Option(
+        "--time-limit",
+        "kill everything inside after this long, as 30s",
+        "",
+        "DURATION",
+        parse_duration,
+        heading="Limits",
+    ),
 )
 
 

@@ -1,4 +1,4 @@
-"""What goes to the screen: results to standard output, notes to standard error, tables for people and JSON for programs."""
+"""What goes to the screen: results to standard output, notes to standard error; tables or JSON."""
 
 from __future__ import annotations
 
@@ -37,4 +37,6 @@ def rows(titles: Sequence[str], lines: Sequence[Sequence[str]]) -> None:
 
 def printable(text: str) -> str:
     """The text with whatever is not printable escaped."""
-    return "".join(one if one.isprintable() else one.encode("unicode_escape", "surrogateescape").decode() for one in text)
+    return "".join(
+        one if one.isprintable() else one.encode("unicode_escape", "surrogateescape").decode() for one in text
+    )

@@ -48,7 +48,7 @@ class Args:
 
 
 class Command(NamedTuple):
-    """One command. Its options end at `--`; with `trailing` also at the operand that begins another program's command line."""
+    """One command. Its options end at `--`; with `trailing` at its first operand, which begins another command line."""
 
     name: str
     summary: str

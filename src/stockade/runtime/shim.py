@@ -43,7 +43,7 @@ def launch(path: str, bundle: str, identity: str, namespace: str = "stockade") -
         RuntimeFailed: it refused, for the reason it gave.
     """
     arguments = [path, "-namespace", namespace, "-id", identity, "-address", "", "-bundle", bundle, "start"]
-    status, output, complaint = _run(arguments)
+    status, output, complaint = run_to_end(arguments)
     if status != 0:
         raise RuntimeFailed(f"the shim of {identity} did not start: {complaint or f'status {status}'}")
     address = output.strip()
@@ -76,7 +76,7 @@ def clean_up(path: str, bundle: str, identity: str, namespace: str = "stockade")
     Raises:
         RuntimeFailed: something is left.
     """
-    status, _, complaint = _run([path, "-namespace", namespace, "-id", identity, "-bundle", bundle, "delete"])
+    status, _, complaint = run_to_end([path, "-namespace", namespace, "-id", identity, "-bundle", bundle, "delete"])
     if status != 0:
         raise RuntimeFailed(f"{identity} could not be cleaned up: {complaint or f'status {status}'}")
 
@@ -89,7 +89,7 @@ def _line(path: str) -> str:
         raise Unavailable(f"no shim serves {os.path.dirname(path)}: {error.strerror}") from error
 
 
-def _run(arguments: list[str]) -> tuple[int, str, str]:
+def run_to_end(arguments: list[str]) -> tuple[int, str, str]:
     """Run a short program to its end; return its status (-n: signal n), output and complaint."""
     out_read, out_write = os.pipe2(os.O_CLOEXEC)
     err_read, err_write = os.pipe2(os.O_CLOEXEC)
