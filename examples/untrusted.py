@@ -30,9 +30,8 @@ def main() -> None:
         outside = file.read().split()[1]
     processes = sum(name.isdigit() for name in os.listdir("/proc"))
     networks = ", ".join(name for _, name in socket.if_nameindex())
-    print(
-        f"I am user {os.getuid()} here, {outside} outside; process {os.getpid()} of {processes} on {socket.gethostname()}"
-    )
+    host = socket.gethostname()
+    print(f"I am user {os.getuid()} here, {outside} outside; process {os.getpid()} of {processes} on {host}")
     print(f"network: {networks}; home: {os.listdir('/root') or 'empty'}; other homes: {os.listdir('/home') or 'none'}")
 
     with open("primes.txt", "w", encoding="ascii") as file:

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 
 # Command → the module it lies in.
 COMMANDS = {
+    "do": "do",
     "system check": "system",
     "version": "system",
     "completion": "completion",

@@ -49,6 +49,9 @@ class Changes(NamedTuple):
     truncated: bool
 
 
+NONE = Changes((), (), {"added": 0, "modified": 0, "deleted": 0, "bytes": 0}, False)
+
+
 class Step(NamedTuple):
     """One thing that applying would do."""
 

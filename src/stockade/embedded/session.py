@@ -18,7 +18,7 @@ import time
 from typing import NamedTuple
 
 from stockade.errors import Conflict, NotFound, StockadeError, Unavailable
-from stockade.model import Limits, Mount, Process, RootfsMount
+from stockade.model import Limits, Process, RootfsMount
 from stockade.runtime import shim, spec
 from stockade.runtime.attach import Attachment, Streams
 from stockade.runtime.task import Task
@@ -27,7 +27,7 @@ from . import changes, layer, records, view
 from .paths import make as make_directories
 from .records import Draft, Record
 from .sweep import Tools, bundle_of, discard, sweep
-from .view import Given
+from .view import Bind, Given
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -52,8 +52,9 @@ class Request(NamedTuple):
     kind: str = "do"
     name: str = ""
     hostname: str = "stockade"
-    mounts: tuple[Mount, ...] = ()
-    """Besides the usual ones."""
+    binds: tuple[Bind, ...] = ()
+    cgroup: bool = True
+    """Whether it has a cgroup, and with it limits, accounting and freezing."""
     rootfs: str = ""
     """An unpacked root file system to stand on, ids as they are; empty: the view of the host."""
     again: Record | None = None
@@ -145,9 +146,11 @@ class Session:
         return pid
 
     @property
-    def ended(self) -> bool:
-        """Whether `wait` would not wait. The channel must have been pumped."""
-        return self._pending is not None and self._pending.done
+    def pending(self) -> Pending:
+        """What answers when the program has ended, for poll(2) with `channel`."""
+        if self._pending is None:
+            raise Conflict("the program was not started")
+        return self._pending
 
     async def wait(self, timeout: float | None = None) -> Exit:
         """How the program ended, once it has."""
@@ -277,9 +280,10 @@ class Session:
             uids=claim.ids.uid,
             gids=claim.ids.gid,
             hostname=request.hostname,
-            mounts=(*spec.USUAL_MOUNTS, *request.mounts),
+            mounts=(*spec.USUAL_MOUNTS, *(view.bind_mount(bind, ids) for bind in request.binds)),
             limits=request.limits,
             lifeline=True,
+            annotations=() if request.cgroup else (("dev.stockade.cgroups", "none"),),
         )
         spec.write(self.bundle, bundle)
         return view.mounts(self._tree.path, claim.directory, parts, request.given, ids)
@@ -288,6 +292,8 @@ class Session:
         return view.layers(self._tree.path, self.request.given, host=not self.request.rootfs)
 
     def _put_away(self, claim: Claim) -> None:
+        # An application that failed half way has left its journal here.
+        self._recover(claim.directory)
         if claim.record.kept:
             self._remove(bundle_of(claim.directory, claim.record))
             records.rewrite(claim, claim.record._replace(owner=None))

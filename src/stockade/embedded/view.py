@@ -16,7 +16,7 @@ import os
 import stat
 from typing import NamedTuple
 
-from stockade.model import RootfsMount
+from stockade.model import IdMap, Mount, RootfsMount
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -31,6 +31,17 @@ class Given(NamedTuple):
     """The one directory of the caller's that the program is given."""
 
     path: str
+    uid: int
+    gid: int
+    """Whose files in it the container's root owns."""
+
+
+class Bind(NamedTuple):
+    """Something of the host that is shown as it is: what is written there is written at once."""
+
+    source: str
+    destination: str
+    readonly: bool
     uid: int
     gid: int
     """Whose files in it the container's root owns."""
@@ -90,6 +101,15 @@ def mounts(
         overlay = (f"lowerdir={lower}", f"upperdir={where}/upper", f"workdir={where}/work", "volatile")
         found.append(RootfsMount("format/overlay", "overlay", part.mountpoint.lstrip("/"), overlay))
     return tuple(found)
+
+
+def bind_mount(bind: Bind, ids: Ids | None) -> Mount:
+    """The entry of config.json's `mounts` for a bind."""
+    options = ("rbind", "ro" if bind.readonly else "rw", "nosuid", "nodev")
+    if ids is None:
+        return Mount(bind.destination, "bind", bind.source, options)
+    uids, gids = (IdMap(bind.uid, ids.base, 1),), (IdMap(bind.gid, ids.group_base, 1),)
+    return Mount(bind.destination, "bind", bind.source, options, uids, gids)
 
 
 def make_layers(directory: str, parts: tuple[Layer, ...], tree: str, ids: Ids | None) -> None:

@@ -1,0 +1,38 @@
+"""Kept containers at rest: their directories, until they are dropped."""
+
+from __future__ import annotations
+
+from stockade.runtime import shim
+
+from . import changes, layer
+from .sweep import Tools, discard
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from .paths import Paths
+    from .records import Record
+
+
+class Keeper:
+    """Access to what `Session.keep` put aside."""
+
+    def __init__(self, paths: Paths) -> None:
+        self.paths = paths
+        self.layer_program = shim.program("stockade-layer")
+
+    def directory(self, record: Record) -> str:
+        """Where it lies."""
+        return f"{self.paths.containers}/{record.id}"
+
+    def recover(self, record: Record) -> None:
+        """Finish or undo an application that was cut."""
+        changes.recover(self.layer_program, self.directory(record))
+
+    def drop(self, record: Record) -> None:
+        """Remove it, and free its ids."""
+        self.recover(record)
+        tools = Tools(lambda identity, bundle: None, self._remove, lambda directory: None)
+        discard(self.paths, record, tools)
+
+    def _remove(self, directory: str) -> None:
+        layer.call(self.layer_program, "remove", directory)
