@@ -27,7 +27,7 @@ from pathlib import Path
 TOP = Path(__file__).resolve().parent.parent
 VENV = TOP / ".venv"
 STAMPS = VENV / ".stockade"
-PROGRAMS = ("stockade-oci", "containerd-shim-stockade-v2", "stockade-layer")
+PROGRAMS = ("stockade-oci", "containerd-shim-stockade-v2", "stockade-layer", "stockade-init")
 OLDEST_PYTHON = (3, 11)
 OLDEST_RUST = (1, 85)  # edition 2024
 APT = ["apt-get", "-qq", "-o", "Dpkg::Use-Pty=0"]

@@ -7,7 +7,7 @@ import sys
 from pathlib import Path
 
 TOP = Path(__file__).resolve().parent.parent.parent
-NAMES = ("stockade-oci", "containerd-shim-stockade-v2", "stockade-layer")
+NAMES = ("stockade-oci", "containerd-shim-stockade-v2", "stockade-layer", "stockade-init")
 
 
 def directory() -> Path:
