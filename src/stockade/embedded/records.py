@@ -69,6 +69,8 @@ class Record(NamedTuple):
     """
     tree: str = ""
     """The cached tree beneath the view; empty: the root file system is no view."""
+    image: str = ""
+    """What the root file system came from, in the caller's words; empty: the view."""
     version: int = VERSION
 
 
@@ -92,6 +94,7 @@ class Draft(NamedTuple):
     foreground: bool = True
     since: str = ""
     tree: str = ""
+    image: str = ""
 
 
 def claim(paths: Paths, draft: Draft) -> Claim:
@@ -124,6 +127,7 @@ def claim(paths: Paths, draft: Draft) -> Claim:
             cwd_gid=draft.cwd_gid,
             since=draft.since,
             tree=draft.tree,
+            image=draft.image,
         )
         write(directory, record)
     return Claim(directory, record, mapping)

@@ -21,7 +21,7 @@ from stockade.errors import Conflict, NotFound, StockadeError, Unavailable
 from stockade.model import Limits, Process, RootfsMount
 from stockade.runtime import shim, spec
 from stockade.runtime.attach import Attachment, Streams
-from stockade.runtime.task import Task
+from stockade.runtime.task import NO_STDIO, Stdio, Task
 
 from . import changes, layer, records, view
 from .paths import make as make_directories
@@ -31,9 +31,10 @@ from .view import Bind, Given
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from stockade.model import Exit
-    from stockade.runtime.blocking import Channel
-    from stockade.runtime.io import Io, Pending
+    from stockade.runtime.io import Channel, Io, Pending
 
     from .changes import Changes, Plan
     from .ids import Ids
@@ -59,6 +60,14 @@ class Request(NamedTuple):
     """An unpacked root file system to stand on, ids as they are; empty: the view of the host."""
     again: Record | None = None
     """A kept container whose changes are to be there again."""
+    detached: bool = False
+    """Whether it outlives this process (`release`), until it is removed by name."""
+    stdio: Stdio = NO_STDIO
+    """Log targets; whether there is a terminal is taken from `process`."""
+    adjust: Callable[[spec.Bundle], spec.Bundle] | None = None
+    """The last word on config.json, for what is not said above."""
+    image: str = ""
+    """What `rootfs` came from, in the caller's words; for the record."""
 
 
 class Tree(NamedTuple):
@@ -197,6 +206,21 @@ class Session:
         """Let the container's directory outlive this process, to be continued, applied or dropped by `name`."""
         self._claim = records.keep(self.paths, self.claim, name)
 
+    def release(self) -> None:
+        """Leave a detached container to itself: it runs on, and is found again by its record."""
+        if self._channel is not None:
+            self._channel.close()
+        self._channel = self._task = self._claim = self._pending = None
+
+    async def renew(self) -> None:
+        """End everything inside and make the container anew on the same files, its program held back."""
+        await self._kill()
+        await self.finish()
+        self._pending = None
+        ids = self.claim.ids if self.paths.root else None
+        await self.io.work(view.renew_work, self.claim.directory, self._parts(), ids)
+        await self._launch(view.mounts(self._tree.path, self.claim.directory, self._parts(), self.request.given, ids))
+
     async def close(self) -> None:
         """Remove whatever is left, unless it is kept. Idempotent."""
         try:
@@ -229,12 +253,18 @@ class Session:
         self._claim = self._make_claim()
         mounts = self._make_files(self._claim)
         self.times["files"] = time.perf_counter() - began - sum(self.times.values())
-        socket_path = await self.io.work(shim.launch, self.shim_program, self.bundle, self.claim.record.id, NAMESPACE)
-        self._channel = await self.io.connect(socket_path)  # type: ignore[assignment]
-        self.times["shim"] = time.perf_counter() - began - sum(self.times.values())
-        self._task = Task(self.channel, self.claim.record.id, self.bundle)
-        await self._task.create(mounts)
-        self.times["create"] = time.perf_counter() - began - sum(self.times.values())
+        await self._launch(mounts)
+
+    async def _launch(self, mounts: tuple[RootfsMount, ...]) -> None:
+        """Start the shim and have it make the container."""
+        began = time.perf_counter()
+        identity = self.claim.record.id
+        socket_path = await self.io.work(shim.launch, self.shim_program, self.bundle, identity, NAMESPACE)
+        self._channel = await self.io.connect(socket_path)
+        launched = time.perf_counter()
+        self._task = Task(self._channel, identity, self.bundle)
+        await self._task.create(mounts, self.request.stdio._replace(terminal=self.request.process.terminal))
+        self.times |= {"shim": launched - began, "create": time.perf_counter() - launched}
 
     def _ask_for_tree(self) -> layer.Running:
         return layer.start(self.layer_program, "view", "--dest", self.paths.view, "--only-if-stale")
@@ -259,6 +289,8 @@ class Session:
             given.path,
             given.uid,
             given.gid,
+            foreground=not request.detached,
+            image=request.image,
             since=self._tree.now,
             tree=self._tree.path if not request.rootfs else "",
         )
@@ -282,10 +314,10 @@ class Session:
             hostname=request.hostname,
             mounts=(*spec.USUAL_MOUNTS, *(view.bind_mount(bind, ids) for bind in request.binds)),
             limits=request.limits,
-            lifeline=True,
+            lifeline=not request.detached,
             annotations=() if request.cgroup else (("dev.stockade.cgroups", "none"),),
         )
-        spec.write(self.bundle, bundle)
+        spec.write(self.bundle, bundle if request.adjust is None else request.adjust(bundle))
         return view.mounts(self._tree.path, claim.directory, parts, request.given, ids)
 
     def _parts(self) -> tuple[view.Layer, ...]:

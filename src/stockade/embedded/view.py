@@ -134,9 +134,10 @@ def renew_work(directory: str, parts: tuple[Layer, ...], ids: Ids | None) -> Non
     A volatile overlay leaves a mark in its work directory that forbids it, as a crash of the machine may have lost what
     was never synced. Keeping it has synced it.
     """
+    mark = os.urandom(4).hex()
     for part in parts:
         where = f"{directory}/layers/{part.name}"
-        os.rename(f"{where}/work", f"{directory}/.work-{part.name}")
+        os.rename(f"{where}/work", f"{directory}/.work-{part.name}-{mark}")
         os.mkdir(f"{where}/work", 0o755)
         if ids is not None:
             os.chown(f"{where}/work", ids.base, ids.group_base)
