@@ -7,8 +7,13 @@
 mod changes;
 mod cli;
 mod disk;
+mod ids;
 mod overlay;
 mod remove;
+mod stream;
+mod tar;
+mod unpack;
 mod view;
+mod zstd;
 
 pub use cli::main;

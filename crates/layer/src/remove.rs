@@ -114,6 +114,7 @@ impl Sweep<'_> {
     fn empty(&mut self, dir: BorrowedFd<'_>, path: &[u8], depth: usize) -> disk::Result<()> {
         let moved = self.moved;
         loop {
+            rustix::fs::seek(dir, SeekFrom::Start(0)).on("rewind", path)?;
             let batch = disk::unsorted_names(dir, BATCH).on("list", path)?;
             // What was moved to the top meanwhile is for the next round.
             if batch.is_empty() || (depth == 0 && self.moved > moved) {
@@ -122,7 +123,6 @@ impl Sweep<'_> {
             for name in &batch {
                 self.entry(dir, name, path, depth)?;
             }
-            rustix::fs::seek(dir, SeekFrom::Start(0)).on("rewind", path)?;
         }
     }
 

@@ -1,6 +1,7 @@
 //! The program: arguments in, one JSON object a line out, an exit code.
 
 mod changes;
+mod unpack;
 mod view;
 
 use std::ffi::OsString;
@@ -21,6 +22,14 @@ pub(crate) enum Error {
     Usage(String),
     #[error(transparent)]
     Arguments(#[from] lexopt::Error),
+    #[error("open {path:?}")]
+    Open {
+        path: PathBuf,
+        #[source]
+        source: std::io::Error,
+    },
+    #[error(transparent)]
+    Unpack(#[from] crate::unpack::Error),
     #[error(transparent)]
     Disk(#[from] disk::Error),
     #[error("write the answer")]
@@ -69,6 +78,7 @@ fn run() -> Result<()> {
         None => return Err(Error::Usage("a command is missing".to_owned())),
     };
     match command.to_str() {
+        Some("unpack") => unpack::run(arguments),
         Some("view") => view::run(arguments),
         Some("changes") => changes::run(arguments),
         Some("remove") => Ok(remove::remove(&one(arguments, "a directory")?)?),
@@ -103,6 +113,34 @@ fn number<T: std::str::FromStr>(value: OsString, option: &str) -> Result<T> {
     let text = value.to_string_lossy();
     text.parse()
         .map_err(|_| Error::Usage(format!("{option} takes a number, not {text:?}")))
+}
+
+/// A number of bytes, with a binary unit or none.
+fn bytes(value: OsString, option: &str) -> Result<u64> {
+    let text = value.to_string_lossy();
+    let shift = match text.bytes().last() {
+        Some(b'K') => 10,
+        Some(b'M') => 20,
+        Some(b'G') => 30,
+        Some(b'T') => 40,
+        _ => 0,
+    };
+    let digits = if shift == 0 {
+        &text[..]
+    } else {
+        &text[..text.len() - 1]
+    };
+    let number: u64 = number(digits.into(), option)?;
+    number
+        .checked_mul(1 << shift)
+        .ok_or_else(|| Error::Usage(format!("{option} {text:?} is too large")))
+}
+
+/// A map of ids.
+fn map(value: OsString, option: &str) -> Result<crate::ids::Map> {
+    let text = value.to_string_lossy();
+    crate::ids::Map::parse(&text)
+        .ok_or_else(|| Error::Usage(format!("{option} takes C:H:N[,...], not {text:?}")))
 }
 
 /// Answers, one JSON object a line.
