@@ -76,7 +76,11 @@ fn bpf<T>(command: libc::c_int, attr: &mut T) -> io::Result<i64> {
     // SAFETY: `attr` is the whole attribute of `command` (a prefix of `union bpf_attr`, its size is told), and every
     // address inside it was taken from a slice that its builder keeps alive over this call.
     let answer = unsafe { libc::syscall(libc::SYS_bpf, command, &raw mut *attr, size_of::<T>()) };
-    if answer < 0 { Err(io::Error::last_os_error()) } else { Ok(answer) }
+    if answer < 0 {
+        Err(io::Error::last_os_error())
+    } else {
+        Ok(answer)
+    }
 }
 
 fn descriptor(answer: i64) -> OwnedFd {
@@ -99,7 +103,11 @@ pub fn load_device_program(program: &[BpfInsn]) -> io::Result<OwnedFd> {
 
 /// Attaches a device program to a cgroup directory, beside the programs of others; `replace` names the one
 /// whose place it takes in one step.
-pub fn attach_device_program(cgroup: BorrowedFd<'_>, program: BorrowedFd<'_>, replace: Option<BorrowedFd<'_>>) -> io::Result<()> {
+pub fn attach_device_program(
+    cgroup: BorrowedFd<'_>,
+    program: BorrowedFd<'_>,
+    replace: Option<BorrowedFd<'_>>,
+) -> io::Result<()> {
     let mut attr = AttachAttr {
         target_fd: cgroup.as_raw_fd() as u32,
         attach_bpf_fd: program.as_raw_fd() as u32,
@@ -136,6 +144,15 @@ pub fn device_programs(cgroup: BorrowedFd<'_>) -> io::Result<Vec<OwnedFd>> {
     let count = (attr.prog_cnt as usize).min(ids.len());
     ids[..count]
         .iter()
-        .map(|&id| bpf(PROG_GET_FD_BY_ID, &mut IdAttr { id, ..IdAttr::default() }).map(descriptor))
+        .map(|&id| {
+            bpf(
+                PROG_GET_FD_BY_ID,
+                &mut IdAttr {
+                    id,
+                    ..IdAttr::default()
+                },
+            )
+            .map(descriptor)
+        })
         .collect()
 }

@@ -3,9 +3,11 @@
 #![allow(unsafe_code)]
 
 mod bpf;
+mod inherit;
 mod seccomp;
 mod signals;
 
 pub use bpf::*;
+pub use inherit::*;
 pub use seccomp::*;
 pub use signals::*;

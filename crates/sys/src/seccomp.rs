@@ -30,10 +30,15 @@ pub const FLAG_NEW_LISTENER: u32 = 1 << 3;
 /// Errors: `EACCES` without no_new_privs and CAP_SYS_ADMIN, `EINVAL` for a program or flag that the kernel refuses,
 /// `ESRCH` when `TSYNC` was asked and another thread could not be brought along.
 pub fn load_seccomp(program: &[SockFilter], flags: u32) -> io::Result<Option<OwnedFd>> {
-    let len = u16::try_from(program.len()).map_err(|_| io::Error::from_raw_os_error(libc::E2BIG))?;
-    let fprog = SockFprog { len, filter: program.as_ptr() };
+    let len =
+        u16::try_from(program.len()).map_err(|_| io::Error::from_raw_os_error(libc::E2BIG))?;
+    let fprog = SockFprog {
+        len,
+        filter: program.as_ptr(),
+    };
     // SAFETY: `fprog` and the instructions it points to outlive the call, which only reads them.
-    let answer = unsafe { libc::syscall(libc::SYS_seccomp, SET_MODE_FILTER, flags, &raw const fprog) };
+    let answer =
+        unsafe { libc::syscall(libc::SYS_seccomp, SET_MODE_FILTER, flags, &raw const fprog) };
     match answer {
         -1 => Err(io::Error::last_os_error()),
         0 if flags & FLAG_NEW_LISTENER == 0 => Ok(None),
@@ -57,7 +62,12 @@ pub fn seccomp_action_known(action: u32) -> bool {
 pub fn seccomp_flag_known(flag: u32) -> bool {
     // SAFETY: the program pointer is null, which the kernel answers with EFAULT; nothing is installed.
     let answer = unsafe {
-        libc::syscall(libc::SYS_seccomp, SET_MODE_FILTER, flag, std::ptr::null::<SockFprog>())
+        libc::syscall(
+            libc::SYS_seccomp,
+            SET_MODE_FILTER,
+            flag,
+            std::ptr::null::<SockFprog>(),
+        )
     };
     answer == -1 && io::Error::last_os_error().raw_os_error() == Some(libc::EFAULT)
 }

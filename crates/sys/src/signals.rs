@@ -45,14 +45,30 @@ pub fn set_signal_mask(set: &SignalSet) -> io::Result<SignalSet> {
     let mut old = SignalSet::empty();
     // SAFETY: both pointers are valid sigset_t for the duration of the call.
     let error = unsafe { libc::pthread_sigmask(libc::SIG_SETMASK, &set.0, &mut old.0) };
-    if error != 0 { Err(io::Error::from_raw_os_error(error)) } else { Ok(old) }
+    if error != 0 {
+        Err(io::Error::from_raw_os_error(error))
+    } else {
+        Ok(old)
+    }
 }
 
 /// Sends any signal by its number, 0 and real-time ones too (pidfd_send_signal(2)).
 pub fn pidfd_signal(pidfd: BorrowedFd<'_>, signal: i32) -> io::Result<()> {
     // SAFETY: plain numbers and a null siginfo, which the call documents as "like kill(2)".
-    let result = unsafe { libc::syscall(libc::SYS_pidfd_send_signal, pidfd.as_raw_fd(), signal, std::ptr::null::<libc::siginfo_t>(), 0) };
-    if result < 0 { Err(io::Error::last_os_error()) } else { Ok(()) }
+    let result = unsafe {
+        libc::syscall(
+            libc::SYS_pidfd_send_signal,
+            pidfd.as_raw_fd(),
+            signal,
+            std::ptr::null::<libc::siginfo_t>(),
+            0,
+        )
+    };
+    if result < 0 {
+        Err(io::Error::last_os_error())
+    } else {
+        Ok(())
+    }
 }
 
 /// One signal that arrived.
@@ -87,14 +103,21 @@ impl SignalFd {
         let read = unsafe { libc::read(self.0.as_raw_fd(), info.as_mut_ptr().cast(), size) };
         if read < 0 {
             let error = io::Error::last_os_error();
-            return if error.kind() == io::ErrorKind::WouldBlock { Ok(None) } else { Err(error) };
+            return if error.kind() == io::ErrorKind::WouldBlock {
+                Ok(None)
+            } else {
+                Err(error)
+            };
         }
         if read as usize != size {
             return Ok(None);
         }
         // SAFETY: the kernel filled the whole structure.
         let info = unsafe { info.assume_init() };
-        Ok(Some(Arrived { signal: info.ssi_signo as i32, pid: info.ssi_pid as i32 }))
+        Ok(Some(Arrived {
+            signal: info.ssi_signo as i32,
+            pid: info.ssi_pid as i32,
+        }))
     }
 }
 
@@ -116,7 +139,10 @@ mod tests {
         assert_eq!(fd.read().unwrap(), None);
         // SAFETY: raises a signal that this thread blocks.
         unsafe { libc::pthread_kill(libc::pthread_self(), libc::SIGWINCH) };
-        assert_eq!(fd.read().unwrap().map(|arrived| arrived.signal), Some(libc::SIGWINCH));
+        assert_eq!(
+            fd.read().unwrap().map(|arrived| arrived.signal),
+            Some(libc::SIGWINCH)
+        );
         set_signal_mask(&old).unwrap();
     }
 }

@@ -1,0 +1,336 @@
+//! Create: from a request to a container that waits at its gate, in named stages; each undoes itself when a later one fails.
+
+use std::collections::BTreeMap;
+use std::os::fd::OwnedFd;
+use std::path::{Path, PathBuf};
+use std::time::Instant;
+
+use cgroup::Cgroup;
+use spec::Spec;
+
+use crate::api::containerd::task::v3::CreateTaskRequest;
+use crate::events::Event;
+use crate::exits::kill_and_wait;
+use crate::failure::chain;
+use crate::journal;
+use crate::options::{Options, Wishes};
+use crate::phase::Phase;
+use crate::poll::{ConnKey, Source, URGENT};
+use crate::process::{Container, Process};
+use crate::record::{Record, Steps};
+use crate::shim::Shim;
+use crate::stdio::{ChildEnds, Io, Names, Owner};
+use crate::ttrpc::{Code, Refusal};
+
+/// A request that was understood; nothing is made yet.
+struct Wanted {
+    id: String,
+    bundle: PathBuf,
+    spec: Box<Spec>,
+    options: Options,
+    wishes: Wishes,
+    rootfs: Vec<jail::RootfsMount>,
+}
+
+/// What Create made.
+struct Made {
+    wall: jail::Container,
+    cgroup: Cgroup,
+    io: Io,
+}
+
+/// An identifier that is safe in paths and records.
+pub fn check_id(id: &str) -> Result<(), Refusal> {
+    let ok = |c: char| c.is_ascii_alphanumeric() || "_.-".contains(c);
+    let fits = (1..=128).contains(&id.len()) && id.starts_with(|c: char| c.is_ascii_alphanumeric());
+    if fits && id.chars().all(ok) {
+        return Ok(());
+    }
+    Err(Refusal::new(
+        Code::InvalidArgument,
+        format!("id {id:?} must be 1 to 128 letters, digits, _ . - after a letter or digit"),
+    ))
+}
+
+impl Shim {
+    pub fn create(&mut self, conn: ConnKey, request: CreateTaskRequest) -> Result<u32, Refusal> {
+        let begun = Instant::now();
+        if self
+            .containers
+            .values()
+            .any(|container| container.id == request.id)
+        {
+            return Err(Refusal::new(
+                Code::AlreadyExists,
+                format!("container {}: exists already", request.id),
+            ));
+        }
+        let wanted = Wanted::read(&request)?;
+        let names = Names {
+            stdin: request.stdin,
+            stdout: request.stdout,
+            stderr: request.stderr,
+            terminal: request.terminal,
+        };
+        let made = self.make(&wanted, names.clone())?;
+        let pid = self.register(conn, wanted, made, begun)?;
+        let event = Event::Create {
+            id: request.id,
+            bundle: request.bundle,
+            rootfs: request.rootfs,
+            names,
+            pid: pid as i32,
+        };
+        self.publisher.publish(event, &mut self.poll);
+        Ok(pid)
+    }
+
+    fn make(&self, wanted: &Wanted, names: Names) -> Result<Made, Refusal> {
+        let owner = Owner {
+            id: &wanted.id,
+            namespace: &self.namespace,
+        };
+        let (io, ends) = Io::open(names, &owner)?;
+        let stdio = stdio(ends, &wanted.options)?;
+        let linux = wanted.spec.linux.as_ref();
+        let cgroup = Cgroup::plan(linux.map_or("", |linux| &linux.cgroups_path), &wanted.id)?;
+        let mut record = Record {
+            id: wanted.id.clone(),
+            namespace: self.namespace.clone(),
+            cgroup: cgroup.clone(),
+            pid: 0,
+            start_time: 0,
+        };
+        write_record(&record, &wanted.bundle)?;
+        let resources = linux
+            .and_then(|linux| linux.resources.clone())
+            .unwrap_or_default();
+        let mut warnings: Vec<String> = cgroup
+            .create(&resources)?
+            .iter()
+            .map(ToString::to_string)
+            .collect();
+        let wall = match launch(wanted, &cgroup, stdio) {
+            Ok(wall) => wall,
+            Err(error) => {
+                undo(&cgroup, &wanted.bundle);
+                return Err(error.into());
+            }
+        };
+        record.pid = wall.pid;
+        record.start_time = wall.start_time;
+        let mut made = Made { wall, cgroup, io };
+        let finished = write_record(&record, &wanted.bundle).and_then(|()| made.connect_console());
+        if let Err(refusal) = finished {
+            made.destroy(&wanted.bundle);
+            return Err(refusal);
+        }
+        warnings.append(&mut made.wall.warnings);
+        journal::warn(&wanted.bundle, &wanted.id, &warnings);
+        Ok(made)
+    }
+
+    /// Puts what was made among what the loop serves.
+    fn register(
+        &mut self,
+        conn: ConnKey,
+        wanted: Wanted,
+        made: Made,
+        begun: Instant,
+    ) -> Result<u32, Refusal> {
+        let (key, init) = (self.key(), self.key());
+        let Made { wall, cgroup, io } = made;
+        let pid = wall.pid;
+        if let Err(error) = io.watch(init, &mut self.poll) {
+            Made { wall, cgroup, io }.destroy(&wanted.bundle);
+            return Err(Refusal::new(Code::Unknown, format!("watch stdio: {error}")));
+        }
+        // Without a watch a container runs as well; its end is still explained by the counter.
+        let oom = cgroup
+            .oom()
+            .ok()
+            .filter(|watch| self.poll.add(watch, URGENT, Source::Oom(key)).is_ok());
+        let process = Process {
+            container: key,
+            exec_id: String::new(),
+            phase: Phase::Created,
+            pid,
+            pidfd: None,
+            io,
+            child_ends: None,
+            spec: None,
+            waiters: Vec::new(),
+            clients: Vec::new(),
+            end: None,
+            started_at: None,
+            steps: Steps {
+                create_us: begun.elapsed().as_micros() as u64,
+                start_us: 0,
+            },
+            deleted: false,
+        };
+        self.mortal |= wanted.wishes.lifeline;
+        let container = Container {
+            id: wanted.id,
+            bundle: wanted.bundle,
+            spec: wanted.spec,
+            cgroup,
+            wall,
+            init,
+            execs: BTreeMap::new(),
+            oom,
+            oom_kills: 0,
+            time_limit: wanted.wishes.time_limit,
+            timed_out: false,
+            lifeline: wanted.wishes.lifeline.then_some(conn),
+        };
+        self.processes.insert(init, process);
+        self.containers.insert(key, container);
+        Ok(pid as u32)
+    }
+}
+
+impl Wanted {
+    fn read(request: &CreateTaskRequest) -> Result<Wanted, Refusal> {
+        check_id(&request.id)?;
+        if !request.checkpoint.is_empty() || !request.parent_checkpoint.is_empty() {
+            return Err(Refusal::new(
+                Code::Unimplemented,
+                "Create from a checkpoint is not served",
+            ));
+        }
+        let options = Options::read(request.options.as_ref())?;
+        let bundle = PathBuf::from(&request.bundle);
+        if !bundle.is_absolute() {
+            return Err(Refusal::new(
+                Code::InvalidArgument,
+                format!("bundle {:?} must be an absolute path", request.bundle),
+            ));
+        }
+        let mut spec = read_spec(&bundle.join("config.json"))?;
+        if let Some(process) = &mut spec.process {
+            process.terminal = request.terminal;
+        }
+        let wishes = Wishes::read(&spec.annotations)?;
+        let mount = |mount: &crate::api::containerd::types::Mount| jail::RootfsMount {
+            kind: mount.r#type.clone(),
+            source: mount.source.clone(),
+            target: mount.target.clone(),
+            options: mount.options.clone(),
+        };
+        let rootfs = request.rootfs.iter().map(mount).collect();
+        Ok(Wanted {
+            id: request.id.clone(),
+            bundle,
+            spec: Box::new(spec),
+            options,
+            wishes,
+            rootfs,
+        })
+    }
+}
+
+impl Made {
+    fn connect_console(&mut self) -> Result<(), Refusal> {
+        match self.wall.console.take() {
+            Some(master) => Ok(self.io.connect_console(master)?),
+            None => Ok(()),
+        }
+    }
+
+    fn destroy(self, bundle: &Path) {
+        kill_and_wait(&self.wall.pidfd, self.wall.pid);
+        undo(&self.cgroup, bundle);
+    }
+}
+
+fn read_spec(path: &Path) -> Result<Spec, Refusal> {
+    let text = std::fs::read(path).map_err(|error| {
+        let code = if error.kind() == std::io::ErrorKind::NotFound {
+            Code::NotFound
+        } else {
+            Code::Unknown
+        };
+        Refusal::new(code, format!("read {}: {error}", path.display()))
+    })?;
+    serde_json::from_slice(&text).map_err(|error| {
+        Refusal::new(
+            Code::InvalidArgument,
+            format!("{} is not valid: {error}", path.display()),
+        )
+    })
+}
+
+fn write_record(record: &Record, bundle: &Path) -> Result<(), Refusal> {
+    record.write(bundle).map_err(|error| {
+        Refusal::new(
+            Code::Unknown,
+            format!("write the record in {}: {error}", bundle.display()),
+        )
+    })
+}
+
+/// The process's own ends, owned by whom the options name.
+pub fn stdio(ends: Option<ChildEnds>, options: &Options) -> Result<jail::Stdio, Refusal> {
+    let Some(ChildEnds {
+        stdin,
+        stdout,
+        stderr,
+    }) = ends
+    else {
+        return Ok(jail::Stdio::Console);
+    };
+    if options.io_uid != 0 || options.io_gid != 0 {
+        let uid = rustix::fs::Uid::from_raw(options.io_uid);
+        let gid = rustix::fs::Gid::from_raw(options.io_gid);
+        for fd in [&stdin, &stdout, &stderr] {
+            give(fd, uid, gid)?;
+        }
+    }
+    Ok(jail::Stdio::Descriptors {
+        stdin,
+        stdout,
+        stderr,
+    })
+}
+
+fn give(fd: &OwnedFd, uid: rustix::fs::Uid, gid: rustix::fs::Gid) -> Result<(), Refusal> {
+    rustix::fs::fchown(fd, Some(uid), Some(gid)).map_err(|error| {
+        Refusal::new(
+            Code::Unknown,
+            format!("give stdio to {}:{}: {error}", uid.as_raw(), gid.as_raw()),
+        )
+    })
+}
+
+fn launch(
+    wanted: &Wanted,
+    cgroup: &Cgroup,
+    stdio: jail::Stdio,
+) -> Result<jail::Container, jail::Error> {
+    jail::create(jail::Launch {
+        id: &wanted.id,
+        bundle: &wanted.bundle,
+        spec: &wanted.spec,
+        rootfs: &wanted.rootfs,
+        stdio,
+        gate: jail::Gate::Held,
+        cgroup,
+        options: jail::Options {
+            no_pivot: wanted.options.no_pivot_root,
+            no_new_keyring: wanted.options.no_new_keyring,
+            preserve_fds: 0,
+            die_with_parent: true,
+        },
+    })
+}
+
+/// Removes what a failed Create made; what cannot be removed now, `delete` finds by the record.
+fn undo(cgroup: &Cgroup, bundle: &Path) {
+    match cgroup.remove() {
+        Ok(()) => {
+            let _ = std::fs::remove_file(bundle.join(crate::record::RECORD));
+        }
+        Err(error) => journal::warn(bundle, "", &[chain(&error)]),
+    }
+}

@@ -1,0 +1,360 @@
+//! How processes and containers end: what is recorded, who is told, what is removed.
+//!
+//! The order is the promise: output that was written is delivered to logs, the end is on disk, then callers and events say it;
+//! a container's own end is told after those of all its other processes.
+
+use std::os::fd::{AsFd, OwnedFd};
+use std::time::{Duration, SystemTime};
+
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::process::{Pid, Signal, WaitOptions};
+
+use crate::api::containerd::task::v3::{DeleteRequest, DeleteResponse, WaitResponse};
+use crate::events::{Event, timestamp};
+use crate::failure::chain;
+use crate::journal;
+use crate::log::rfc3339;
+use crate::phase::{Phase, Verb, admit};
+use crate::poll::{Alarm, ConnKey, ContainerKey, ProcessKey, Source};
+use crate::process::{Container, End, Process};
+use crate::record::{Ended, Exit, Reason, Usage, reason};
+use crate::shim::Shim;
+use crate::tasks::who;
+use crate::ttrpc::Refusal;
+
+/// How long a killed init may take to disappear: the kernel ends all of its namespace first.
+const PATIENCE: Duration = Duration::from_secs(5);
+/// How long output of a deleted process waits for somebody to take it.
+const LINGER: Duration = Duration::from_secs(10);
+
+impl Shim {
+    /// A process ended: record it, then tell.
+    pub fn exited(&mut self, key: ProcessKey, ended: Ended) {
+        let Some(process) = self.processes.get_mut(&key) else {
+            return;
+        };
+        let end = End {
+            status: ended.status(),
+            at: SystemTime::now(),
+        };
+        process.io.drain(&mut self.scratch);
+        process.phase = Phase::Stopped;
+        let container_key = process.container;
+        let is_init = process.exec_id.is_empty();
+        if is_init {
+            self.poll.clear_alarm(Alarm::TimeLimit(container_key));
+            self.see_oom(container_key);
+            self.end_container(container_key);
+        }
+        let container = &self.containers[&container_key];
+        let process = self.processes.get_mut(&key).expect("it was just there");
+        let exit = describe(container, process, ended, end);
+        record(container, &process.exec_id, &exit);
+        process.end = Some(end);
+        self.tell_end(key, end);
+    }
+
+    /// Init is gone; what shares a pid namespace with others is not ended by the kernel.
+    fn end_container(&mut self, key: ContainerKey) {
+        let container = &self.containers[&key];
+        if container.has_own_pids() {
+            return;
+        }
+        if let Err(error) = container.cgroup.kill(Signal::KILL.as_raw()) {
+            journal::warn(&container.bundle, &container.id, &[chain(&error)]);
+        }
+    }
+
+    fn tell_end(&mut self, key: ProcessKey, end: End) {
+        let process = self.processes.get_mut(&key).expect("the caller has it");
+        let waiters = std::mem::take(&mut process.waiters);
+        let (exec_id, pid, container) = (process.exec_id.clone(), process.pid, process.container);
+        let response = WaitResponse {
+            exit_status: end.status,
+            exited_at: Some(timestamp(end.at)),
+        };
+        for (conn, stream) in waiters {
+            self.reply(conn, stream, Ok(prost::Message::encode_to_vec(&response)));
+        }
+        let id = self.containers[&container].id.clone();
+        if pid != 0 {
+            let process = if exec_id.is_empty() {
+                id.clone()
+            } else {
+                exec_id
+            };
+            let event = Event::Exit {
+                id,
+                process,
+                pid,
+                status: end.status,
+                at: end.at,
+            };
+            self.publisher.publish(event, &mut self.poll);
+        }
+        self.settle(key);
+    }
+
+    /// After the end: clients that have everything go; a deleted process that delivered everything is forgotten.
+    pub fn settle(&mut self, key: ProcessKey) {
+        let Some(process) = self.processes.get_mut(&key) else {
+            return;
+        };
+        if process.io.drain(&mut self.scratch) {
+            self.release_clients(key);
+            if self
+                .processes
+                .get(&key)
+                .is_some_and(|process| process.deleted)
+            {
+                self.forget_process(key);
+            }
+        } else {
+            self.release_clients(key);
+        }
+    }
+
+    pub fn forget_process(&mut self, key: ProcessKey) {
+        self.poll.forget(
+            |source| matches!(source, Source::Output(of, _) | Source::Input(of) if of == key),
+        );
+        self.poll.clear_alarm(Alarm::Linger(key));
+        if let Some(mut process) = self.processes.remove(&key) {
+            process.io.finish_logs();
+            for client in process.clients {
+                let status = process.end.map_or(0, |end| end.status);
+                self.dismiss(client, &format!("{{\"exited\":{status}}}"));
+            }
+        }
+    }
+
+    /// The program could not be executed: the process ends with the status that a shell would give.
+    pub fn start_failed(&mut self, key: ProcessKey, refusal: &Refusal, status: u32) {
+        let Some(process) = self.processes.get_mut(&key) else {
+            return;
+        };
+        process.phase = Phase::Stopped;
+        let end = End {
+            status,
+            at: SystemTime::now(),
+        };
+        process.end = Some(end);
+        let container = &self.containers[&process.container];
+        let exit = Exit::bare(status, end.at, Reason::StartFailed, refusal.text.clone());
+        record(container, &process.exec_id, &exit);
+        if process.exec_id.is_empty() {
+            kill_and_wait(&container.wall.pidfd, process.pid);
+        }
+        self.tell_end(key, end);
+    }
+
+    pub fn delete(&mut self, request: DeleteRequest) -> Result<DeleteResponse, Refusal> {
+        let key = self.find_process(&request.id, &request.exec_id)?;
+        let process = &self.processes[&key];
+        admit(
+            Verb::Delete,
+            process.phase,
+            &who(&request.id, &request.exec_id),
+        )?;
+        if process.phase == Phase::Created && process.pid != 0 {
+            self.kill_init(key);
+        }
+        let process = &self.processes[&key];
+        let (pid, end) = (
+            process.pid,
+            process.end.unwrap_or(End {
+                status: 0,
+                at: SystemTime::now(),
+            }),
+        );
+        let container = process.container;
+        if request.exec_id.is_empty() {
+            self.remove_container(container)?;
+            let event = Event::Delete {
+                id: request.id,
+                pid,
+                status: end.status,
+                at: end.at,
+            };
+            self.publisher.publish(event, &mut self.poll);
+        } else if let Some(container) = self.containers.get_mut(&container) {
+            container.execs.remove(&request.exec_id);
+            self.bury(key);
+        }
+        Ok(DeleteResponse {
+            pid: pid as u32,
+            exit_status: end.status,
+            exited_at: Some(timestamp(end.at)),
+        })
+    }
+
+    /// Kills an init and takes its status at once.
+    fn kill_init(&mut self, key: ProcessKey) {
+        let process = &self.processes[&key];
+        if process.end.is_some() || process.pid == 0 {
+            return;
+        }
+        let container = &self.containers[&process.container];
+        // What cannot be signalled is gone; what cannot be thawed is told by the removal of its cgroup.
+        let _ = container.cgroup.kill(Signal::KILL.as_raw());
+        let _ = container.cgroup.thaw();
+        let _ = rustix::process::pidfd_send_signal(&container.wall.pidfd, Signal::KILL);
+        wait_gone(&container.wall.pidfd);
+        self.reap();
+    }
+
+    fn remove_container(&mut self, key: ContainerKey) -> Result<(), Refusal> {
+        let container = &self.containers[&key];
+        // Execs that outlived init by sharing others' pid namespace are dead or dying: end_container saw to it.
+        container.cgroup.remove()?;
+        let hooks = container
+            .spec
+            .hooks
+            .as_ref()
+            .map(|hooks| hooks.poststop.as_slice())
+            .unwrap_or_default();
+        if !hooks.is_empty()
+            && let Err(error) = jail::run_hooks(
+                jail::HookStage::Poststop,
+                hooks,
+                &container.state(spec::Status::Stopped),
+            )
+        {
+            journal::warn(&container.bundle, &container.id, &[chain(&error)]);
+        }
+        self.poll.forget(|source| source == Source::Oom(key));
+        self.poll.clear_alarm(Alarm::TimeLimit(key));
+        let container = self.containers.remove(&key).expect("it was just there");
+        for process in container.execs.into_values().chain([container.init]) {
+            self.bury(process);
+        }
+        Ok(())
+    }
+
+    /// A deleted process stays only for output that somebody still has to take.
+    fn bury(&mut self, key: ProcessKey) {
+        let Some(process) = self.processes.get_mut(&key) else {
+            return;
+        };
+        process.deleted = true;
+        process.end.get_or_insert(End {
+            status: 0,
+            at: SystemTime::now(),
+        });
+        self.poll.set_alarm(LINGER, Alarm::Linger(key));
+        self.settle(key);
+    }
+
+    /// The kernel killed for want of memory: told once a kill was counted.
+    pub fn see_oom(&mut self, key: ContainerKey) {
+        let Some(container) = self.containers.get_mut(&key) else {
+            return;
+        };
+        let Some(count) = container.oom.as_ref().and_then(|watch| watch.count().ok()) else {
+            return;
+        };
+        if count > container.oom_kills {
+            container.oom_kills = count;
+            let event = Event::Oom {
+                id: container.id.clone(),
+            };
+            self.publisher.publish(event, &mut self.poll);
+        }
+    }
+
+    pub fn time_out(&mut self, key: ContainerKey) {
+        let Some(container) = self.containers.get_mut(&key) else {
+            return;
+        };
+        container.timed_out = true;
+        let init = container.init;
+        self.kill_init(init);
+    }
+
+    /// Ends every container: the shim was told to go.
+    pub fn kill_everything(&mut self) {
+        let inits: Vec<ProcessKey> = self
+            .containers
+            .values()
+            .map(|container| container.init)
+            .collect();
+        for init in inits {
+            self.kill_init(init);
+        }
+    }
+
+    /// Containers whose life hung on this connection end with it, and nothing of them stays.
+    pub fn cut_lifelines(&mut self, conn: ConnKey) {
+        let cut = |container: &Container| container.lifeline == Some(conn);
+        let keys: Vec<ContainerKey> = self
+            .containers
+            .iter()
+            .filter(|(_, container)| cut(container))
+            .map(|(key, _)| *key)
+            .collect();
+        for key in keys {
+            let container = &self.containers[&key];
+            let (init, bundle) = (container.init, container.bundle.clone());
+            self.kill_init(init);
+            if self.remove_container(key).is_ok() {
+                // What cannot be removed is the sweep's to find.
+                let _ = std::fs::remove_dir_all(&bundle);
+            }
+        }
+    }
+}
+
+/// Kills one child and takes its status, for ends that nobody is to be told of.
+pub fn kill_and_wait(pidfd: &OwnedFd, pid: i32) {
+    let _ = rustix::process::pidfd_send_signal(pidfd, Signal::KILL);
+    wait_gone(pidfd);
+    if let Some(pid) = Pid::from_raw(pid) {
+        let _ = rustix::process::waitpid(Some(pid), WaitOptions::NOHANG);
+    }
+}
+
+/// Waits, within bounds, until the process of this descriptor has ended.
+fn wait_gone(pidfd: &OwnedFd) {
+    let timeout = Timespec {
+        tv_sec: PATIENCE.as_secs() as i64,
+        tv_nsec: 0,
+    };
+    let _ = poll(
+        &mut [PollFd::from_borrowed_fd(pidfd.as_fd(), PollFlags::IN)],
+        Some(&timeout),
+    );
+}
+
+/// What is known of an end. An exec shares its container's counters, so only its end is its own.
+fn describe(container: &Container, process: &Process, ended: Ended, end: End) -> Exit {
+    let (reason, message) = reason(ended, container.oom_kills, container.timed_out);
+    let mut exit = Exit::bare(end.status, end.at, reason, message);
+    exit.started_at = process.started_at.map(rfc3339);
+    exit.steps = process.steps;
+    exit.output_dropped = process.io.dropped();
+    exit.oom_kills = container.oom_kills;
+    if process.exec_id.is_empty()
+        && let Ok(stats) = container.cgroup.stats()
+    {
+        exit.pids_refused = stats.pids.refused.unwrap_or(0);
+        exit.oom_kills = exit.oom_kills.max(stats.memory.oom_kills);
+        exit.usage = Usage {
+            cpu_ns: stats.cpu.total_ns,
+            user_ns: stats.cpu.user_ns,
+            system_ns: stats.cpu.system_ns,
+            memory_peak: stats.memory.usage.peak,
+        };
+    }
+    exit
+}
+
+/// A bundle that takes no file (a full disk, removed) costs the record, not the container.
+fn record(container: &Container, exec_id: &str, exit: &Exit) {
+    if let Err(error) = exit.write(&container.bundle, exec_id) {
+        journal::warn(
+            &container.bundle,
+            &container.id,
+            &[format!("the end could not be recorded: {error}")],
+        );
+    }
+}

@@ -1,0 +1,91 @@
+//! What the shim knows of one process and of one container: values, no behaviour beyond looking them up.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+use std::time::{Duration, SystemTime};
+
+use cgroup::{Cgroup, OomWatch};
+use spec::Spec;
+
+use crate::phase::Phase;
+use crate::poll::{ClientKey, ConnKey, ContainerKey, ProcessKey};
+use crate::record::Steps;
+use crate::stdio::{ChildEnds, Io};
+
+/// How a process ended, as replies and events say it.
+#[derive(Debug, Clone, Copy)]
+pub struct End {
+    pub status: u32,
+    pub at: SystemTime,
+}
+
+/// Init of a container, or a process that Exec added.
+pub struct Process {
+    pub container: ContainerKey,
+    /// Empty for init.
+    pub exec_id: String,
+    pub phase: Phase,
+    /// 0 before an exec is started.
+    pub pid: i32,
+    pub pidfd: Option<std::os::fd::OwnedFd>,
+    pub io: Io,
+    /// An exec's own ends, until it is started.
+    pub child_ends: Option<ChildEnds>,
+    /// An exec's configuration, until it is started.
+    pub spec: Option<Box<spec::Process>>,
+    /// Callers of Wait: their connection and stream.
+    pub waiters: Vec<(ConnKey, u32)>,
+    pub clients: Vec<ClientKey>,
+    pub end: Option<End>,
+    pub started_at: Option<SystemTime>,
+    pub steps: Steps,
+    /// Deleted; only its last output is still under way.
+    pub deleted: bool,
+}
+
+pub struct Container {
+    pub id: String,
+    pub bundle: PathBuf,
+    pub spec: Box<Spec>,
+    pub cgroup: Cgroup,
+    pub wall: jail::Container,
+    pub init: ProcessKey,
+    pub execs: BTreeMap<String, ProcessKey>,
+    pub oom: Option<OomWatch>,
+    /// Kills by the kernel that were reported.
+    pub oom_kills: u64,
+    pub time_limit: Option<Duration>,
+    pub timed_out: bool,
+    /// The connection that the container's life hangs on.
+    pub lifeline: Option<ConnKey>,
+}
+
+impl Container {
+    /// Whether the container's processes end with its init by the kernel's hand.
+    pub fn has_own_pids(&self) -> bool {
+        let namespaces = self
+            .spec
+            .linux
+            .as_ref()
+            .map(|linux| linux.namespaces.as_slice())
+            .unwrap_or_default();
+        namespaces
+            .iter()
+            .any(|namespace| namespace.kind == spec::NamespaceKind::Pid && namespace.path.is_none())
+    }
+
+    pub fn state(&self, status: spec::Status) -> spec::State {
+        spec::State {
+            oci_version: self.spec.oci_version.clone(),
+            id: self.id.clone(),
+            status,
+            pid: if status == spec::Status::Stopped {
+                0
+            } else {
+                self.wall.pid
+            },
+            bundle: self.bundle.clone(),
+            annotations: self.spec.annotations.clone(),
+        }
+    }
+}

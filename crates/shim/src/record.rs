@@ -1,0 +1,183 @@
+//! What stands on disk beside `config.json`, so that a killed shim's container can be found, cleaned up and explained.
+//!
+//! Files are replaced by rename: a reader sees the old or the new one. No fsync: they serve against killed processes; after a
+//! power cut there is no container either.
+
+use std::io;
+use std::path::Path;
+use std::time::SystemTime;
+
+use serde::{Deserialize, Serialize};
+
+use crate::log::rfc3339;
+
+/// The container that a shim is making or has made; written before its cgroup exists.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct Record {
+    pub id: String,
+    pub namespace: String,
+    pub cgroup: cgroup::Cgroup,
+    /// Of init; 0 while it is being made.
+    pub pid: i32,
+    /// Field 22 of /proc/PID/stat.
+    pub start_time: u64,
+}
+
+pub const RECORD: &str = "shim.json";
+
+impl Record {
+    pub fn write(&self, bundle: &Path) -> io::Result<()> {
+        replace(&bundle.join(RECORD), &serde_json::to_vec(self)?)
+    }
+
+    pub fn read(bundle: &Path) -> io::Result<Record> {
+        Ok(serde_json::from_slice(&std::fs::read(
+            bundle.join(RECORD),
+        )?)?)
+    }
+}
+
+/// Why a process ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Reason {
+    Exited,
+    Signaled,
+    #[serde(rename = "OOMKilled")]
+    OomKilled,
+    TimedOut,
+    ShimDied,
+    StartFailed,
+}
+
+/// How a process ended, as the wait status says.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Ended {
+    Code(u8),
+    Signal(u8),
+}
+
+impl Ended {
+    /// As a shell counts: 128 and the signal's number.
+    pub fn status(self) -> u32 {
+        match self {
+            Ended::Code(code) => code.into(),
+            Ended::Signal(signal) => 128 + u32::from(signal),
+        }
+    }
+}
+
+/// Explains an end by what was seen of the container. Only SIGKILL comes from the kernel's OOM killer and from a time limit.
+pub fn reason(ended: Ended, oom_kills: u64, timed_out: bool) -> (Reason, String) {
+    match ended {
+        Ended::Signal(9) if timed_out => (Reason::TimedOut, "killed at its time limit".into()),
+        Ended::Signal(9) if oom_kills > 0 => (
+            Reason::OomKilled,
+            "killed by the kernel: the container reached its memory limit".into(),
+        ),
+        Ended::Signal(signal) => (Reason::Signaled, format!("killed by signal {signal}")),
+        Ended::Code(_) => (Reason::Exited, String::new()),
+    }
+}
+
+/// How long the shim's own steps took, in microseconds.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Steps {
+    pub create_us: u64,
+    pub start_us: u64,
+}
+
+/// What the container used; zero where the kernel does not count it.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Usage {
+    pub cpu_ns: u64,
+    pub user_ns: u64,
+    pub system_ns: u64,
+    /// Bytes.
+    pub memory_peak: u64,
+}
+
+/// The end of one process, kept until somebody reads it.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct Exit {
+    pub exit_status: u32,
+    pub exited_at: String,
+    pub reason: Reason,
+    pub message: String,
+    pub oom_kills: u64,
+    /// Forks that the pids limit refused.
+    pub pids_refused: u64,
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub started_at: Option<String>,
+    pub usage: Usage,
+    pub steps: Steps,
+    /// Bytes of output that no log and nobody took.
+    pub output_dropped: u64,
+}
+
+impl Exit {
+    /// One of which nothing but its end is known.
+    pub fn bare(exit_status: u32, at: SystemTime, reason: Reason, message: String) -> Exit {
+        Exit {
+            exit_status,
+            exited_at: rfc3339(at),
+            reason,
+            message,
+            oom_kills: 0,
+            pids_refused: 0,
+            started_at: None,
+            usage: Usage::default(),
+            steps: Steps::default(),
+            output_dropped: 0,
+        }
+    }
+
+    pub fn write(&self, bundle: &Path, exec_id: &str) -> io::Result<()> {
+        replace(&bundle.join(file_name(exec_id)), &serde_json::to_vec(self)?)
+    }
+
+    pub fn read(bundle: &Path, exec_id: &str) -> io::Result<Exit> {
+        Ok(serde_json::from_slice(&std::fs::read(
+            bundle.join(file_name(exec_id)),
+        )?)?)
+    }
+}
+
+fn file_name(exec_id: &str) -> String {
+    if exec_id.is_empty() {
+        "exit.json".into()
+    } else {
+        format!("exit-{exec_id}.json")
+    }
+}
+
+/// Writes a file whole or not at all.
+pub fn replace(path: &Path, content: &[u8]) -> io::Result<()> {
+    let mut beside = path.as_os_str().to_owned();
+    beside.push(".new");
+    std::fs::write(&beside, content)?;
+    std::fs::rename(&beside, path)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn reasons() {
+        let cases = [
+            (Ended::Code(0), 0, false, 0, Reason::Exited),
+            (Ended::Code(3), 1, true, 3, Reason::Exited),
+            (Ended::Signal(9), 1, false, 137, Reason::OomKilled),
+            (Ended::Signal(9), 0, false, 137, Reason::Signaled),
+            (Ended::Signal(9), 1, true, 137, Reason::TimedOut),
+            (Ended::Signal(15), 1, false, 143, Reason::Signaled),
+        ];
+        for (ended, oom_kills, timed_out, status, expected) in cases {
+            assert_eq!(
+                (ended.status(), reason(ended, oom_kills, timed_out).0),
+                (status, expected),
+                "{ended:?}"
+            );
+        }
+    }
+}

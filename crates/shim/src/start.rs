@@ -1,0 +1,256 @@
+//! `start`: sockets, a server that holds them, and its address on standard output.
+//!
+//! The sockets exist before the server runs: whoever reads the address can connect at once, and waits in the backlog.
+
+use std::io::{self, Read, Write};
+use std::os::unix::process::CommandExt;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+
+use prost::Message;
+use rustix::net::SocketType;
+use serde::Deserialize;
+
+use crate::api::containerd::runtime::bootstrap::v1::{BootstrapParams, BootstrapResult};
+use crate::args::{ATTACH_LISTENER, Shim, TTRPC_LISTENER};
+use crate::record::replace;
+use crate::socket::{self, Sockets};
+
+/// What a caller may send on standard input, in bytes.
+const MAX_PARAMS: u64 = 1 << 20;
+/// containers with the same value of this annotation share a shim, as with containerd's own.
+const GROUP: &str = "io.kubernetes.cri.sandbox-id";
+
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    #[error(transparent)]
+    Socket(#[from] socket::Error),
+    #[error("read standard input")]
+    Input(#[source] io::Error),
+    #[error("write the address")]
+    Output(#[source] io::Error),
+    #[error("read {path}")]
+    Config {
+        path: PathBuf,
+        #[source]
+        source: io::Error,
+    },
+    #[error("start the server")]
+    Server(#[source] io::Error),
+    #[error("write {path}")]
+    File {
+        path: PathBuf,
+        #[source]
+        source: io::Error,
+    },
+}
+
+/// How the caller wants to be answered, and what it told.
+#[derive(Debug, PartialEq)]
+enum Bootstrap {
+    /// Up to containerd 2.2: the bare address.
+    Bare,
+    /// From 2.3 on, messages on standard input and output.
+    Params(Box<BootstrapParams>),
+}
+
+impl Bootstrap {
+    /// Recognises parameters by the id and the namespace that the arguments name too: older callers send other messages.
+    fn read(input: &[u8], args: &Shim) -> Bootstrap {
+        match BootstrapParams::decode(input) {
+            Ok(params) if params.instance_id == args.id && params.namespace == args.namespace => {
+                Bootstrap::Params(Box::new(params))
+            }
+            _ => Bootstrap::Bare,
+        }
+    }
+
+    fn answer(&self, address: String) -> Vec<u8> {
+        match self {
+            Bootstrap::Bare => address.into_bytes(),
+            Bootstrap::Params(_) => BootstrapResult {
+                version: 3,
+                address,
+                protocol: "ttrpc".into(),
+                ..BootstrapResult::default()
+            }
+            .encode_to_vec(),
+        }
+    }
+
+    fn socket_dir(&self) -> Option<PathBuf> {
+        match self {
+            Bootstrap::Params(params) => params
+                .socket_dir
+                .as_deref()
+                .filter(|dir| !dir.is_empty())
+                .map(PathBuf::from),
+            Bootstrap::Bare => None,
+        }
+    }
+
+    fn events(&self) -> Option<&str> {
+        match self {
+            Bootstrap::Params(params) => {
+                Some(params.containerd_ttrpc_address.as_str()).filter(|address| !address.is_empty())
+            }
+            Bootstrap::Bare => None,
+        }
+    }
+}
+
+/// Starts a shim for the bundle in the working directory, or finds the one of its group.
+pub fn start(args: &Shim) -> Result<(), Error> {
+    let bootstrap = Bootstrap::read(&read_input()?, args);
+    let group = group(Path::new("config.json"))?.unwrap_or_else(|| args.id.clone());
+    let directory = match bootstrap.socket_dir() {
+        Some(directory) => directory,
+        None => socket::directory(
+            |name| std::env::var_os(name).map(PathBuf::from),
+            rustix::process::geteuid().is_root(),
+        )?,
+    };
+    let held = socket::lock(&directory)?;
+    let sockets = Sockets::name(&directory, &args.address, &args.namespace, &group);
+    let pid = match socket::answering(&sockets.ttrpc) {
+        Some(pid) => pid,
+        None => serve(args, &group, &sockets, bootstrap.events())?,
+    };
+    drop(held);
+    for (name, content) in [
+        ("address", sockets.address()),
+        ("attach", sockets.attach.display().to_string()),
+        ("shim.pid", pid.to_string()),
+    ] {
+        replace(Path::new(name), content.as_bytes()).map_err(|source| Error::File {
+            path: name.into(),
+            source,
+        })?;
+    }
+    io::stdout()
+        .write_all(&bootstrap.answer(sockets.address()))
+        .map_err(Error::Output)
+}
+
+fn read_input() -> Result<Vec<u8>, Error> {
+    let mut input = Vec::new();
+    if !rustix::termios::isatty(rustix::stdio::stdin()) {
+        io::stdin()
+            .take(MAX_PARAMS)
+            .read_to_end(&mut input)
+            .map_err(Error::Input)?;
+    }
+    Ok(input)
+}
+
+/// The group that the bundle's annotations name. A document that cannot be read is Create's to refuse, with the reason.
+fn group(path: &Path) -> Result<Option<String>, Error> {
+    #[derive(Deserialize)]
+    struct Head {
+        #[serde(default)]
+        annotations: Option<std::collections::BTreeMap<String, String>>,
+    }
+    let config = match std::fs::read(path) {
+        Ok(config) => config,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+        Err(source) => {
+            return Err(Error::Config {
+                path: path.to_owned(),
+                source,
+            });
+        }
+    };
+    let head: Option<Head> = serde_json::from_slice(&config).ok();
+    Ok(head
+        .and_then(|head| head.annotations?.remove(GROUP))
+        .filter(|group| !group.is_empty()))
+}
+
+/// Starts the server on new sockets; its pid.
+fn serve(args: &Shim, group: &str, sockets: &Sockets, events: Option<&str>) -> Result<i32, Error> {
+    let ttrpc = socket::listen(&sockets.ttrpc, SocketType::STREAM)?;
+    let attach = socket::listen(&sockets.attach, SocketType::SEQPACKET)?;
+    let mut command = Command::new("/proc/self/exe");
+    command.arg0("containerd-shim-stockade-v2");
+    command.args([
+        "-namespace",
+        &args.namespace,
+        "-id",
+        group,
+        "-address",
+        &args.address,
+    ]);
+    if args.debug {
+        command.arg("-debug");
+    }
+    command
+        .arg("serve")
+        .stdin(Stdio::null())
+        .stdout(Stdio::null())
+        .stderr(Stdio::null());
+    if let Some(events) = events {
+        command.env("TTRPC_ADDRESS", events);
+    }
+    let server = sys::spawn_with(
+        command,
+        [(ttrpc, TTRPC_LISTENER), (attach, ATTACH_LISTENER)],
+    );
+    match server {
+        Ok(server) => Ok(server.id() as i32),
+        Err(error) => {
+            sockets.remove();
+            Err(Error::Server(error))
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn parameters_are_known_by_id_and_namespace() {
+        let args = Shim {
+            namespace: "n".into(),
+            id: "c".into(),
+            ..Shim::default()
+        };
+        let params = |id: &str, namespace: &str| {
+            BootstrapParams {
+                instance_id: id.into(),
+                namespace: namespace.into(),
+                ..BootstrapParams::default()
+            }
+            .encode_to_vec()
+        };
+        let cases = [
+            (params("c", "n"), true),
+            (params("c", "other"), false),
+            (params("other", "n"), false),
+            (Vec::new(), false),
+            (b"\xff\xff not a message".to_vec(), false),
+        ];
+        for (input, expected) in cases {
+            let bootstrap = Bootstrap::read(&input, &args);
+            assert_eq!(
+                matches!(bootstrap, Bootstrap::Params(_)),
+                expected,
+                "{input:?}"
+            );
+            let answer = bootstrap.answer("unix:///s".into());
+            if expected {
+                let result = BootstrapResult::decode(&*answer).unwrap();
+                assert_eq!(
+                    (
+                        result.version,
+                        result.protocol.as_str(),
+                        result.address.as_str()
+                    ),
+                    (3, "ttrpc", "unix:///s")
+                );
+            } else {
+                assert_eq!(answer, b"unix:///s");
+            }
+        }
+    }
+}

@@ -1,0 +1,369 @@
+//! The three streams of a process between its pipes (or terminal) and whoever writes to and reads from them.
+
+mod binary;
+mod detach;
+mod handed;
+mod input;
+mod output;
+mod target;
+
+use std::io;
+use std::os::fd::OwnedFd;
+use std::path::PathBuf;
+
+use rustix::fs::{FileType, Mode, OFlags};
+
+pub use detach::DetachKeys;
+pub use handed::{Direction, Handed};
+pub use output::{Scratch, Turn};
+pub use target::Target;
+
+use crate::log::{Log, Stream};
+use crate::poll::{BOTH, ClientKey, Poll, ProcessKey, READ, Source, WRITE};
+use input::Input;
+use output::Output;
+
+/// The stdio fields of a request, as State reports them.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Names {
+    pub stdin: String,
+    pub stdout: String,
+    pub stderr: String,
+    pub terminal: bool,
+}
+
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    #[error(transparent)]
+    Target(#[from] target::Error),
+    #[error("stdin {0:?} must be a FIFO's path")]
+    Stdin(String),
+    #[error("open {path}")]
+    Open {
+        path: PathBuf,
+        #[source]
+        source: io::Error,
+    },
+    #[error("make a pipe")]
+    Pipe(#[source] io::Error),
+    #[error("logging program {path}: {reason}")]
+    Logger { path: PathBuf, reason: String },
+}
+
+/// The ends of a process's pipes that the process itself gets.
+#[derive(Debug)]
+pub struct ChildEnds {
+    pub stdin: OwnedFd,
+    pub stdout: OwnedFd,
+    pub stderr: OwnedFd,
+}
+
+/// What an attached client brings.
+#[derive(Debug, Default)]
+pub struct Bundle {
+    pub stdin: Option<OwnedFd>,
+    pub stdout: Option<OwnedFd>,
+    pub stderr: Option<OwnedFd>,
+    pub detach_keys: String,
+}
+
+/// All streams of one process.
+#[derive(Debug)]
+pub struct Io {
+    pub names: Names,
+    /// stdout and stderr; a terminal has only the first.
+    outputs: Vec<(Output, Option<usize>)>,
+    input: Input,
+    logs: Vec<Log>,
+}
+
+/// Who asks, for a logging binary's environment.
+pub struct Owner<'a> {
+    pub id: &'a str,
+    pub namespace: &'a str,
+}
+
+impl Io {
+    /// Opens everything that `names` names; with a terminal the process has no pipes.
+    pub fn open(names: Names, owner: &Owner<'_>) -> Result<(Io, Option<ChildEnds>), Error> {
+        let outputs = vec![(Output::new(Stream::Stdout), None)];
+        let mut io = Io {
+            outputs,
+            input: Input::new(names.terminal),
+            logs: Vec::new(),
+            names,
+        };
+        io.open_stdin()?;
+        if io.names.terminal {
+            io.open_outputs(&[0], owner)?;
+            return Ok((io, None));
+        }
+        io.outputs.push((Output::new(Stream::Stderr), None));
+        io.open_outputs(&[0, 1], owner)?;
+        let (reader, writer) = rustix::pipe::pipe_with(rustix::pipe::PipeFlags::CLOEXEC)
+            .map_err(|error| Error::Pipe(error.into()))?;
+        io.input.connect(Handed::own(writer).map_err(Error::Pipe)?);
+        let (stdout, stdout_end) = output::pipe().map_err(Error::Pipe)?;
+        let (stderr, stderr_end) = output::pipe().map_err(Error::Pipe)?;
+        io.outputs[0].0.connect(stdout);
+        io.outputs[1].0.connect(stderr);
+        Ok((
+            io,
+            Some(ChildEnds {
+                stdin: reader,
+                stdout: stdout_end,
+                stderr: stderr_end,
+            }),
+        ))
+    }
+
+    fn open_stdin(&mut self) -> Result<(), Error> {
+        match Target::parse(&self.names.stdin)? {
+            Target::None => Ok(()),
+            Target::Fifo(path) => {
+                let fd = open_fifo(&path)?;
+                self.input.add_fifo(fd, path);
+                Ok(())
+            }
+            _ => Err(Error::Stdin(self.names.stdin.clone())),
+        }
+    }
+
+    fn open_outputs(&mut self, which: &[usize], owner: &Owner<'_>) -> Result<(), Error> {
+        let mut seen: Option<(Target, Option<usize>)> = None;
+        for &index in which {
+            let name = if index == 0 {
+                &self.names.stdout
+            } else {
+                &self.names.stderr
+            };
+            let target = Target::parse(name)?;
+            let log = match (&target, &seen) {
+                (Target::Log { .. }, Some((other, log))) if *other == target => *log,
+                _ => self.open_target(index, &target)?,
+            };
+            self.outputs[index].1 = log;
+            seen = Some((target, log));
+        }
+        self.open_logger(which, owner)
+    }
+
+    /// Connects an output to what it names; the number of its log, if it is one.
+    fn open_target(&mut self, index: usize, target: &Target) -> Result<Option<usize>, Error> {
+        match target {
+            Target::None | Target::Binary { .. } => Ok(None),
+            Target::Fifo(path) => {
+                self.outputs[index].0.add_sink(open_fifo(path)?, None);
+                Ok(None)
+            }
+            Target::Log {
+                path,
+                format,
+                rotation,
+            } => {
+                let log = Log::open(path, *format, *rotation).map_err(|source| Error::Open {
+                    path: path.clone(),
+                    source,
+                })?;
+                self.logs.push(log);
+                Ok(Some(self.logs.len() - 1))
+            }
+        }
+    }
+
+    /// A logging binary takes both streams when both name it, as containerd starts it once.
+    fn open_logger(&mut self, which: &[usize], owner: &Owner<'_>) -> Result<(), Error> {
+        let Target::Binary { path, args } = Target::parse(&self.names.stdout)? else {
+            return match Target::parse(&self.names.stderr)? {
+                Target::Binary { path, .. } if which.len() > 1 => Err(Error::Logger {
+                    path,
+                    reason: "stdout must name the same program".into(),
+                }),
+                _ => Ok(()),
+            };
+        };
+        let sinks = binary::start(&path, &args, owner)?;
+        for (sink, &index) in sinks.into_iter().zip(which) {
+            if index == 0 || self.names.stderr == self.names.stdout {
+                self.outputs[index].0.add_sink(sink, None);
+            }
+        }
+        Ok(())
+    }
+
+    /// Takes the terminal's master, once there is one.
+    pub fn connect_console(&mut self, master: OwnedFd) -> Result<(), Error> {
+        let copy = master.try_clone().map_err(Error::Pipe)?;
+        self.outputs[0]
+            .0
+            .connect(Handed::own(master).map_err(Error::Pipe)?);
+        self.input.connect(Handed::own(copy).map_err(Error::Pipe)?);
+        Ok(())
+    }
+
+    /// The terminal's master, if there is one.
+    pub fn console(&self) -> Option<&Handed> {
+        if self.names.terminal {
+            self.input.sink()
+        } else {
+            None
+        }
+    }
+
+    /// Has the loop report everything this process may wait for.
+    pub fn watch(&self, key: ProcessKey, poll: &mut Poll) -> io::Result<()> {
+        poll.forget(
+            |source| matches!(source, Source::Output(of, _) | Source::Input(of) if of == key),
+        );
+        for (index, (output, _)) in self.outputs.iter().enumerate() {
+            if let Some(fd) = output.source() {
+                poll.add(fd, READ, Source::Output(key, index))?;
+            }
+            for fd in output.sink_fds() {
+                poll.add(fd, WRITE, Source::Output(key, index))?;
+            }
+        }
+        self.watch_input(key, poll)
+    }
+
+    fn watch_input(&self, key: ProcessKey, poll: &mut Poll) -> io::Result<()> {
+        if let Some(fd) = self.input.sink() {
+            poll.add(
+                fd,
+                if self.names.terminal { BOTH } else { WRITE },
+                Source::Input(key),
+            )?;
+        }
+        for fd in self.input.giver_fds() {
+            poll.add(fd, READ, Source::Input(key))?;
+        }
+        Ok(())
+    }
+
+    pub fn attach(&mut self, client: ClientKey, bundle: Bundle) -> io::Result<()> {
+        if let Some(fd) = bundle.stdin {
+            let keys = DetachKeys::new(&bundle.detach_keys);
+            self.input
+                .add_client(Handed::foreign(fd, Direction::Read)?, client, keys);
+        }
+        let outputs = [bundle.stdout, bundle.stderr];
+        for ((output, _), fd) in self.outputs.iter_mut().zip(outputs) {
+            if let Some(fd) = fd {
+                output.add_sink(Handed::foreign(fd, Direction::Write)?, Some(client));
+            }
+        }
+        Ok(())
+    }
+
+    pub fn detach(&mut self, client: ClientKey) {
+        self.input.remove_client(client);
+        for (output, _) in &mut self.outputs {
+            output.remove_client(client);
+        }
+    }
+
+    pub fn started(&mut self, scratch: &mut Scratch) -> Vec<ClientKey> {
+        self.input.started();
+        self.pump_input(scratch).0
+    }
+
+    pub fn close_stdin(&mut self) {
+        self.input.close();
+    }
+
+    /// Copies to the process for one turn: the clients that left by their keys, and whether there may be more.
+    pub fn pump_input(&mut self, scratch: &mut Scratch) -> (Vec<ClientKey>, bool) {
+        let seen = self.input.pump(scratch);
+        (seen.detached, seen.more)
+    }
+
+    /// Copies one output for one turn.
+    pub fn pump_output(&mut self, index: usize, scratch: &mut Scratch) -> Turn {
+        let Some((output, log)) = self.outputs.get_mut(index) else {
+            return Turn::Ended;
+        };
+        let mut log = log.map(|log| &mut self.logs[log]);
+        output.pump(&mut log, scratch)
+    }
+
+    /// The client whose reader hung up, when nobody else takes this output, not even a log.
+    pub fn take_broken(&mut self, index: usize) -> Option<ClientKey> {
+        let (output, log) = self.outputs.get_mut(index)?;
+        if log.is_some() {
+            None
+        } else {
+            output.take_broken()
+        }
+    }
+
+    pub fn hang_up(&mut self, index: usize) {
+        if let Some((output, _)) = self.outputs.get_mut(index) {
+            output.hang_up();
+        }
+    }
+
+    /// Copies everything that is there now; true when nothing more can come or everything is delivered.
+    pub fn drain(&mut self, scratch: &mut Scratch) -> bool {
+        let mut delivered = true;
+        for index in 0..self.outputs.len() {
+            delivered &= loop {
+                match self.pump_output(index, scratch) {
+                    Turn::More => {}
+                    Turn::Blocked => break false,
+                    Turn::Idle | Turn::Ended => break true,
+                }
+            };
+        }
+        delivered
+    }
+
+    /// Ends all logs with what waits for its newline.
+    pub fn finish_logs(&mut self) {
+        for (output, log) in &mut self.outputs {
+            if let (Some(log), true) = (*log, output.source().is_some()) {
+                self.logs[log].finish(output.stream(), std::time::SystemTime::now());
+            }
+        }
+    }
+
+    pub fn delivered(&self, client: ClientKey) -> bool {
+        self.outputs
+            .iter()
+            .all(|(output, _)| output.delivered(client))
+    }
+
+    pub fn reopen_logs(&mut self) -> io::Result<()> {
+        self.logs.iter_mut().try_for_each(Log::reopen)
+    }
+
+    /// Bytes of output that no log and nobody took.
+    pub fn dropped(&self) -> u64 {
+        let outputs: u64 = self
+            .outputs
+            .iter()
+            .map(|(output, _)| output.dropped())
+            .sum();
+        outputs + self.logs.iter().map(Log::dropped).sum::<u64>()
+    }
+}
+
+/// Opens both ends, so that neither a vanished reader nor a vanished writer ends the stream. A regular file is appended to.
+fn open_fifo(path: &PathBuf) -> Result<Handed, Error> {
+    let failed = |error: rustix::io::Errno| Error::Open {
+        path: path.clone(),
+        source: error.into(),
+    };
+    let flags = OFlags::RDWR | OFlags::NONBLOCK | OFlags::CLOEXEC | OFlags::APPEND | OFlags::NOCTTY;
+    let fd = rustix::fs::open(path, flags, Mode::empty()).map_err(failed)?;
+    let kind = FileType::from_raw_mode(rustix::fs::fstat(&fd).map_err(failed)?.st_mode);
+    if kind == FileType::RegularFile {
+        return Handed::foreign(fd, Direction::Write).map_err(|source| Error::Open {
+            path: path.clone(),
+            source,
+        });
+    }
+    Handed::own(fd).map_err(|source| Error::Open {
+        path: path.clone(),
+        source,
+    })
+}
