@@ -16,8 +16,12 @@ pub enum Error {
     Value { what: String, value: String, why: &'static str },
     #[error("cgroupsPath {0:?}: {1}")]
     Path(String, &'static str),
-    #[error("{0}")]
+    #[error("{0} is not served")]
     Unserved(&'static str),
+    #[error("cgroup {0} already holds processes; it must be the container's alone")]
+    Busy(PathBuf),
+    #[error("send signal {signal} to process {pid}")]
+    Signal { pid: i32, signal: i32, #[source] source: io::Error },
     #[error("make cgroup {path}")]
     Make { path: PathBuf, #[source] source: io::Error },
     #[error("open {path}")]

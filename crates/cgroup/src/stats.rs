@@ -1,5 +1,5 @@
 //! What a cgroup tells of its processes: one set of values for v1 and v2. A value that the layout does not count is
-//! zero or absent; `u64::MAX` stands for "no limit".
+//! zero or absent. "No limit" is what the kernel prints: on v2 and for pids `u64::MAX`, for v1 memory its largest number of pages.
 
 use std::collections::BTreeMap;
 

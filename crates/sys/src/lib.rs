@@ -4,10 +4,12 @@
 
 mod bpf;
 mod inherit;
+mod kill;
 mod seccomp;
 mod signals;
 
 pub use bpf::*;
 pub use inherit::*;
+pub use kill::*;
 pub use seccomp::*;
 pub use signals::*;
