@@ -6,7 +6,8 @@ import os
 import re
 import subprocess
 import sys
-from importlib import metadata
+import tomllib
+from pathlib import Path
 
 from bench.figures import OURS, Context, Figure, Program, Unavailable, one, sample, take_turns
 
@@ -65,8 +66,9 @@ def rust(context: Context, environment: dict[str, str]) -> Figure:
 
 
 def packages() -> Figure:
-    """How many distributions of PyPI `import stockade` can reach."""
-    needed = [line for line in metadata.requires("stockade") or [] if "extra" not in line]
+    """How many distributions of PyPI an installation brings."""
+    project = tomllib.loads((Path(__file__).resolve().parent.parent / "pyproject.toml").read_text())["project"]
+    needed: list[str] = project["dependencies"]
     return Figure("packages of PyPI", "", {OURS: one(len(needed))}, at_most=2, note=", ".join(needed))
 
 
