@@ -91,20 +91,21 @@ impl Shim {
 
     /// Serves until it is told to leave and the last answers and events are gone.
     pub fn run(&mut self) -> io::Result<()> {
+        let mut idle = false;
         loop {
             if self.leaving && self.is_done() {
                 break;
             }
-            let limit = match (self.again.is_empty(), self.scratch.is_held()) {
+            let limit = match (self.again.is_empty(), idle) {
                 (false, _) => Some(Duration::ZERO),
-                (true, true) => Some(COOL_DOWN),
-                (true, false) => None,
+                (true, false) => Some(COOL_DOWN),
+                (true, true) => None,
             };
             let (ready, alarms) = self.poll.wait(limit)?;
             let again = std::mem::take(&mut self.again);
-            if ready.is_empty() && alarms.is_empty() && again.is_empty() {
-                self.scratch.release();
-                self.again = VecDeque::new();
+            idle = ready.is_empty() && alarms.is_empty() && again.is_empty();
+            if idle {
+                self.give_back();
             }
             for source in again.into_iter().chain(ready) {
                 self.handle(source);
@@ -117,6 +118,14 @@ impl Shim {
             }
         }
         self.close()
+    }
+
+    /// Nothing happened for a while: a thousand idle shims are to cost little.
+    fn give_back(&mut self) {
+        self.scratch.release();
+        self.again = VecDeque::new();
+        // Saves memory or does not; nothing else hangs on it.
+        let _ = sys::forget_code();
     }
 
     fn close(&mut self) -> io::Result<()> {

@@ -7,9 +7,11 @@ mod inherit;
 mod kill;
 mod seccomp;
 mod signals;
+mod text;
 
 pub use bpf::*;
 pub use inherit::*;
 pub use kill::*;
 pub use seccomp::*;
 pub use signals::*;
+pub use text::*;

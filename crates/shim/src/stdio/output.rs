@@ -31,10 +31,6 @@ impl Scratch {
         &mut self.chunk
     }
 
-    pub fn is_held(&self) -> bool {
-        self.chunk.capacity() + self.entries.capacity() > 0
-    }
-
     pub fn release(&mut self) {
         *self = Scratch::default();
     }
