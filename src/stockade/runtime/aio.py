@@ -73,6 +73,9 @@ class Channel(asyncio.Protocol):
             else:
                 _refuse(answer, refusal)
 
+    def pump(self) -> None:
+        """The loop does it."""
+
     def connection_lost(self, exc: Exception | None) -> None:
         self._fail(Unavailable(f"the shim at {self._path} is gone" + (f": {exc}" if exc else "")))
 
@@ -129,6 +132,9 @@ class World:
             for descriptor in writes:
                 loop.remove_writer(descriptor)
         return [one for one in reads if one in hit], [one for one in writes if one in hit]
+
+    def lock(self) -> asyncio.Lock:
+        return asyncio.Lock()
 
     async def work(self, function: Callable[..., T], *arguments: Any) -> T:
         return await asyncio.to_thread(function, *arguments)

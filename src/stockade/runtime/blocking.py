@@ -172,6 +172,19 @@ class Channel:
                 pending.ring()
 
 
+class Lock:
+    """A lock between threads, entered as `async with`."""
+
+    def __init__(self) -> None:
+        self._lock = allocate_lock()
+
+    async def __aenter__(self) -> None:
+        self._lock.acquire()
+
+    async def __aexit__(self, *_: object) -> None:
+        self._lock.release()
+
+
 class World:
     """See io.Io."""
 
@@ -182,6 +195,9 @@ class World:
         self, reads: Sequence[int], writes: Sequence[int], timeout: float | None
     ) -> tuple[list[int], list[int]]:
         return _poll(reads, writes, timeout)
+
+    def lock(self) -> Lock:
+        return Lock()
 
     async def work(self, function: Callable[..., T], *arguments: Any) -> T:
         return function(*arguments)

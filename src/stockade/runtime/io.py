@@ -7,6 +7,7 @@ from typing import Protocol, TypeVar
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
+    from contextlib import AbstractAsyncContextManager
     from typing import Any
 
 T = TypeVar("T")
@@ -37,6 +38,9 @@ class Channel(Protocol):
     async def begin(self, method: str, fields: Mapping[str, Any]) -> Pending:
         """Send a request of the Task service."""
 
+    def pump(self) -> None:
+        """Take what has arrived, without waiting."""
+
     def close(self) -> None:
         """End the connection; what is outstanding fails. Idempotent."""
 
@@ -51,6 +55,9 @@ class Io(Protocol):
         self, reads: Sequence[int], writes: Sequence[int], timeout: float | None
     ) -> tuple[list[int], list[int]]:
         """Wait until a descriptor is readable (or at its end) or writable (or broken); none of them: the time is up."""
+
+    def lock(self) -> AbstractAsyncContextManager[None]:
+        """A new lock: whoever enters it is alone."""
 
     async def work(self, function: Callable[..., T], *arguments: Any) -> T:
         """Call something that takes its time: in place, or in a thread while the loop goes on."""
