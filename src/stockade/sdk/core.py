@@ -1,8 +1,8 @@
 """A sandbox, written once for callers that block and callers that await.
 
-A sandbox is one container whose first process only waits (`stockade-init`); each command is added beside it. So commands
-can run at the same time, share files and a private network, and starting one costs a millisecond or two. The limits are
-those of the sandbox, all its commands together.
+A sandbox is one container whose first process only waits (`stockade-init`); each command is added beside it. So
+commands can run at the same time, share files and a private network, and starting one costs a millisecond or two. The
+limits are those of the sandbox, all its commands together.
 
 When the last command has ended, whatever it left running is killed: the container is ended (the kernel kills all of a
 pid namespace at once, however fast it forks) and made anew on the same files. The same happens when a command runs out
@@ -14,8 +14,6 @@ from __future__ import annotations
 import itertools
 import os
 import signal
-import time
-from typing import NamedTuple
 
 from stockade.embedded import delegation, environment, paths, policy, rootfs
 from stockade.embedded.session import Request, Session
@@ -23,47 +21,21 @@ from stockade.embedded.view import Given
 from stockade.errors import BadValue, NotFound, StockadeError, TimedOut, Unavailable, Unsupported
 from stockade.model import Capabilities, Limits, Mount, Process, Reason
 from stockade.runtime import exits, shim, spec
-from stockade.runtime.attach import Attachment, Streams
 from stockade.runtime.attach import root as root_of
-from stockade.sdk.values import (
-    DEVNULL,
-    PIPE,
-    STDOUT,
-    Completed,
-    HostView,
-    OutputTooLarge,
-    SandboxEnded,
-    SandboxTimeout,
-    Settings,
-)
+from stockade.sdk.running import Running
+from stockade.sdk.values import Completed, HostView, SandboxEnded, SandboxTimeout, Settings
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
     from typing import IO
 
-    from stockade.model import Exit
-    from stockade.runtime.io import Io, Pending
+    from stockade.runtime.io import Io
+    from stockade.sdk.running import Wish
 
 _INIT = "/dev/.stockade-init"
 _PIDS = 4096
-# How often a look is taken at things that have no descriptor, in seconds.
-_TICK = 0.2
-# How long output may still come once the end is known.
-_DRAIN = 1.0
-_SHORT = 10.0
-
-
-class Wish(NamedTuple):
-    """One command, as it was asked for."""
-
-    args: tuple[str, ...]
-    stdin: int | IO[bytes] = PIPE
-    stdout: int | IO[bytes] = PIPE
-    stderr: int | IO[bytes] = PIPE
-    env: Mapping[str, str] = {}
-    workdir: str | None = None
-    user: int | None = None
+# How long the shim may take between reporting a command's end and that of the whole sandbox, in seconds.
+_SOON = 0.2
 
 
 class Core:
@@ -206,7 +178,7 @@ class Core:
                 raise SandboxEnded("the sandbox is closed")
             if self._started:
                 session.channel.pump()
-            if self._started and session.ended:
+            if self._started and session.pending.done:
                 end = await session.wait()
                 if end.reason is Reason.TIMED_OUT:
                     raise SandboxEnded(f"the sandbox reached its time limit of {self.settings.limits.time:g} s")
@@ -225,7 +197,7 @@ class Core:
             return
         try:
             # The shim reports the ends one after the other.
-            end = await session.wait(timeout=_TICK)
+            end = await session.wait(timeout=_SOON)
         except StockadeError:
             return
         if end.reason is Reason.TIMED_OUT:
@@ -295,191 +267,6 @@ class Core:
             hostname=settings.hostname,
             cgroup=cgroup,
             rootfs=directory,
-            image=directory and settings.root[0] or "",
+            image=(directory and settings.root[0]) or "",
             adjust=lambda bundle: bundle._replace(mounts=(*bundle.mounts, mount)),
         )
-
-
-class Running:
-    """A command that was started."""
-
-    def __init__(self, core: Core, session: Session, identity: str, wish: Wish) -> None:
-        self.id = identity
-        self.wish = wish
-        self.pid = 0
-        self.end: Exit | None = None
-        self.pipes: dict[str, int] = {}
-        """Our ends, by the stream's name."""
-        self._core = core
-        self._session = session
-        self._pending: Pending | None = None
-        self._attachment: Attachment | None = None
-        self._outputs: dict[str, bytearray] = {}
-
-    async def begin(self) -> None:
-        """Hand over the streams and let it run."""
-        task, given = self._session.task, []
-        streams: dict[str, int | None] = {}
-        try:
-            for name in ("stdin", "stdout", "stderr"):
-                streams[name] = self._stream(name, getattr(self.wish, name), given)
-            if self.wish.stderr == STDOUT:
-                streams["stderr"] = streams["stdout"]
-            address = shim.attach_address(self._session.bundle)
-            wanted = Streams(**streams)
-            self._attachment = await self._core.io.work(Attachment, address, task.id, wanted, self.id)
-        finally:
-            for descriptor in given:
-                os.close(descriptor)
-        self._pending = await task.begin_wait(self.id)
-        self.pid = await task.start(self.id)
-
-    def _stream(self, name: str, wish: int | IO[bytes], given: list[int]) -> int | None:
-        """The descriptor to hand over for one stream; what is only for that is appended to `given`."""
-        if wish == PIPE:
-            reader, writer = os.pipe2(os.O_CLOEXEC)
-            ours, theirs = (writer, reader) if name == "stdin" else (reader, writer)
-            os.set_blocking(ours, False)
-            self.pipes[name] = ours
-            given.append(theirs)
-            return theirs
-        if wish == DEVNULL or (wish == STDOUT and name == "stderr"):
-            return None
-        if isinstance(wish, int):
-            if wish < 0:
-                raise BadValue(f"{name} cannot be {wish}")
-            return wish
-        return wish.fileno()
-
-    async def communicate(self, data: bytes, timeout: float | None) -> Completed:
-        """Feed the input, take all output, wait for the end.
-
-        Raises:
-            TimedOut: it goes on; what came so far is kept for the next call.
-            OutputTooLarge: it goes on, and nobody should wait for it.
-        """
-        deadline = None if timeout is None else time.monotonic() + timeout
-        left = memoryview(data)
-        over: float | None = None
-        if not left:
-            self._shut("stdin")
-        while self.pipes or self._attachment is not None:
-            now = time.monotonic()
-            if deadline is not None and now >= deadline:
-                raise TimedOut(f"{self.wish.args[0]} did not end in time")
-            if over is None and self.poll():
-                over = now
-            if over is not None and now >= over + _DRAIN:
-                break
-            patience = _TICK if deadline is None else min(_TICK, deadline - now)
-            left = await self._step(left, patience)
-        end = await self.wait(None if deadline is None else max(0.0, deadline - time.monotonic()))
-        self.close()
-        return self.completed(end)
-
-    async def _step(self, left: memoryview, patience: float) -> memoryview:
-        """One round of moving bytes; what of the input is left."""
-        reads = {self.pipes[name]: name for name in ("stdout", "stderr") if name in self.pipes}
-        writes = [self.pipes["stdin"]] if "stdin" in self.pipes else []
-        attachment = self._attachment
-        watched = [*reads, *([attachment.fileno()] if attachment else [])]
-        readable, writable = await self._core.io.ready(watched, writes, patience)
-        for descriptor in readable:
-            if descriptor in reads:
-                self._take(reads[descriptor], descriptor)
-            elif attachment is not None:
-                attachment.receive()
-                self._end_attachment()
-        if writable:
-            try:
-                left = left[os.write(writes[0], left[: 1 << 16]) :]
-            except BrokenPipeError:
-                left = left[:0]
-            if not left:
-                self._shut("stdin")
-        return left
-
-    def _take(self, name: str, descriptor: int) -> None:
-        output = self._outputs.setdefault(name, bytearray())
-        try:
-            part = os.read(descriptor, 1 << 16)
-        except BlockingIOError:
-            return
-        if not part:
-            self._shut(name)
-        output += part
-        if len(output) > self._core.settings.output_limit:
-            end = exits.from_status(128 + signal.SIGKILL)
-            limit = self._core.settings.output_limit
-            raise OutputTooLarge(f"{self.wish.args[0]} printed more than {limit} bytes", self.completed(end))
-
-    def _end_attachment(self) -> None:
-        """All output is in our pipes now: take it, even if somebody else holds the other ends."""
-        if self._attachment is not None:
-            self._attachment.close()
-            self._attachment = None
-        self._shut("stdin")
-        for name in ("stdout", "stderr"):
-            while name in self.pipes:
-                before = len(self._outputs.get(name, b""))
-                self._take(name, self.pipes[name])
-                if len(self._outputs[name] if name in self._outputs else b"") == before:
-                    self._shut(name)
-
-    def completed(self, end: Exit) -> Completed:
-        """The command with what it has printed so far."""
-        stdout, stderr = (bytes(self._outputs.get(name, b"")) for name in ("stdout", "stderr"))
-        return Completed(self.wish.args, end.status, stdout, stderr, end)
-
-    def poll(self) -> bool:
-        """Whether it has ended, without waiting."""
-        if self.end is None and self._pending is not None and not self._pending.done:
-            self._session.channel.pump()
-        return self.end is not None or (self._pending is not None and self._pending.done)
-
-    async def wait(self, timeout: float | None = None) -> Exit:
-        """How it ended, once it has.
-
-        Raises:
-            TimedOut: it goes on.
-        """
-        if self.end is None:
-            if self._pending is None:
-                raise SandboxEnded(f"{self.wish.args[0]} was not started")
-            try:
-                end = await self._session.task.end(self._pending, self.id, timeout)
-            except TimedOut as error:
-                raise TimedOut(f"{self.wish.args[0]} did not end within {timeout:g} s") from error
-            if self.end is None:
-                self.end = end
-                await self._core.ended(self)
-        return self.end
-
-    async def signal(self, number: int) -> None:
-        """Send it a signal; nothing, if it has ended."""
-        if self.poll():
-            return
-        try:
-            await self._session.task.kill(number, self.id)
-        except NotFound:
-            return
-
-    def _shut(self, name: str) -> None:
-        descriptor = self.pipes.pop(name, None)
-        if descriptor is not None:
-            os.close(descriptor)
-
-    def close(self) -> None:
-        """Let go of the streams. Idempotent."""
-        for name in list(self.pipes):
-            self._shut(name)
-        if self._attachment is not None:
-            self._attachment.close()
-            self._attachment = None
-
-
-def words(args: str | Sequence[str]) -> tuple[str, ...]:
-    """A command's words; a single string is refused: it would be a program with spaces in its name, or a shell's line."""
-    if isinstance(args, str):
-        raise BadValue(f"a command is a list of words, not {args!r}", hint='["sh", "-c", "…"] has a shell read it')
-    return tuple(os.fsdecode(word) for word in args)

@@ -10,7 +10,6 @@ from stockade.model import Limits, Reason
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Mapping
-    from typing import IO
 
     from stockade.model import Exit
 
