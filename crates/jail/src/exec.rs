@@ -1,0 +1,199 @@
+//! Another process in a running container.
+//!
+//! An usher joins the namespaces, all by one setns(2) on init's pidfd, and clones the process with CLONE_PARENT: only so is it in
+//! the container's process id namespace and the caller's child at once.
+
+use std::os::fd::{AsFd, OwnedFd};
+
+use rustix::fs::{Mode, OFlags, openat, stat};
+use rustix::process::{Signal, pidfd_send_signal};
+use rustix::thread::{LinkNameSpaceType, ThreadNameSpaceType, move_into_link_name_space, move_into_thread_name_spaces};
+use spec::{NamespaceKind, Process, Status};
+use sys::Fork;
+
+use crate::birth::{self, Newborn};
+use crate::fault::{At, Fault, Outcome};
+use crate::idmap::{IdMaps, reap};
+use crate::last::{Inside, Released, give_terminal, receive, tell};
+use crate::namespaces::{flag, link_name};
+use crate::plan::{Program, Streams, program, state};
+use crate::wire::{Line, Tag};
+use crate::{Error, ExecOptions, Execed, Stage, Stdio, Target, gate, init, process, schedule, terminal};
+
+/// Runs `process` in a running container and returns once its program was executed, or with the reason why not. The caller must
+/// have one thread only. The process is the caller's child; the caller reaps it.
+pub fn exec(target: &Target<'_>, process: &Process, stdio: Stdio, options: ExecOptions) -> Result<Execed, Error> {
+    let init = process::find(target.pid, target.start_time)?;
+    let mut warnings = Vec::new();
+    let state = state(target.id, target.bundle, target.spec, Status::Running, target.pid);
+    let program = program(target.spec, process, stdio, &state, &mut warnings)?;
+    let program = Program { preserve_fds: options.preserve_fds, die_with_parent: options.die_with_parent, ..program };
+    program.streams.give_to(host_user(target, process));
+    let doorway = Doorway::find(target, init).map_err(|fault| gone_or(target, fault))?;
+    let joining = Joining { target, process, program: &program, doorway, entry: target.cgroup.entry()? };
+    let (ours, theirs) = Line::pair().at(Stage::Prepare, "a socket pair").map_err(Fault::on_host)?;
+    let newborn = birth::ushered(|| joining.usher()).map_err(|fault| gone_or(target, fault))?;
+    let Some(newborn) = newborn else {
+        drop(ours);
+        joining.run(theirs)
+    };
+    drop(theirs);
+    attend(newborn, &ours, &program, warnings)
+}
+
+/// A container that ended meanwhile fails in many ways, all of which mean the same.
+fn gone_or(target: &Target<'_>, fault: Fault) -> Error {
+    match process::find(target.pid, target.start_time) {
+        Ok(_) => fault.on_host(),
+        Err(gone) => gone,
+    }
+}
+
+fn host_user(target: &Target<'_>, process: &Process) -> Option<u32> {
+    let linux = target.spec.linux.as_ref()?;
+    let joins = linux.namespaces.iter().any(|namespace| namespace.kind == NamespaceKind::User);
+    crate::plan::host_id(joins, &linux.uid_mappings, process.user.uid)
+}
+
+/// The namespaces of init that are not the caller's.
+struct Doorway {
+    init: OwnedFd,
+    kinds: u64,
+    cgroup: Option<OwnedFd>,
+}
+
+impl Doorway {
+    fn find(target: &Target<'_>, init: OwnedFd) -> Outcome<Doorway> {
+        use NamespaceKind::*;
+        let mut kinds = 0;
+        for kind in [User, Mount, Pid, Network, Ipc, Uts, Time, Cgroup] {
+            let look = |pid: &str| stat(format!("/proc/{pid}/ns/{}", link_name(kind)));
+            // A kernel without a kind of namespace has no link of it for either.
+            let Ok(own) = look("self") else { continue };
+            let theirs = look(&target.pid.to_string()).at(Stage::JoinNamespaces, link_name(kind))?;
+            if (own.st_dev, own.st_ino) != (theirs.st_dev, theirs.st_ino) {
+                kinds |= flag(kind);
+            }
+        }
+        let apart = kinds & flag(Cgroup) != 0;
+        let path = format!("/proc/{}/ns/cgroup", target.pid);
+        let cgroup = apart.then(|| openat(rustix::fs::CWD, &path, OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty())).transpose();
+        Ok(Doorway { init, kinds: kinds & !flag(Cgroup), cgroup: cgroup.at(Stage::JoinNamespaces, path)? })
+    }
+
+    fn has(&self, kind: NamespaceKind) -> bool {
+        self.kinds & flag(kind) != 0
+    }
+}
+
+struct Joining<'a> {
+    target: &'a Target<'a>,
+    process: &'a Process,
+    program: &'a Program,
+    doorway: Doorway,
+    entry: cgroup::Entry,
+}
+
+impl Joining<'_> {
+    /// In the usher: what /proc of the host is needed for, then the namespaces, then the clone. The process is born in its cgroup,
+    /// before it joins the cgroup namespace, from which the cgroup could not be named.
+    fn usher(&self) -> Outcome<Fork> {
+        if let Some(cpus) = self.process.exec_cpu_affinity.as_ref().and_then(|affinity| affinity.initial.as_deref()) {
+            schedule::set_affinity(cpus)?;
+        }
+        self.program.identity.set_profile()?;
+        let kinds = ThreadNameSpaceType::from_bits_retain(self.doorway.kinds as u32);
+        if !kinds.is_empty() {
+            move_into_thread_name_spaces(self.doorway.init.as_fd(), kinds).at(Stage::JoinNamespaces, "of init")?;
+        }
+        sys::forbid_tracing().at(Stage::SetSecurity, "forbid tracing")?;
+        sys::fork(sys::CLONE_PARENT, self.entry.into_cgroup()).at(Stage::Clone, "")
+    }
+
+    /// In the process; never returns.
+    fn run(&self, line: Line) -> ! {
+        let fault = match self.to_gate(line) {
+            Ok(released) => match released.execute() {},
+            Err((line, fault)) => {
+                tell(&line, &fault);
+                fault
+            }
+        };
+        sys::exit(i32::from(fault.inside().exit_code()))
+    }
+
+    fn to_gate(&self, line: Line) -> Result<Released<'_>, (Line, Fault)> {
+        let terminal = match self.settle_in(&line) {
+            Ok(terminal) => terminal,
+            Err(fault) => return Err((line, fault)),
+        };
+        let Ok(copy) = line.copy() else { sys::exit(1) };
+        let user = Inside { program: self.program, line, terminal }.become_user().map_err(|fault| (copy, fault))?;
+        let released = user.line.send(Tag::Ready, &[], None).at(Stage::WaitForStart, "").and_then(|()| receive(&user.line, Stage::WaitForStart));
+        if let Err(fault) = released.and_then(|_| self.last_affinity()) {
+            return Err((user.line, fault));
+        }
+        Ok(user.released(None))
+    }
+
+    fn settle_in(&self, line: &Line) -> Outcome<Option<terminal::Terminal>> {
+        sys::set_parent_death_signal(libc::SIGKILL).at(Stage::Prepare, "parent death signal")?;
+        sys::reset_signals();
+        self.entry.join().at(Stage::JoinCgroup, "")?;
+        if let Some(namespace) = &self.doorway.cgroup {
+            move_into_link_name_space(namespace.as_fd(), Some(LinkNameSpaceType::ControlGroup)).at(Stage::JoinNamespaces, "cgroup")?;
+        }
+        if self.doorway.has(NamespaceKind::User) {
+            let linux = self.target.spec.linux.as_ref();
+            let maps = linux.map(|linux| IdMaps { uids: linux.uid_mappings.clone(), gids: linux.gid_mappings.clone() });
+            init::become_root(&maps.unwrap_or_default())?;
+        }
+        sys::forbid_tracing().at(Stage::SetSecurity, "forbid tracing")?;
+        init::join_keyring(self.target.id)?;
+        self.program.schedule.apply_personality()?;
+        rustix::process::umask(Mode::empty());
+        let Streams::Terminal(_) = self.program.streams else { return Ok(None) };
+        let root = openat(rustix::fs::CWD, "/", OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty()).at(Stage::OpenTerminal, "/")?;
+        let terminal = terminal::open(&root, self.process.console_size.as_ref(), self.program.identity.user())?;
+        give_terminal(line, &self.program.streams, Some(&terminal))?;
+        Ok(Some(terminal))
+    }
+
+    fn last_affinity(&self) -> Outcome<()> {
+        let last = self.process.exec_cpu_affinity.as_ref().and_then(|affinity| affinity.last.as_deref());
+        last.map_or(Ok(()), schedule::set_affinity)
+    }
+}
+
+/// The caller until the program runs; a process that fails before is reaped here.
+fn attend(newborn: Newborn, line: &Line, program: &Program, warnings: Vec<String>) -> Result<Execed, Error> {
+    let Newborn { pid, pidfd } = newborn;
+    let mut execed = Execed { pid, pidfd, start_time: process::start_time(pid).unwrap_or_default(), console: None, warnings };
+    let started = prepare(&mut execed, line, program).and_then(|()| {
+        _ = line.send(Tag::Go, &[], None);
+        gate::follow(line)
+    });
+    if let Err(error) = started {
+        _ = pidfd_send_signal(&execed.pidfd, Signal::KILL);
+        reap(execed.pidfd.as_fd());
+        return Err(error);
+    }
+    Ok(execed)
+}
+
+fn prepare(execed: &mut Execed, line: &Line, program: &Program) -> Result<(), Error> {
+    loop {
+        let packet = line.receive().at(Stage::Prepare, "the process").map_err(Fault::on_host)?;
+        let packet = packet.ok_or(Error::Died { stage: Stage::JoinNamespaces })?;
+        match packet.tag {
+            Tag::Fault => return Err(Fault::decode(&packet.payload).map_or(Error::Died { stage: Stage::Prepare }, Fault::inside)),
+            Tag::Warning => execed.warnings.push(String::from_utf8_lossy(&packet.payload).into_owned()),
+            Tag::Console => execed.console = packet.descriptor,
+            Tag::Ready => {
+                execed.warnings.extend(program.schedule.apply(execed.pid).map_err(Fault::on_host)?);
+                return Ok(());
+            }
+            _ => {}
+        }
+    }
+}
