@@ -99,8 +99,15 @@ impl Bootstrap {
     }
 }
 
-/// Starts a shim for the bundle in the working directory, or finds the one of its group.
+/// Starts a shim for the bundle in the working directory, or that `-bundle` names, or finds the one of its group.
 pub fn start(args: &Shim) -> Result<(), Error> {
+    if let Some(bundle) = &args.bundle {
+        // For callers that cannot change their own directory in between fork and exec.
+        std::env::set_current_dir(bundle).map_err(|source| Error::File {
+            path: bundle.clone(),
+            source,
+        })?;
+    }
     let bootstrap = Bootstrap::read(&read_input()?, args);
     let group = group(Path::new("config.json"))?.unwrap_or_else(|| args.id.clone());
     let directory = match bootstrap.socket_dir() {
