@@ -32,7 +32,9 @@ impl Cgroup {
             };
         }
         for dir in self.all() {
-            let needed = settings.iter().find(|setting| self.holder(setting.controller) == Some(dir));
+            let needed = settings
+                .iter()
+                .find(|setting| self.holder(setting.controller) == Some(dir));
             if needed.is_some() || !dir.on_demand {
                 make(dir, needed, &mut warnings)?;
             }
@@ -46,7 +48,12 @@ impl Cgroup {
     }
 
     /// Everything to be written for `resources`, in order; `fresh`: nothing is in force yet.
-    pub(crate) fn settings(&self, resources: &Resources, fresh: bool, warnings: &mut Vec<Warning>) -> Result<Vec<Setting>, Error> {
+    pub(crate) fn settings(
+        &self,
+        resources: &Resources,
+        fresh: bool,
+        warnings: &mut Vec<Warning>,
+    ) -> Result<Vec<Setting>, Error> {
         if self.layout == Layout::V2 {
             let held = || match self.file("cpu", "", "cpu.max") {
                 Some(path) if !fresh => Ok(file::optional(&path)?.unwrap_or_default()),
@@ -66,8 +73,14 @@ impl Cgroup {
     }
 
     pub(crate) fn apply(&self, setting: &Setting) -> Result<(), Error> {
-        let dir = self.holder(setting.controller).ok_or_else(|| not_mounted(setting))?;
-        if dir.controllers.is_empty() && !controllers(&dir.dir())?.iter().any(|name| name == setting.controller) {
+        let dir = self
+            .holder(setting.controller)
+            .ok_or_else(|| not_mounted(setting))?;
+        if dir.controllers.is_empty()
+            && !controllers(&dir.dir())?
+                .iter()
+                .any(|name| name == setting.controller)
+        {
             return Err(not_mounted(setting));
         }
         setting.apply(&dir.dir())
@@ -75,16 +88,24 @@ impl Cgroup {
 
     /// v2: every directory from the mount down to the parent hands on what the container's directory needs.
     fn enable_controllers(&self, settings: &[Setting]) -> Result<(), Error> {
-        let Some(dir) = self.v2.as_ref().filter(|dir| dir.exists()) else { return Ok(()) };
+        let Some(dir) = self.v2.as_ref().filter(|dir| dir.exists()) else {
+            return Ok(());
+        };
         let mut level = dir.mount.clone();
         for component in dir.path.components() {
             let available = controllers(&level)?;
             let enabled = file::read(&level.join("cgroup.subtree_control"))?;
             for controller in &available {
                 if !enabled.split_whitespace().any(|name| name == controller) {
-                    let enabled = file::write(&level.join("cgroup.subtree_control"), &format!("+{controller}"));
+                    let enabled = file::write(
+                        &level.join("cgroup.subtree_control"),
+                        &format!("+{controller}"),
+                    );
                     // Accounting alone is worth a try; a limit is worth an error.
-                    if settings.iter().any(|setting| setting.controller == controller) {
+                    if settings
+                        .iter()
+                        .any(|setting| setting.controller == controller)
+                    {
                         enabled?;
                     }
                 }
@@ -95,21 +116,47 @@ impl Cgroup {
     }
 
     /// Replaces the device rules in force.
-    pub(crate) fn write_devices(&self, rules: &[Rule], warnings: &mut Vec<Warning>) -> Result<(), Error> {
-        let skip = |path: &Path, error: &dyn std::error::Error| Warning::DevicesSkipped { path: path.to_owned(), reason: error.to_string() };
-        if let Some(dir) = self.v1.iter().find(|dir| dir.controllers.iter().any(|name| name == "devices")) {
+    pub(crate) fn write_devices(
+        &self,
+        rules: &[Rule],
+        warnings: &mut Vec<Warning>,
+    ) -> Result<(), Error> {
+        let skip = |path: &Path, error: &dyn std::error::Error| Warning::DevicesSkipped {
+            path: path.to_owned(),
+            reason: error.to_string(),
+        };
+        if let Some(dir) = self
+            .v1
+            .iter()
+            .find(|dir| dir.controllers.iter().any(|name| name == "devices"))
+        {
             let path = dir.dir();
             if path.exists() {
                 for (allow, line) in devices::v1_lines(rules)? {
-                    file::write(&path.join(if allow { "devices.allow" } else { "devices.deny" }), &line)?;
+                    file::write(
+                        &path.join(if allow {
+                            "devices.allow"
+                        } else {
+                            "devices.deny"
+                        }),
+                        &line,
+                    )?;
                 }
             }
             return Ok(());
         }
-        let Some(dir) = self.v2.as_ref().filter(|dir| self.layout == Layout::V2 && dir.exists()) else { return Ok(()) };
+        let Some(dir) = self
+            .v2
+            .as_ref()
+            .filter(|dir| self.layout == Layout::V2 && dir.exists())
+        else {
+            return Ok(());
+        };
         let path = dir.dir();
         match attach(&path, rules) {
-            Err(Error::Devices { path, source }) if source.kind() == io::ErrorKind::PermissionDenied => {
+            Err(Error::Devices { path, source })
+                if source.kind() == io::ErrorKind::PermissionDenied =>
+            {
                 warnings.push(skip(&path, &source));
                 Ok(())
             }
@@ -120,12 +167,24 @@ impl Cgroup {
 
 /// Attaches the program of `rules` in the place of the one that this function attached before.
 fn attach(path: &Path, rules: &[Rule]) -> Result<(), Error> {
-    let fail = |source| Error::Devices { path: path.to_owned(), source };
+    let fail = |source| Error::Devices {
+        path: path.to_owned(),
+        source,
+    };
     let dir = fs::File::open(path).map_err(fail)?;
     let program = sys::load_device_program(&ebpf::program(rules)).map_err(fail)?;
     let mut before = sys::device_programs(dir.as_fd()).map_err(fail)?;
-    let replaced = if before.len() == OWN_PROGRAMS { before.pop() } else { None };
-    sys::attach_device_program(dir.as_fd(), program.as_fd(), replaced.as_ref().map(AsFd::as_fd)).map_err(fail)?;
+    let replaced = if before.len() == OWN_PROGRAMS {
+        before.pop()
+    } else {
+        None
+    };
+    sys::attach_device_program(
+        dir.as_fd(),
+        program.as_fd(),
+        replaced.as_ref().map(AsFd::as_fd),
+    )
+    .map_err(fail)?;
     for other in before {
         sys::detach_device_program(dir.as_fd(), other.as_fd()).map_err(fail)?;
     }
@@ -134,26 +193,43 @@ fn attach(path: &Path, rules: &[Rule]) -> Result<(), Error> {
 
 fn not_mounted(setting: &Setting) -> Error {
     let state = "absent or not handed on to this place";
-    Error::NoController { what: setting.what.clone(), controller: setting.controller, state }
+    Error::NoController {
+        what: setting.what.clone(),
+        controller: setting.controller,
+        state,
+    }
 }
 
 fn controllers(dir: &Path) -> Result<Vec<String>, Error> {
-    Ok(file::read(&dir.join("cgroup.controllers"))?.split_whitespace().map(str::to_owned).collect())
+    Ok(file::read(&dir.join("cgroup.controllers"))?
+        .split_whitespace()
+        .map(str::to_owned)
+        .collect())
 }
 
 /// Makes a directory and its missing parents. It must be ours alone: an existing one may not hold processes.
-pub(crate) fn make(dir: &Dir, needed: Option<&Setting>, warnings: &mut Vec<Warning>) -> Result<(), Error> {
+pub(crate) fn make(
+    dir: &Dir,
+    needed: Option<&Setting>,
+    warnings: &mut Vec<Warning>,
+) -> Result<(), Error> {
     let path = dir.dir();
-    let made = DirBuilder::new().mode(0o755).create(&path).or_else(|error| match error.kind() {
-        io::ErrorKind::NotFound => DirBuilder::new().mode(0o755).recursive(true).create(&path),
-        io::ErrorKind::AlreadyExists => Ok(()),
-        _ => Err(error),
-    });
+    let made = DirBuilder::new()
+        .mode(0o755)
+        .create(&path)
+        .or_else(|error| match error.kind() {
+            io::ErrorKind::NotFound => DirBuilder::new().mode(0o755).recursive(true).create(&path),
+            io::ErrorKind::AlreadyExists => Ok(()),
+            _ => Err(error),
+        });
     match made {
         Ok(()) => {}
         Err(source) if needed.is_none() && may_not(&source) => {
             if warnings.is_empty() {
-                warnings.push(Warning::NoCgroup { path, reason: source.to_string() });
+                warnings.push(Warning::NoCgroup {
+                    path,
+                    reason: source.to_string(),
+                });
             }
             return Ok(());
         }
@@ -169,7 +245,10 @@ pub(crate) fn make(dir: &Dir, needed: Option<&Setting>, warnings: &mut Vec<Warni
 }
 
 fn may_not(error: &io::Error) -> bool {
-    matches!(error.kind(), io::ErrorKind::PermissionDenied | io::ErrorKind::ReadOnlyFilesystem)
+    matches!(
+        error.kind(),
+        io::ErrorKind::PermissionDenied | io::ErrorKind::ReadOnlyFilesystem
+    )
 }
 
 /// v1: a cpuset without processors or memory nodes takes no process, so empty ones on the way get their parent's.

@@ -31,7 +31,15 @@ pub(crate) struct Rule {
 
 /// null, zero, full, random, urandom, tty, console, ptmx (Documentation/admin-guide/devices.txt) and all pseudo-terminals.
 const SUPPLIED: [(u32, Option<u32>); 9] = [
-    (1, Some(3)), (1, Some(5)), (1, Some(7)), (1, Some(8)), (1, Some(9)), (5, Some(0)), (5, Some(1)), (5, Some(2)), (136, None),
+    (1, Some(3)),
+    (1, Some(5)),
+    (1, Some(7)),
+    (1, Some(8)),
+    (1, Some(9)),
+    (5, Some(0)),
+    (5, Some(1)),
+    (5, Some(2)),
+    (136, None),
 ];
 
 pub(crate) fn rules(list: &[DeviceRule]) -> Result<Vec<Rule>, Error> {
@@ -40,10 +48,19 @@ pub(crate) fn rules(list: &[DeviceRule]) -> Result<Vec<Rule>, Error> {
     if let Some(last) = rules.iter().rposition(|rule| rule.kind == Kind::Any) {
         rules.drain(..last);
     }
-    if rules.last().is_some_and(|rule| rule.kind == Kind::Any && rule.allow) {
+    if rules
+        .last()
+        .is_some_and(|rule| rule.kind == Kind::Any && rule.allow)
+    {
         return Ok(rules);
     }
-    let allow = |kind, major, minor, access| Rule { allow: true, kind, major, minor, access };
+    let allow = |kind, major, minor, access| Rule {
+        allow: true,
+        kind,
+        major,
+        minor,
+        access,
+    };
     rules.extend([Kind::Char, Kind::Block].map(|kind| allow(kind, None, None, MKNOD)));
     rules.extend(SUPPLIED.map(|(major, minor)| allow(Kind::Char, Some(major), minor, ALL)));
     Ok(rules)
@@ -51,7 +68,11 @@ pub(crate) fn rules(list: &[DeviceRule]) -> Result<Vec<Rule>, Error> {
 
 impl Rule {
     fn read(rule: &DeviceRule) -> Result<Rule, Error> {
-        let wrong = |value: String, why| Error::Value { what: "device rule".into(), value, why };
+        let wrong = |value: String, why| Error::Value {
+            what: "device rule".into(),
+            value,
+            why,
+        };
         let kind = match rule.kind.as_str() {
             "" | "a" => Kind::Any,
             "c" | "u" => Kind::Char,
@@ -62,7 +83,9 @@ impl Rule {
             None | Some(-1) => Ok(None),
             Some(number) => {
                 let why = "a device's number goes from 0 to 4294967295";
-                u32::try_from(number).map(Some).map_err(|_| wrong(number.to_string(), why))
+                u32::try_from(number)
+                    .map(Some)
+                    .map_err(|_| wrong(number.to_string(), why))
             }
         };
         let mut access = 0;
@@ -71,33 +94,62 @@ impl Rule {
                 'r' => READ,
                 'w' => WRITE,
                 'm' => MKNOD,
-                _ => return Err(wrong(rule.access.clone(), "its access is made of r, w and m")),
+                _ => {
+                    return Err(wrong(
+                        rule.access.clone(),
+                        "its access is made of r, w and m",
+                    ));
+                }
             };
         }
         let (major, minor) = (number(rule.major)?, number(rule.minor)?);
         if kind == Kind::Any {
             // As the kernel's v1 controller reads it: everything, whatever else the rule says.
-            return Ok(Rule { allow: rule.allow, kind, major: None, minor: None, access: ALL });
+            return Ok(Rule {
+                allow: rule.allow,
+                kind,
+                major: None,
+                minor: None,
+                access: ALL,
+            });
         }
-        Ok(Rule { allow: rule.allow, kind, major, minor, access: if access == 0 { ALL } else { access } })
+        Ok(Rule {
+            allow: rule.allow,
+            kind,
+            major,
+            minor,
+            access: if access == 0 { ALL } else { access },
+        })
     }
 
     /// As devices.allow and devices.deny read it.
     pub(crate) fn line(&self) -> String {
-        let number = |number: Option<u32>| number.map_or("*".to_owned(), |number| number.to_string());
+        let number =
+            |number: Option<u32>| number.map_or("*".to_owned(), |number| number.to_string());
         let kind = match self.kind {
             Kind::Any => return "a".to_owned(),
             Kind::Char => 'c',
             Kind::Block => 'b',
         };
         let letters = [(READ, 'r'), (WRITE, 'w'), (MKNOD, 'm')];
-        let access: String = letters.iter().filter(|(bit, _)| self.access & bit != 0).map(|(_, letter)| letter).collect();
-        format!("{kind} {}:{} {access}", number(self.major), number(self.minor))
+        let access: String = letters
+            .iter()
+            .filter(|(bit, _)| self.access & bit != 0)
+            .map(|(_, letter)| letter)
+            .collect();
+        format!(
+            "{kind} {}:{} {access}",
+            number(self.major),
+            number(self.minor)
+        )
     }
 
     fn overlaps(&self, other: &Rule) -> bool {
         let same = |a: Option<u32>, b: Option<u32>| a.is_none() || b.is_none() || a == b;
-        self.kind == other.kind && same(self.major, other.major) && same(self.minor, other.minor) && self.access & other.access != 0
+        self.kind == other.kind
+            && same(self.major, other.major)
+            && same(self.minor, other.minor)
+            && self.access & other.access != 0
     }
 
     fn same_devices(&self, other: &Rule) -> bool {
@@ -120,9 +172,16 @@ pub(crate) fn v1_lines(rules: &[Rule]) -> Result<Vec<(bool, String)>, Error> {
             exceptions.clear();
         } else if rule.allow != default {
             exceptions.push(*rule);
-        } else if exceptions.iter().any(|exception| exception.overlaps(rule) && !exception.same_devices(rule)) {
+        } else if exceptions
+            .iter()
+            .any(|exception| exception.overlaps(rule) && !exception.same_devices(rule))
+        {
             let why = "cgroup v1 cannot except some devices of an earlier rule; name the devices one by one";
-            return Err(Error::Value { what: "device rule".into(), value: rule.line(), why });
+            return Err(Error::Value {
+                what: "device rule".into(),
+                value: rule.line(),
+                why,
+            });
         }
         lines.push((rule.allow, rule.line()));
     }
@@ -142,12 +201,16 @@ mod tests {
         let lines = v1_lines(&parse("[]").unwrap()).unwrap();
         assert_eq!(lines[0], (false, "a".to_owned()));
         assert_eq!(lines[1], (true, "c *:* m".to_owned()));
-        assert!(lines.contains(&(true, "c 1:3 rwm".to_owned())) && lines.contains(&(true, "c 136:* rwm".to_owned())));
+        assert!(
+            lines.contains(&(true, "c 1:3 rwm".to_owned()))
+                && lines.contains(&(true, "c 136:* rwm".to_owned()))
+        );
     }
 
     #[test]
     fn a_privileged_container_is_left_alone() {
-        let rules = parse(r#"[{"allow":false,"access":"rwm"},{"allow":true,"access":"rwm"}]"#).unwrap();
+        let rules =
+            parse(r#"[{"allow":false,"access":"rwm"},{"allow":true,"access":"rwm"}]"#).unwrap();
         assert_eq!(v1_lines(&rules).unwrap(), [(true, "a".to_owned())]);
     }
 
@@ -155,7 +218,11 @@ mod tests {
     fn an_exception_to_an_exception_is_refused_where_it_cannot_be_held() {
         let nested = r#"[{"allow":true,"type":"c","major":10,"access":"rw"},{"allow":false,"type":"c","major":10,"minor":200,"access":"w"}]"#;
         assert!(v1_lines(&parse(nested).unwrap()).is_err());
-        for bad in [r#"[{"allow":true,"type":"x"}]"#, r#"[{"allow":true,"type":"c","access":"rx"}]"#, r#"[{"allow":true,"type":"c","major":-2}]"#] {
+        for bad in [
+            r#"[{"allow":true,"type":"x"}]"#,
+            r#"[{"allow":true,"type":"c","access":"rx"}]"#,
+            r#"[{"allow":true,"type":"c","major":-2}]"#,
+        ] {
             assert!(parse(bad).is_err(), "{bad}");
         }
     }

@@ -27,7 +27,12 @@ const BLOCK: i32 = 1;
 const CHAR: i32 = 2;
 
 fn instruction(code: u8, to: u8, from: u8, offset: i16, immediate: i32) -> BpfInsn {
-    BpfInsn { code, registers: to | from << 4, offset, immediate }
+    BpfInsn {
+        code,
+        registers: to | from << 4,
+        offset,
+        immediate,
+    }
 }
 
 /// The last rule that matches decides, so the program asks from the last to the first; without a match it refuses.
@@ -51,7 +56,10 @@ pub(crate) fn program(rules: &[Rule]) -> Vec<BpfInsn> {
 }
 
 fn answer(allow: bool) -> [BpfInsn; 2] {
-    [instruction(MOVE, ANSWER, 0, 0, i32::from(allow)), instruction(EXIT, 0, 0, 0, 0)]
+    [
+        instruction(MOVE, ANSWER, 0, 0, i32::from(allow)),
+        instruction(EXIT, 0, 0, 0, 0),
+    ]
 }
 
 /// Answers when the rule matches, falls through to the next block when not.
@@ -64,7 +72,11 @@ fn block(rule: &Rule) -> Vec<BpfInsn> {
     }
     if rule.access != ALL {
         // To allow, everything asked must be in the rule; to refuse, any of it suffices.
-        let (mask, jump) = if rule.allow { (ALL & !rule.access, JUMP_NOT_EQUAL) } else { (rule.access, JUMP_EQUAL) };
+        let (mask, jump) = if rule.allow {
+            (ALL & !rule.access, JUMP_NOT_EQUAL)
+        } else {
+            (rule.access, JUMP_EQUAL)
+        };
         tests.push(instruction(MOVE_REGISTER, SCRATCH, ACCESS, 0, 0));
         tests.push(instruction(AND, SCRATCH, 0, 0, i32::from(mask)));
         tests.push(instruction(jump, SCRATCH, 0, 0, 0));
@@ -95,7 +107,12 @@ mod tests {
         let context = [(u32::from(access) << 16 | kind as u32), major, minor];
         let (mut registers, mut at) = ([0u64; 7], 0usize);
         loop {
-            let BpfInsn { code: operation, registers: pair, offset, immediate } = code[at];
+            let BpfInsn {
+                code: operation,
+                registers: pair,
+                offset,
+                immediate,
+            } = code[at];
             let (to, from) = ((pair & 15) as usize, (pair >> 4) as usize);
             at += 1;
             match operation {
@@ -114,7 +131,13 @@ mod tests {
     }
 
     fn rule(allow: bool, kind: Kind, numbers: (Option<u32>, Option<u32>), access: u8) -> Rule {
-        Rule { allow, kind, major: numbers.0, minor: numbers.1, access }
+        Rule {
+            allow,
+            kind,
+            major: numbers.0,
+            minor: numbers.1,
+            access,
+        }
     }
 
     #[test]
@@ -126,7 +149,10 @@ mod tests {
             rule(true, Kind::Block, (None, None), MKNOD),
         ]);
         assert!(run(&code, CHAR, READ | WRITE, 10, 1));
-        assert!(!run(&code, CHAR, READ | MKNOD, 10, 1), "more was asked than the rule gives");
+        assert!(
+            !run(&code, CHAR, READ | MKNOD, 10, 1),
+            "more was asked than the rule gives"
+        );
         assert!(!run(&code, CHAR, READ | WRITE, 10, 200) && run(&code, CHAR, READ, 10, 200));
         assert!(run(&code, BLOCK, MKNOD, 8, 0) && !run(&code, BLOCK, READ, 8, 0));
         assert!(!run(&code, CHAR, READ, 1, 1));
@@ -134,7 +160,13 @@ mod tests {
 
     #[test]
     fn everything_and_nothing() {
-        assert!(run(&program(&[rule(true, Kind::Any, (None, None), ALL)]), BLOCK, ALL, 8, 1));
+        assert!(run(
+            &program(&[rule(true, Kind::Any, (None, None), ALL)]),
+            BLOCK,
+            ALL,
+            8,
+            1
+        ));
         assert!(!run(&program(&[]), CHAR, READ, 1, 3));
         let high = program(&[rule(true, Kind::Char, (Some(u32::MAX), None), ALL)]);
         assert!(run(&high, CHAR, READ, u32::MAX, 0));

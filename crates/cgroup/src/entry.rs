@@ -24,15 +24,24 @@ impl Entry {
 
     /// v1: puts the calling thread in. Called by the child, which must have one thread only; allocates nothing.
     pub fn join(&self) -> io::Result<()> {
-        self.tasks.iter().try_for_each(|mut tasks| tasks.write_all(b"0"))
+        self.tasks
+            .iter()
+            .try_for_each(|mut tasks| tasks.write_all(b"0"))
     }
 }
 
 impl Cgroup {
     /// Opens the way in; before the child is made, as this process.
     pub fn entry(&self) -> Result<Entry, Error> {
-        let open = |path: PathBuf, options: &mut OpenOptions| options.open(&path).map_err(|source| Error::Open { path, source });
-        let mut entry = Entry { tasks: Vec::with_capacity(self.v1.len()), v2: None };
+        let open = |path: PathBuf, options: &mut OpenOptions| {
+            options
+                .open(&path)
+                .map_err(|source| Error::Open { path, source })
+        };
+        let mut entry = Entry {
+            tasks: Vec::with_capacity(self.v1.len()),
+            v2: None,
+        };
         for dir in self.v1.iter().map(|dir| dir.dir()) {
             match open(dir.join("tasks"), OpenOptions::new().write(true)) {
                 Ok(tasks) => entry.tasks.push(tasks),
@@ -42,8 +51,17 @@ impl Cgroup {
             }
         }
         if let Some(dir) = self.v2.as_ref().filter(|dir| dir.exists()) {
-            let dir = if self.layout == Layout::V2 { inner(&dir.dir())? } else { dir.dir() };
-            entry.v2 = Some(open(dir, OpenOptions::new().read(true).custom_flags(rustix::fs::OFlags::DIRECTORY.bits() as i32))?);
+            let dir = if self.layout == Layout::V2 {
+                inner(&dir.dir())?
+            } else {
+                dir.dir()
+            };
+            entry.v2 = Some(open(
+                dir,
+                OpenOptions::new()
+                    .read(true)
+                    .custom_flags(rustix::fs::OFlags::DIRECTORY.bits() as i32),
+            )?);
         }
         Ok(entry)
     }
@@ -52,14 +70,25 @@ impl Cgroup {
 /// v2: a container that hands controllers on (systemd inside) takes no process at its top; the first directory below
 /// that has some does.
 fn inner(dir: &Path) -> Result<PathBuf, Error> {
-    let hands_on = file::optional(&dir.join("cgroup.subtree_control"))?.is_some_and(|text| !text.is_empty());
+    let hands_on =
+        file::optional(&dir.join("cgroup.subtree_control"))?.is_some_and(|text| !text.is_empty());
     if !hands_on {
         return Ok(dir.to_owned());
     }
-    let entries = std::fs::read_dir(dir).map_err(|source| Error::Read { path: dir.to_owned(), source })?;
-    let mut below: Vec<_> = entries.flatten().map(|entry| entry.path()).filter(|path| path.is_dir()).collect();
+    let entries = std::fs::read_dir(dir).map_err(|source| Error::Read {
+        path: dir.to_owned(),
+        source,
+    })?;
+    let mut below: Vec<_> = entries
+        .flatten()
+        .map(|entry| entry.path())
+        .filter(|path| path.is_dir())
+        .collect();
     below.sort();
-    let populated = |path: &PathBuf| file::keyed(&path.join("cgroup.events")).is_ok_and(|events| events.get("populated") == Some(&1));
+    let populated = |path: &PathBuf| {
+        file::keyed(&path.join("cgroup.events"))
+            .is_ok_and(|events| events.get("populated") == Some(&1))
+    };
     match below.iter().find(|path| populated(path)) {
         Some(path) => inner(path),
         None => Ok(dir.to_owned()),

@@ -37,8 +37,11 @@ impl Cgroup {
     /// Whether the processes inside are stopped (or about to be).
     pub fn frozen(&self) -> bool {
         match self.freezer() {
-            Ok((path, Layout::V2)) => file::number(&path.join("cgroup.freeze")).is_ok_and(|value| value == 1),
-            Ok((path, _)) => file::read(&path.join("freezer.self_freezing")).is_ok_and(|value| value.trim() == "1"),
+            Ok((path, Layout::V2)) => {
+                file::number(&path.join("cgroup.freeze")).is_ok_and(|value| value == 1)
+            }
+            Ok((path, _)) => file::read(&path.join("freezer.self_freezing"))
+                .is_ok_and(|value| value.trim() == "1"),
             Err(_) => false,
         }
     }
@@ -49,7 +52,14 @@ impl Cgroup {
         if !dir.exists() {
             return Err(Error::Disabled("paused"));
         }
-        Ok((dir.dir(), if dir.controllers.is_empty() { Layout::V2 } else { Layout::V1 }))
+        Ok((
+            dir.dir(),
+            if dir.controllers.is_empty() {
+                Layout::V2
+            } else {
+                Layout::V1
+            },
+        ))
     }
 }
 
@@ -69,7 +79,11 @@ fn freeze_v1(dir: &std::path::Path) -> Result<(), Error> {
         }
         sleep(STEP);
     }
-    Err(Error::Timeout { path: state, wanted: "FROZEN", millis: PATIENCE.as_millis() as u64 })
+    Err(Error::Timeout {
+        path: state,
+        wanted: "FROZEN",
+        millis: PATIENCE.as_millis() as u64,
+    })
 }
 
 fn freeze_v2(dir: &std::path::Path) -> Result<(), Error> {
@@ -78,7 +92,11 @@ fn freeze_v2(dir: &std::path::Path) -> Result<(), Error> {
     let end = Instant::now() + PATIENCE;
     while file::keyed(&events)?.get("frozen") != Some(&1) {
         if Instant::now() > end {
-            return Err(Error::Timeout { path: events, wanted: "frozen", millis: PATIENCE.as_millis() as u64 });
+            return Err(Error::Timeout {
+                path: events,
+                wanted: "frozen",
+                millis: PATIENCE.as_millis() as u64,
+            });
         }
         sleep(STEP);
     }

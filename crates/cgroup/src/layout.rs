@@ -41,18 +41,35 @@ pub(crate) struct Mounts {
 
 impl Mounts {
     pub(crate) fn probe() -> Result<Mounts, Error> {
-        let read = |path: &'static str| fs::read_to_string(path).map_err(|source| Error::Read { path: path.into(), source });
-        Ok(Mounts::parse(&read("/proc/self/mountinfo")?, &read("/proc/self/cgroup")?))
+        let read = |path: &'static str| {
+            fs::read_to_string(path).map_err(|source| Error::Read {
+                path: path.into(),
+                source,
+            })
+        };
+        Ok(Mounts::parse(
+            &read("/proc/self/mountinfo")?,
+            &read("/proc/self/cgroup")?,
+        ))
     }
 
     pub(crate) fn parse(mountinfo: &str, own: &str) -> Mounts {
         let mut mounts = Mounts::default();
         for line in mountinfo.lines() {
-            let Some((mount, kind)) = Mount::parse(line, own) else { continue };
+            let Some((mount, kind)) = Mount::parse(line, own) else {
+                continue;
+            };
             match kind {
                 "cgroup2" if mounts.v2.is_none() => mounts.v2 = Some(mount),
                 // A hierarchy mounted twice is used at its first place.
-                "cgroup" if !mounts.v1.iter().any(|known| known.controllers == mount.controllers) => mounts.v1.push(mount),
+                "cgroup"
+                    if !mounts
+                        .v1
+                        .iter()
+                        .any(|known| known.controllers == mount.controllers) =>
+                {
+                    mounts.v1.push(mount)
+                }
                 _ => {}
             }
         }
@@ -60,7 +77,12 @@ impl Mounts {
     }
 
     pub(crate) fn layout(&self) -> Layout {
-        let controllers = self.v1.iter().any(|mount| mount.controllers.iter().any(|name| !name.starts_with("name=")));
+        let controllers = self.v1.iter().any(|mount| {
+            mount
+                .controllers
+                .iter()
+                .any(|name| !name.starts_with("name="))
+        });
         match (controllers, &self.v2) {
             (true, None) => Layout::V1,
             (true, Some(_)) => Layout::Hybrid,
@@ -82,16 +104,37 @@ impl Mount {
         let mut fields = before.split(' ').skip(3);
         let (root, point) = (unescape(fields.next()?), unescape(fields.next()?));
         let controllers: Vec<String> = match kind {
-            "cgroup" => options.split(',').filter(|option| is_controller(option)).map(str::to_owned).collect(),
+            "cgroup" => options
+                .split(',')
+                .filter(|option| is_controller(option))
+                .map(str::to_owned)
+                .collect(),
             _ => Vec::new(),
         };
-        let own = own_path(own, &controllers).and_then(|path| Some(Path::new(path).strip_prefix(&root).ok()?.to_owned()));
-        Some((Mount { point: point.into(), controllers, own }, kind))
+        let own = own_path(own, &controllers)
+            .and_then(|path| Some(Path::new(path).strip_prefix(&root).ok()?.to_owned()));
+        Some((
+            Mount {
+                point: point.into(),
+                controllers,
+                own,
+            },
+            kind,
+        ))
     }
 }
 
 fn is_controller(option: &str) -> bool {
-    const FLAGS: [&str; 8] = ["rw", "ro", "none", "noprefix", "xattr", "clone_children", "cpuset_v2_mode", "favordynmods"];
+    const FLAGS: [&str; 8] = [
+        "rw",
+        "ro",
+        "none",
+        "noprefix",
+        "xattr",
+        "clone_children",
+        "cpuset_v2_mode",
+        "favordynmods",
+    ];
     !FLAGS.contains(&option) && !option.starts_with("release_agent=")
 }
 
@@ -114,7 +157,10 @@ fn unescape(field: &str) -> String {
     let mut parts = field.split('\\');
     let mut text = parts.next().unwrap_or_default().to_owned();
     for part in parts {
-        match part.get(..3).and_then(|octal| u8::from_str_radix(octal, 8).ok()) {
+        match part
+            .get(..3)
+            .and_then(|octal| u8::from_str_radix(octal, 8).ok())
+        {
             Some(byte) => text.push(byte as char),
             None => text.push('\\'),
         }
@@ -144,12 +190,18 @@ mod tests {
         assert_eq!(mounts.v1[1].own.as_deref(), Some(Path::new("a:b")));
         assert_eq!(mounts.v1[2].controllers, ["name=systemd"]);
         let v2 = mounts.v2.expect("v2 is mounted");
-        assert_eq!((v2.point.to_str(), v2.own.as_deref()), (Some("/sys/fs/cgroup/uni fied"), Some(Path::new("u"))));
+        assert_eq!(
+            (v2.point.to_str(), v2.own.as_deref()),
+            (Some("/sys/fs/cgroup/uni fied"), Some(Path::new("u")))
+        );
     }
 
     #[test]
     fn a_mount_that_does_not_show_our_own_place_says_so() {
-        let mounts = Mounts::parse("35 31 0:32 /other /m rw - cgroup cgroup rw,memory", "4:memory:/box\n");
+        let mounts = Mounts::parse(
+            "35 31 0:32 /other /m rw - cgroup cgroup rw,memory",
+            "4:memory:/box\n",
+        );
         assert_eq!(mounts.v1[0].own, None);
         assert_eq!(mounts.layout(), Layout::V1);
         assert_eq!(Mounts::parse("", "").layout(), Layout::Absent);

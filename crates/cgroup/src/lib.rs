@@ -87,7 +87,11 @@ pub struct Hierarchy<'a> {
 impl Cgroup {
     /// No directory at all (`--cgroup-manager disabled`): limits are refused, nothing is counted.
     pub fn disabled() -> Cgroup {
-        Cgroup { layout: Layout::Absent, v1: Vec::new(), v2: None }
+        Cgroup {
+            layout: Layout::Absent,
+            v1: Vec::new(),
+            v2: None,
+        }
     }
 
     /// The layout that was found when the directories were planned.
@@ -99,24 +103,43 @@ impl Cgroup {
     pub fn hierarchies(&self) -> Vec<Hierarchy<'_>> {
         let shown = |dir: &'_ &Dir| dir.exists();
         let v1 = self.v1.iter().filter(shown).map(|dir| Hierarchy {
-            name: dir.mount.file_name().and_then(|name| name.to_str()).unwrap_or_default(),
+            name: dir
+                .mount
+                .file_name()
+                .and_then(|name| name.to_str())
+                .unwrap_or_default(),
             controllers: &dir.controllers,
             dir: dir.dir(),
         });
-        let v2 = self.v2.iter().filter(|dir| self.layout == Layout::V2 && dir.exists());
-        v1.chain(v2.map(|dir| Hierarchy { name: "", controllers: &[], dir: dir.dir() })).collect()
+        let v2 = self
+            .v2
+            .iter()
+            .filter(|dir| self.layout == Layout::V2 && dir.exists());
+        v1.chain(v2.map(|dir| Hierarchy {
+            name: "",
+            controllers: &[],
+            dir: dir.dir(),
+        }))
+        .collect()
     }
 
     /// The directory where `controller`'s files are: v1's hierarchy of it, else v2's.
     fn holder(&self, controller: &str) -> Option<&Dir> {
-        let v1 = self.v1.iter().find(|dir| dir.controllers.iter().any(|name| name == controller));
+        let v1 = self
+            .v1
+            .iter()
+            .find(|dir| dir.controllers.iter().any(|name| name == controller));
         v1.or(self.v2.as_ref())
     }
 
     /// The file of a v1 controller or of v2, where that directory exists.
     fn file(&self, controller: &str, v1: &str, v2: &str) -> Option<PathBuf> {
         let holder = self.holder(controller)?;
-        let name = if holder.controllers.is_empty() { v2 } else { v1 };
+        let name = if holder.controllers.is_empty() {
+            v2
+        } else {
+            v1
+        };
         Some(holder.dir().join(name)).filter(|path| path.parent().is_some_and(Path::exists))
     }
 

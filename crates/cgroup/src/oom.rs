@@ -30,7 +30,10 @@ impl OomWatch {
 
 /// `oom_kill` of v1's memory.oom_control (since Linux 4.13) or v2's memory.events.
 pub(crate) fn count(path: &Path) -> Result<u64, Error> {
-    Ok(file::keyed(path)?.get("oom_kill").copied().unwrap_or_default())
+    Ok(file::keyed(path)?
+        .get("oom_kill")
+        .copied()
+        .unwrap_or_default())
 }
 
 impl AsFd for OomWatch {
@@ -43,12 +46,25 @@ impl Cgroup {
     /// Begins to watch. Errors where the memory controller has no directory of this container.
     pub fn oom(&self) -> Result<OomWatch, Error> {
         let missing = || Error::Disabled("watched for want of memory");
-        let counter = self.file("memory", "memory.oom_control", "memory.events").filter(|path| path.exists()).ok_or_else(missing)?;
-        let fail = |errno: Errno| Error::Watch { path: counter.clone(), source: errno.into() };
+        let counter = self
+            .file("memory", "memory.oom_control", "memory.events")
+            .filter(|path| path.exists())
+            .ok_or_else(missing)?;
+        let fail = |errno: Errno| Error::Watch {
+            path: counter.clone(),
+            source: errno.into(),
+        };
         let v1 = counter.ends_with("memory.oom_control");
-        let fd = if v1 { eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK).map_err(fail)? } else { inotify(&counter).map_err(fail)? };
+        let fd = if v1 {
+            eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK).map_err(fail)?
+        } else {
+            inotify(&counter).map_err(fail)?
+        };
         if v1 {
-            let control = File::open(&counter).map_err(|source| Error::Open { path: counter.clone(), source })?;
+            let control = File::open(&counter).map_err(|source| Error::Open {
+                path: counter.clone(),
+                source,
+            })?;
             let line = format!("{} {}", fd.as_raw_fd(), control.as_raw_fd());
             file::write(&counter.with_file_name("cgroup.event_control"), &line)?;
         }

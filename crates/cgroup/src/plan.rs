@@ -12,47 +12,90 @@ use crate::layout::{Mount, Mounts};
 use crate::{Cgroup, Dir, Error, Layout};
 
 /// Controllers that every container gets: limits, accounting and pausing need them, and a JVM looks for cpuset.
-const ALWAYS: [&str; 8] = ["memory", "cpu", "cpuacct", "cpuset", "pids", "devices", "freezer", "blkio"];
+const ALWAYS: [&str; 8] = [
+    "memory", "cpu", "cpuacct", "cpuset", "pids", "devices", "freezer", "blkio",
+];
 /// Made only when a limit needs them.
 const ON_DEMAND: [&str; 3] = ["hugetlb", "net_cls", "net_prio"];
 
 impl Cgroup {
     /// Decides the directories for `linux.cgroupsPath` (`path`, may be empty) of container `id`; touches nothing.
     pub fn plan(path: &str, id: &str) -> Result<Cgroup, Error> {
-        plan(&Mounts::probe()?, path, id, Path::new("/run/systemd/system").is_dir())
+        plan(
+            &Mounts::probe()?,
+            path,
+            id,
+            Path::new("/run/systemd/system").is_dir(),
+        )
     }
 }
 
 fn plan(mounts: &Mounts, path: &str, id: &str, systemd: bool) -> Result<Cgroup, Error> {
     let (absolute, relative) = place(path, id)?;
     let layout = mounts.layout();
-    let mut cgroup = Cgroup { layout, v1: Vec::new(), v2: None };
+    let mut cgroup = Cgroup {
+        layout,
+        v1: Vec::new(),
+        v2: None,
+    };
     if layout == Layout::Absent {
         return Ok(cgroup);
     }
     for mount in &mounts.v1 {
-        let has = |wanted: &[&str]| mount.controllers.iter().any(|name| wanted.contains(&name.as_str()));
+        let has = |wanted: &[&str]| {
+            mount
+                .controllers
+                .iter()
+                .any(|name| wanted.contains(&name.as_str()))
+        };
         let always = has(&ALWAYS) || systemd && has(&["name=systemd"]);
         if always || has(&ON_DEMAND) {
-            cgroup.v1.push(dir(mount, absolute, &relative, !always, path)?);
+            cgroup
+                .v1
+                .push(dir(mount, absolute, &relative, !always, path)?);
         }
     }
     if let Some(mount) = &mounts.v2 {
         let mut own = mount.clone();
-        own.own = mount.own.as_deref().map(|own| own.parent().unwrap_or(Path::new("")).to_owned());
-        cgroup.v2 = Some(dir(&own, absolute, &relative, layout == Layout::Hybrid, path)?);
+        own.own = mount
+            .own
+            .as_deref()
+            .map(|own| own.parent().unwrap_or(Path::new("")).to_owned());
+        cgroup.v2 = Some(dir(
+            &own,
+            absolute,
+            &relative,
+            layout == Layout::Hybrid,
+            path,
+        )?);
     }
     Ok(cgroup)
 }
 
-fn dir(mount: &Mount, absolute: bool, relative: &Path, on_demand: bool, path: &str) -> Result<Dir, Error> {
+fn dir(
+    mount: &Mount,
+    absolute: bool,
+    relative: &Path,
+    on_demand: bool,
+    path: &str,
+) -> Result<Dir, Error> {
     let below = match (absolute, &mount.own) {
         (true, _) => Path::new(""),
         (false, Some(own)) => own,
-        (false, None) => return Err(Error::Path(path.to_owned(), "is relative, but the mounts do not show our own cgroup")),
+        (false, None) => {
+            return Err(Error::Path(
+                path.to_owned(),
+                "is relative, but the mounts do not show our own cgroup",
+            ));
+        }
     };
     let path = below.join(relative);
-    Ok(Dir { mount: mount.point.clone(), controllers: mount.controllers.clone(), path, on_demand })
+    Ok(Dir {
+        mount: mount.point.clone(),
+        controllers: mount.controllers.clone(),
+        path,
+        on_demand,
+    })
 }
 
 /// Whether the place is absolute, and its components.
@@ -62,11 +105,16 @@ fn place(path: &str, id: &str) -> Result<(bool, PathBuf), Error> {
         let mut components = Path::new(id).components();
         return match (components.next(), components.next()) {
             (Some(Component::Normal(name)), None) => Ok((true, Path::new("stockade").join(name))),
-            _ => Err(Error::Path(id.to_owned(), "the container's id is no file name")),
+            _ => Err(Error::Path(
+                id.to_owned(),
+                "the container's id is no file name",
+            )),
         };
     }
     if path.split(':').count() == 3 && !path.contains('/') {
-        return Err(Error::Unserved("the systemd driver, which a cgroupsPath of the form slice:prefix:name asks for,"));
+        return Err(Error::Unserved(
+            "the systemd driver, which a cgroupsPath of the form slice:prefix:name asks for,",
+        ));
     }
     if path.bytes().any(|byte| byte == 0 || byte == b'\n') {
         return refuse("holds a byte that no path of a cgroup can hold");
@@ -90,12 +138,20 @@ mod tests {
     use super::*;
 
     fn mount(point: &str, controllers: &[&str], own: &str) -> Mount {
-        Mount { point: point.into(), controllers: controllers.iter().map(|&name| name.to_owned()).collect(), own: Some(own.into()) }
+        Mount {
+            point: point.into(),
+            controllers: controllers.iter().map(|&name| name.to_owned()).collect(),
+            own: Some(own.into()),
+        }
     }
 
     fn hybrid() -> Mounts {
         Mounts {
-            v1: vec![mount("/c/memory", &["memory"], "a"), mount("/c/hugetlb", &["hugetlb"], ""), mount("/c/perf", &["perf_event"], "")],
+            v1: vec![
+                mount("/c/memory", &["memory"], "a"),
+                mount("/c/hugetlb", &["hugetlb"], ""),
+                mount("/c/perf", &["perf_event"], ""),
+            ],
             v2: Some(mount("/c/unified", &[], "u/v")),
         }
     }
@@ -107,17 +163,35 @@ mod tests {
             let v2 = cgroup.v2.expect("v2 is mounted").dir();
             (cgroup.v1.iter().map(Dir::dir).collect::<Vec<_>>(), v2)
         };
-        assert_eq!(dirs("/p/./q//r"), (vec!["/c/memory/p/q/r".into(), "/c/hugetlb/p/q/r".into()], "/c/unified/p/q/r".into()));
-        assert_eq!(dirs("q"), (vec!["/c/memory/a/q".into(), "/c/hugetlb/q".into()], "/c/unified/u/q".into()));
+        assert_eq!(
+            dirs("/p/./q//r"),
+            (
+                vec!["/c/memory/p/q/r".into(), "/c/hugetlb/p/q/r".into()],
+                "/c/unified/p/q/r".into()
+            )
+        );
+        assert_eq!(
+            dirs("q"),
+            (
+                vec!["/c/memory/a/q".into(), "/c/hugetlb/q".into()],
+                "/c/unified/u/q".into()
+            )
+        );
         assert_eq!(dirs("").0[0], PathBuf::from("/c/memory/stockade/box"));
     }
 
     #[test]
     fn what_leaves_its_place_is_refused() {
         for path in ["/a/../../b", "..", "/", "a/..", "a\nb", "."] {
-            assert!(matches!(plan(&hybrid(), path, "box", false), Err(Error::Path(..))), "{path:?}");
+            assert!(
+                matches!(plan(&hybrid(), path, "box", false), Err(Error::Path(..))),
+                "{path:?}"
+            );
         }
-        assert!(matches!(plan(&hybrid(), "system.slice:docker:abc", "box", false), Err(Error::Unserved(_))));
+        assert!(matches!(
+            plan(&hybrid(), "system.slice:docker:abc", "box", false),
+            Err(Error::Unserved(_))
+        ));
         for id in ["..", "a/b", ""] {
             assert!(plan(&hybrid(), "", id, false).is_err(), "{id:?}");
         }

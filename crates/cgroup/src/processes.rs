@@ -14,12 +14,16 @@ use crate::{Cgroup, Error, file};
 /// How long processes may take to end after SIGKILL before somebody else has to worry.
 const PATIENCE: Duration = Duration::from_secs(10);
 /// Hierarchies in the order in which they are asked who is inside.
-const TELLING: [&str; 8] = ["freezer", "pids", "memory", "devices", "cpuacct", "cpu", "blkio", "cpuset"];
+const TELLING: [&str; 8] = [
+    "freezer", "pids", "memory", "devices", "cpuacct", "cpu", "blkio", "cpuset",
+];
 
 impl Cgroup {
     /// Every process inside and below, as this process' pid namespace numbers them; none where there is no directory.
     pub fn pids(&self) -> Vec<i32> {
-        let Some(dir) = self.telling() else { return Vec::new() };
+        let Some(dir) = self.telling() else {
+            return Vec::new();
+        };
         let mut pids = BTreeSet::new();
         collect(&dir, &mut pids);
         pids.remove(&0); // a process of another pid namespace
@@ -27,13 +31,20 @@ impl Cgroup {
     }
 
     fn telling(&self) -> Option<PathBuf> {
-        TELLING.iter().filter_map(|name| self.holder(name)).chain(self.all()).map(|dir| dir.dir()).find(|dir| dir.is_dir())
+        TELLING
+            .iter()
+            .filter_map(|name| self.holder(name))
+            .chain(self.all())
+            .map(|dir| dir.dir())
+            .find(|dir| dir.is_dir())
     }
 
     /// Signals every process inside, those that are being forked meanwhile too; without a directory it reaches nobody.
     /// SIGKILL also thaws, since a frozen process of v1 would not die.
     pub fn kill(&self, signal: i32) -> Result<(), Error> {
-        let Some(dir) = self.telling() else { return Ok(()) };
+        let Some(dir) = self.telling() else {
+            return Ok(());
+        };
         let lethal = signal == Signal::KILL.as_raw();
         if lethal && file::write(&dir.join("cgroup.kill"), "1").is_ok() {
             return Ok(());
@@ -63,7 +74,11 @@ impl Cgroup {
         while !self.pids().is_empty() {
             if Instant::now() > end {
                 let path = self.telling().unwrap_or_default();
-                return Err(Error::Timeout { path, wanted: "empty", millis: PATIENCE.as_millis() as u64 });
+                return Err(Error::Timeout {
+                    path,
+                    wanted: "empty",
+                    millis: PATIENCE.as_millis() as u64,
+                });
             }
             self.each(signal)?;
             sleep(Duration::from_millis(2));
@@ -76,7 +91,11 @@ fn send(pid: i32, signal: i32) -> Result<(), Error> {
     match sys::kill(pid, signal) {
         // It ended meanwhile.
         Err(error) if error.raw_os_error() == Some(Errno::SRCH.raw_os_error()) => Ok(()),
-        done => done.map_err(|source| Error::Signal { pid, signal, source }),
+        done => done.map_err(|source| Error::Signal {
+            pid,
+            signal,
+            source,
+        }),
     }
 }
 
@@ -92,5 +111,8 @@ fn collect(dir: &Path, pids: &mut BTreeSet<i32>) {
 /// The directories directly below; none when `dir` is gone.
 pub(crate) fn subdirectories(dir: &Path) -> Vec<PathBuf> {
     let entries = fs::read_dir(dir).into_iter().flatten().flatten();
-    entries.filter(|entry| entry.file_type().is_ok_and(|kind| kind.is_dir())).map(|entry| entry.path()).collect()
+    entries
+        .filter(|entry| entry.file_type().is_ok_and(|kind| kind.is_dir()))
+        .map(|entry| entry.path())
+        .collect()
 }

@@ -20,9 +20,20 @@ pub(crate) struct Setting {
 }
 
 impl Setting {
-    pub(crate) fn new(what: &str, controller: &'static str, file: &str, value: impl ToString) -> Setting {
+    pub(crate) fn new(
+        what: &str,
+        controller: &'static str,
+        file: &str,
+        value: impl ToString,
+    ) -> Setting {
         let (what, files, value) = (what.to_owned(), vec![file.to_owned()], value.to_string());
-        Setting { what, controller, files, value, needless_if_absent: false }
+        Setting {
+            what,
+            controller,
+            files,
+            value,
+            needless_if_absent: false,
+        }
     }
 
     pub(crate) fn or_file(mut self, file: &str) -> Setting {
@@ -48,10 +59,14 @@ impl Setting {
             return Ok(());
         }
         let file = dir.join(&self.files[0]);
-        Err(Error::NoFile { what: self.what.clone(), file })
+        Err(Error::NoFile {
+            what: self.what.clone(),
+            file,
+        })
     }
 }
 
 fn missing(path: &Path, error: &io::Error) -> bool {
-    error.kind() == io::ErrorKind::NotFound || error.kind() == io::ErrorKind::PermissionDenied && !path.exists()
+    error.kind() == io::ErrorKind::NotFound
+        || error.kind() == io::ErrorKind::PermissionDenied && !path.exists()
 }

@@ -11,7 +11,12 @@ const TICK_NS: u64 = 10_000_000;
 impl Cgroup {
     pub(crate) fn stats_v1(&self) -> Result<Stats, Error> {
         let mut stats = Stats::default();
-        let dir = |controller: &str| self.v1.iter().find(|dir| dir.controllers.iter().any(|name| name == controller)).map(|dir| dir.dir());
+        let dir = |controller: &str| {
+            self.v1
+                .iter()
+                .find(|dir| dir.controllers.iter().any(|name| name == controller))
+                .map(|dir| dir.dir())
+        };
         if let Some(dir) = dir("cpuacct") {
             cpuacct(&dir, &mut stats.cpu)?;
         }
@@ -88,7 +93,12 @@ pub(crate) fn list(path: &Path) -> Result<Vec<u16>, Error> {
     let mut numbers = Vec::new();
     for part in text.split(',').filter(|part| !part.is_empty()) {
         let (first, last) = part.split_once('-').unwrap_or((part, part));
-        let bound = |text: &str| text.parse::<u16>().map_err(|_| Error::Content { path: path.to_owned(), content: text.to_owned() });
+        let bound = |text: &str| {
+            text.parse::<u16>().map_err(|_| Error::Content {
+                path: path.to_owned(),
+                content: text.to_owned(),
+            })
+        };
         numbers.extend(bound(first)?..=bound(last)?);
     }
     Ok(numbers)
@@ -124,7 +134,11 @@ fn memory(dir: &Path) -> Result<MemoryStats, Error> {
 /// The same files on both layouts.
 pub(crate) fn pids(dir: &Path) -> Result<PidsStats, Error> {
     let refused = file::keyed(&dir.join("pids.events"))?.get("max").copied();
-    Ok(PidsStats { current: file::number(&dir.join("pids.current"))?, limit: file::number(&dir.join("pids.max"))?, refused })
+    Ok(PidsStats {
+        current: file::number(&dir.join("pids.current"))?,
+        limit: file::number(&dir.join("pids.max"))?,
+        refused,
+    })
 }
 
 fn blkio(dir: &Path) -> Result<IoStats, Error> {
@@ -163,17 +177,37 @@ fn io_entries(path: &Path) -> Result<Vec<IoEntry>, Error> {
             [device, value] => (device, "", value),
             _ => continue,
         };
-        let Some((major, minor)) = device.split_once(':') else { continue };
+        let Some((major, minor)) = device.split_once(':') else {
+            continue;
+        };
         let number = |text: &str| file::parse(path, text);
-        entries.push(IoEntry { major: number(major)?, minor: number(minor)?, op: op.to_owned(), value: number(value)? });
+        entries.push(IoEntry {
+            major: number(major)?,
+            minor: number(minor)?,
+            op: op.to_owned(),
+            value: number(value)?,
+        });
     }
     Ok(entries)
 }
 
 fn hugetlb(dir: &Path, stats: &mut Stats) -> Result<(), Error> {
     for size in page_sizes(dir, ".limit_in_bytes") {
-        let Counter { usage, peak, limit, failures } = counter(dir, &format!("hugetlb.{size}"))?;
-        stats.hugetlb.insert(size, HugetlbStats { usage, peak, limit, failures });
+        let Counter {
+            usage,
+            peak,
+            limit,
+            failures,
+        } = counter(dir, &format!("hugetlb.{size}"))?;
+        stats.hugetlb.insert(
+            size,
+            HugetlbStats {
+                usage,
+                peak,
+                limit,
+                failures,
+            },
+        );
     }
     Ok(())
 }
@@ -182,7 +216,16 @@ fn hugetlb(dir: &Path, stats: &mut Stats) -> Result<(), Error> {
 pub(crate) fn page_sizes(dir: &Path, suffix: &str) -> Vec<String> {
     let entries = std::fs::read_dir(dir).into_iter().flatten().flatten();
     let names = entries.filter_map(|entry| entry.file_name().into_string().ok());
-    names.filter_map(|name| Some(name.strip_prefix("hugetlb.")?.strip_suffix(suffix)?.to_owned())).filter(|size| !size.contains('.')).collect()
+    names
+        .filter_map(|name| {
+            Some(
+                name.strip_prefix("hugetlb.")?
+                    .strip_suffix(suffix)?
+                    .to_owned(),
+            )
+        })
+        .filter(|size| !size.contains('.'))
+        .collect()
 }
 
 #[cfg(test)]
@@ -194,12 +237,24 @@ mod tests {
         let dir = std::env::temp_dir().join(format!("stockade-stats-{}", std::process::id()));
         std::fs::create_dir_all(&dir).unwrap();
         std::fs::write(dir.join("list"), "0-2,5\n").unwrap();
-        std::fs::write(dir.join("io"), "8:0 Read 10\n8:0 Total 10\n8:16 7\nTotal 10\n").unwrap();
+        std::fs::write(
+            dir.join("io"),
+            "8:0 Read 10\n8:0 Total 10\n8:16 7\nTotal 10\n",
+        )
+        .unwrap();
         let (list, io) = (list(&dir.join("list")), io_entries(&dir.join("io")));
         std::fs::remove_dir_all(&dir).unwrap();
         assert_eq!(list.unwrap(), [0, 1, 2, 5]);
         let io = io.unwrap();
         assert_eq!(io.len(), 3);
-        assert_eq!(io[2], IoEntry { major: 8, minor: 16, op: String::new(), value: 7 });
+        assert_eq!(
+            io[2],
+            IoEntry {
+                major: 8,
+                minor: 16,
+                op: String::new(),
+                value: 7
+            }
+        );
     }
 }

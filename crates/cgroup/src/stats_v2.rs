@@ -28,8 +28,16 @@ fn stats(dir: &Path) -> Result<Stats, Error> {
     stats.cpuset.mems = list(&dir.join("cpuset.mems.effective"))?;
     for size in page_sizes(dir, ".max") {
         let number = |name: &str| file::number(&dir.join(format!("hugetlb.{size}.{name}")));
-        let failures = file::keyed(&dir.join(format!("hugetlb.{size}.events")))?.get("max").copied().unwrap_or_default();
-        let pages = HugetlbStats { usage: number("current")?, peak: 0, limit: number("max")?, failures };
+        let failures = file::keyed(&dir.join(format!("hugetlb.{size}.events")))?
+            .get("max")
+            .copied()
+            .unwrap_or_default();
+        let pages = HugetlbStats {
+            usage: number("current")?,
+            peak: 0,
+            limit: number("max")?,
+            failures,
+        };
         stats.hugetlb.insert(size, pages);
     }
     Ok(stats)
@@ -59,18 +67,37 @@ fn memory(dir: &Path) -> Result<MemoryStats, Error> {
     let event = |key: &str| events.get(key).copied().unwrap_or_default();
     let counter = |name: &str, failures| -> Result<Counter, Error> {
         let number = |file: &str| file::number(&dir.join(format!("{name}.{file}")));
-        Ok(Counter { usage: number("current")?, peak: number("peak")?, limit: number("max")?, failures })
+        Ok(Counter {
+            usage: number("current")?,
+            peak: number("peak")?,
+            limit: number("max")?,
+            failures,
+        })
     };
     let swap_events = file::keyed(&dir.join("memory.swap.events"))?;
     let usage = counter("memory", event("max"))?;
-    let swap = counter("memory.swap", swap_events.get("max").copied().unwrap_or_default())?;
+    let swap = counter(
+        "memory.swap",
+        swap_events.get("max").copied().unwrap_or_default(),
+    )?;
     let both = |a: u64, b: u64| a.saturating_add(b);
     Ok(MemoryStats {
-        memory_and_swap: Counter { usage: both(usage.usage, swap.usage), peak: 0, limit: both(usage.limit, swap.limit), failures: 0 },
+        memory_and_swap: Counter {
+            usage: both(usage.usage, swap.usage),
+            peak: 0,
+            limit: both(usage.limit, swap.limit),
+            failures: 0,
+        },
         usage,
         swap,
-        kernel: Counter { usage: raw.get("kernel").copied().unwrap_or_default(), ..Counter::default() },
-        kernel_tcp: Counter { usage: raw.get("sock").copied().unwrap_or_default(), ..Counter::default() },
+        kernel: Counter {
+            usage: raw.get("kernel").copied().unwrap_or_default(),
+            ..Counter::default()
+        },
+        kernel_tcp: Counter {
+            usage: raw.get("sock").copied().unwrap_or_default(),
+            ..Counter::default()
+        },
         cache: raw.get("file").copied().unwrap_or_default(),
         use_hierarchy: true,
         oom_kills: event("oom_kill"),
@@ -85,10 +112,15 @@ fn memory(dir: &Path) -> Result<MemoryStats, Error> {
 fn io(dir: &Path) -> Result<IoStats, Error> {
     let path = dir.join("io.stat");
     let text = file::optional(&path)?.unwrap_or_default();
-    let mut stats = IoStats { pressure: pressure(&dir.join("io.pressure"))?, ..IoStats::default() };
+    let mut stats = IoStats {
+        pressure: pressure(&dir.join("io.pressure"))?,
+        ..IoStats::default()
+    };
     for line in text.lines() {
         let mut words = line.split_whitespace();
-        let Some((major, minor)) = words.next().and_then(|device| device.split_once(':')) else { continue };
+        let Some((major, minor)) = words.next().and_then(|device| device.split_once(':')) else {
+            continue;
+        };
         let (major, minor) = (file::parse(&path, major)?, file::parse(&path, minor)?);
         for (key, value) in words.filter_map(|word| word.split_once('=')) {
             let (list, op) = match key {
@@ -100,7 +132,12 @@ fn io(dir: &Path) -> Result<IoStats, Error> {
                 "dios" => (&mut stats.serviced, "Discard"),
                 _ => continue,
             };
-            list.push(IoEntry { major, minor, op: op.to_owned(), value: file::parse(&path, value)? });
+            list.push(IoEntry {
+                major,
+                minor,
+                op: op.to_owned(),
+                value: file::parse(&path, value)?,
+            });
         }
     }
     Ok(stats)
@@ -108,11 +145,17 @@ fn io(dir: &Path) -> Result<IoStats, Error> {
 
 /// `some avg10=0.00 avg60=0.00 avg300=0.00 total=0` and the same with `full`; `None` where the kernel keeps none.
 fn pressure(path: &Path) -> Result<Option<Pressure>, Error> {
-    let Some(text) = file::optional(path)? else { return Ok(None) };
+    let Some(text) = file::optional(path)? else {
+        return Ok(None);
+    };
     let mut pressure = Pressure::default();
     for line in text.lines() {
         let (kind, rest) = line.split_once(' ').unwrap_or((line, ""));
-        let stall = if kind == "some" { &mut pressure.some } else { &mut pressure.full };
+        let stall = if kind == "some" {
+            &mut pressure.some
+        } else {
+            &mut pressure.full
+        };
         for (key, value) in rest.split(' ').filter_map(|word| word.split_once('=')) {
             match key {
                 "avg10" => stall.avg10 = value.parse().unwrap_or_default(),

@@ -11,13 +11,20 @@ impl Cgroup {
     pub fn update(&self, resources: &Resources) -> Result<Vec<Warning>, Error> {
         let mut warnings = Vec::new();
         self.check_usage(resources)?;
-        let rules = if resources.devices.is_empty() { None } else { Some(devices::rules(&resources.devices)?) };
+        let rules = if resources.devices.is_empty() {
+            None
+        } else {
+            Some(devices::rules(&resources.devices)?)
+        };
         let settings = self.settings(resources, false, &mut warnings)?;
         if let (Layout::Absent, Some(setting)) = (self.layout, settings.first()) {
             return Err(Error::NoHierarchy(setting.what.clone()));
         }
         for dir in self.all().filter(|dir| !dir.exists()) {
-            if let Some(setting) = settings.iter().find(|setting| self.holder(setting.controller) == Some(dir)) {
+            if let Some(setting) = settings
+                .iter()
+                .find(|setting| self.holder(setting.controller) == Some(dir))
+            {
                 self.make_late(dir, setting, &mut warnings)?;
             }
         }
@@ -30,9 +37,19 @@ impl Cgroup {
 
     /// checkBeforeUpdate: on v2 a limit below the usage would kill.
     fn check_usage(&self, resources: &Resources) -> Result<(), Error> {
-        let Some(memory) = resources.memory.as_ref().filter(|memory| memory.check_before_update == Some(true)) else { return Ok(()) };
-        let Some(limit) = memory.limit.filter(|limit| *limit > 0) else { return Ok(()) };
-        let Some(path) = self.file("memory", "memory.usage_in_bytes", "memory.current") else { return Ok(()) };
+        let Some(memory) = resources
+            .memory
+            .as_ref()
+            .filter(|memory| memory.check_before_update == Some(true))
+        else {
+            return Ok(());
+        };
+        let Some(limit) = memory.limit.filter(|limit| *limit > 0) else {
+            return Ok(());
+        };
+        let Some(path) = self.file("memory", "memory.usage_in_bytes", "memory.current") else {
+            return Ok(());
+        };
         match file::number(&path)? {
             usage if usage > limit as u64 => Err(Error::BelowUsage { limit, usage }),
             _ => Ok(()),
@@ -40,7 +57,12 @@ impl Cgroup {
     }
 
     /// A hierarchy that no limit needed so far: the container's processes move in.
-    fn make_late(&self, dir: &Dir, setting: &Setting, warnings: &mut Vec<Warning>) -> Result<(), Error> {
+    fn make_late(
+        &self,
+        dir: &Dir,
+        setting: &Setting,
+        warnings: &mut Vec<Warning>,
+    ) -> Result<(), Error> {
         let pids = self.pids();
         make(dir, Some(setting), warnings)?;
         let procs = dir.dir().join("cgroup.procs");
@@ -60,7 +82,9 @@ impl Cgroup {
         let mut refused = Vec::new();
         for setting in settings {
             match self.apply(&setting) {
-                Err(Error::Write { source, .. }) if setting.controller == "cpu" && source.raw_os_error() == Some(22) => {
+                Err(Error::Write { source, .. })
+                    if setting.controller == "cpu" && source.raw_os_error() == Some(22) =>
+                {
                     refused.push(setting);
                 }
                 done => done?,

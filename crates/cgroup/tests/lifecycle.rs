@@ -27,7 +27,11 @@ impl Box {
         let number = NUMBER.fetch_add(1, Ordering::Relaxed);
         let parent = format!("stockade-test-{}-{number}", std::process::id());
         let cgroup = Cgroup::plan(&format!("/{parent}/box"), "box").unwrap();
-        Box { cgroup, parent, children: Vec::new() }
+        Box {
+            cgroup,
+            parent,
+            children: Vec::new(),
+        }
     }
 
     fn new(resources: &str) -> Box {
@@ -38,11 +42,23 @@ impl Box {
 
     /// A shell that goes in by itself, then runs `script`.
     fn run(&mut self, script: &str) -> &mut Child {
-        let file = if self.cgroup.layout() == Layout::V2 { "cgroup.procs" } else { "tasks" };
+        let file = if self.cgroup.layout() == Layout::V2 {
+            "cgroup.procs"
+        } else {
+            "tasks"
+        };
         let dirs = self.cgroup.hierarchies();
-        let enter: String = dirs.iter().map(|one| format!("echo 0 > '{}/{file}' || exit 99\n", one.dir.display())).collect();
+        let enter: String = dirs
+            .iter()
+            .map(|one| format!("echo 0 > '{}/{file}' || exit 99\n", one.dir.display()))
+            .collect();
         let mut command = Command::new("/bin/sh");
-        command.arg("-c").arg(format!("{enter}{script}")).stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
+        command
+            .arg("-c")
+            .arg(format!("{enter}{script}"))
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .stderr(Stdio::null());
         self.children.push(command.spawn().unwrap());
         self.children.last_mut().unwrap()
     }
@@ -53,9 +69,18 @@ impl Box {
 
     fn file(&self, controller: &str, v1: &str, v2: &str) -> String {
         let dirs = self.cgroup.hierarchies();
-        let found = dirs.iter().find(|one| one.name.is_empty() || one.controllers.iter().any(|name| name == controller));
-        let name = if self.cgroup.layout() == Layout::V2 { v2 } else { v1 };
-        fs::read_to_string(found.unwrap().dir.join(name)).unwrap().trim().to_owned()
+        let found = dirs.iter().find(|one| {
+            one.name.is_empty() || one.controllers.iter().any(|name| name == controller)
+        });
+        let name = if self.cgroup.layout() == Layout::V2 {
+            v2
+        } else {
+            v1
+        };
+        fs::read_to_string(found.unwrap().dir.join(name))
+            .unwrap()
+            .trim()
+            .to_owned()
     }
 
     fn inside(&self) -> usize {
@@ -70,7 +95,10 @@ impl Drop for Box {
             let _ = child.wait();
         }
         let root = PathBuf::from("/sys/fs/cgroup");
-        let mounts = fs::read_dir(&root).unwrap().flatten().map(|entry| entry.path());
+        let mounts = fs::read_dir(&root)
+            .unwrap()
+            .flatten()
+            .map(|entry| entry.path());
         for mount in mounts.chain([root]) {
             let _ = fs::remove_dir(mount.join(&self.parent));
         }
@@ -98,16 +126,41 @@ fn limits_are_written_and_updated() {
     let limits = r#"{"memory":{"limit":67108864,"swap":134217728,"reservation":33554432},"cpu":{"shares":512,"quota":50000,"period":100000},
         "pids":{"limit":20}}"#;
     let made = Box::new(limits);
-    assert_eq!(made.file("memory", "memory.limit_in_bytes", "memory.max"), "67108864");
+    assert_eq!(
+        made.file("memory", "memory.limit_in_bytes", "memory.max"),
+        "67108864"
+    );
     assert_eq!(made.file("pids", "pids.max", "pids.max"), "20");
     let stats = made.cgroup.stats().unwrap();
-    assert_eq!((stats.memory.usage.limit, stats.memory.memory_and_swap.limit, stats.pids.limit), (67_108_864, 134_217_728, 20));
-    for (limit, swap) in [(268_435_456u64, 268_435_456u64), (16_777_216, 33_554_432), (134_217_728, 134_217_728)] {
-        made.cgroup.update(&parse(&format!(r#"{{"memory":{{"limit":{limit},"swap":{swap}}}}}"#))).unwrap();
+    assert_eq!(
+        (
+            stats.memory.usage.limit,
+            stats.memory.memory_and_swap.limit,
+            stats.pids.limit
+        ),
+        (67_108_864, 134_217_728, 20)
+    );
+    for (limit, swap) in [
+        (268_435_456u64, 268_435_456u64),
+        (16_777_216, 33_554_432),
+        (134_217_728, 134_217_728),
+    ] {
+        made.cgroup
+            .update(&parse(&format!(
+                r#"{{"memory":{{"limit":{limit},"swap":{swap}}}}}"#
+            )))
+            .unwrap();
         let memory = made.cgroup.stats().unwrap().memory;
-        assert_eq!((memory.usage.limit, memory.memory_and_swap.limit), (limit, swap));
+        assert_eq!(
+            (memory.usage.limit, memory.memory_and_swap.limit),
+            (limit, swap)
+        );
     }
-    made.cgroup.update(&parse(r#"{"memory":{"limit":-1},"pids":{"limit":-1},"cpu":{"quota":20000,"period":20000}}"#)).unwrap();
+    made.cgroup
+        .update(&parse(
+            r#"{"memory":{"limit":-1},"pids":{"limit":-1},"cpu":{"quota":20000,"period":20000}}"#,
+        ))
+        .unwrap();
     assert!(made.cgroup.stats().unwrap().memory.usage.limit > 1 << 50);
     assert_eq!(made.file("pids", "pids.max", "pids.max"), "max");
     let quota = made.file("cpu", "cpu.cfs_quota_us", "cpu.max");
@@ -118,7 +171,14 @@ fn limits_are_written_and_updated() {
 fn forks_beyond_the_limit_are_refused_and_counted() {
     let mut made = Box::new(r#"{"pids":{"limit":3}}"#);
     made.run("for i in 1 2 3 4 5 6; do sleep 0.3 & done; wait");
-    eventually("a refused fork is counted", || made.cgroup.stats().unwrap().pids.refused.is_none_or(|count| count > 0));
+    eventually("a refused fork is counted", || {
+        made.cgroup
+            .stats()
+            .unwrap()
+            .pids
+            .refused
+            .is_none_or(|count| count > 0)
+    });
     assert!(made.cgroup.stats().unwrap().pids.current <= 3);
 }
 
@@ -130,12 +190,26 @@ fn a_memory_hog_is_killed_counted_and_told() {
     let code = made.exit("dd if=/dev/zero of=/dev/null bs=200M count=1 2>/dev/null; exit $?");
     assert!(code.is_none_or(|code| code == 137), "{code:?}");
     let mut polled = [PollFd::from_borrowed_fd(watch.as_fd(), PollFlags::IN)];
-    poll(&mut polled, Some(&Timespec { tv_sec: 5, tv_nsec: 0 })).unwrap();
-    assert!(polled[0].revents().contains(PollFlags::IN), "the watch was told");
+    poll(
+        &mut polled,
+        Some(&Timespec {
+            tv_sec: 5,
+            tv_nsec: 0,
+        }),
+    )
+    .unwrap();
+    assert!(
+        polled[0].revents().contains(PollFlags::IN),
+        "the watch was told"
+    );
     eventually("the count", || watch.count().unwrap() == 1);
     let memory = made.cgroup.stats().unwrap().memory;
     assert_eq!(memory.oom_kills, 1);
-    assert!(memory.usage.peak == 0 || memory.usage.peak > 30 << 20, "{}", memory.usage.peak);
+    assert!(
+        memory.usage.peak == 0 || memory.usage.peak > 30 << 20,
+        "{}",
+        memory.usage.peak
+    );
 }
 
 #[test]
@@ -149,7 +223,10 @@ fn processes_stop_and_go_on() {
     std::thread::sleep(Duration::from_millis(60));
     assert_eq!(made.cgroup.stats().unwrap().cpu.total_ns, used);
     made.cgroup.kill(15).unwrap();
-    assert!(made.cgroup.frozen(), "another signal leaves a paused container paused");
+    assert!(
+        made.cgroup.frozen(),
+        "another signal leaves a paused container paused"
+    );
     made.cgroup.thaw().unwrap();
     assert!(!made.cgroup.frozen());
     eventually("the signal arrived", || made.inside() == 0);
@@ -170,19 +247,35 @@ fn a_fork_bomb_is_killed_even_while_frozen() {
 #[test]
 fn only_named_devices_open() {
     let mut made = Box::new(r#"{"devices":[{"allow":false,"access":"rwm"}]}"#);
-    assert_eq!(made.exit(": < /dev/null && : > /dev/zero && : < /dev/urandom"), Some(0));
+    assert_eq!(
+        made.exit(": < /dev/null && : > /dev/zero && : < /dev/urandom"),
+        Some(0)
+    );
     assert_ne!(made.exit(": < /dev/kmsg"), Some(0));
-    made.cgroup.update(&parse(r#"{"devices":[{"allow":true,"type":"c","major":1,"minor":11,"access":"r"}]}"#)).unwrap();
+    made.cgroup
+        .update(&parse(
+            r#"{"devices":[{"allow":true,"type":"c","major":1,"minor":11,"access":"r"}]}"#,
+        ))
+        .unwrap();
     assert_eq!(made.exit(": < /dev/kmsg"), Some(0));
-    assert_ne!(made.exit(": > /dev/kmsg"), Some(0), "reading was allowed, writing not");
-    made.cgroup.update(&parse(r#"{"devices":[{"allow":true}]}"#)).unwrap();
+    assert_ne!(
+        made.exit(": > /dev/kmsg"),
+        Some(0),
+        "reading was allowed, writing not"
+    );
+    made.cgroup
+        .update(&parse(r#"{"devices":[{"allow":true}]}"#))
+        .unwrap();
     assert_eq!(made.exit(": > /dev/kmsg"), Some(0));
 }
 
 #[test]
 fn usage_is_counted() {
     let mut made = Box::new("{}");
-    assert_eq!(made.exit("i=0; while [ $i -lt 20000 ]; do i=$((i+1)); done"), Some(0));
+    assert_eq!(
+        made.exit("i=0; while [ $i -lt 20000 ]; do i=$((i+1)); done"),
+        Some(0)
+    );
     let stats = made.cgroup.stats().unwrap();
     assert!(stats.cpu.total_ns > 1_000_000, "{:?}", stats.cpu);
     assert!(stats.memory.raw.len() > 10 && !stats.cpuset.cpus.is_empty());
@@ -202,7 +295,10 @@ fn a_thread_goes_in_by_itself() {
     });
     let own = own.join().unwrap();
     for controller in ["memory", "pids", "devices", "freezer"] {
-        let line = own.lines().find(|line| line.contains(&format!(":{controller}:"))).unwrap();
+        let line = own
+            .lines()
+            .find(|line| line.contains(&format!(":{controller}:")))
+            .unwrap();
         assert!(line.ends_with(&format!("/{}/box", made.parent)), "{line}");
     }
 }
@@ -215,7 +311,10 @@ fn nested_cgroups_and_live_processes_do_not_stay_behind() {
     }
     made.run("sleep 100");
     eventually("it runs", || made.inside() > 0);
-    assert!(matches!(made.cgroup.create(&parse("{}")), Err(Error::Busy(_))), "it is not ours alone any more");
+    assert!(
+        matches!(made.cgroup.create(&parse("{}")), Err(Error::Busy(_))),
+        "it is not ours alone any more"
+    );
     let began = Instant::now();
     made.cgroup.remove().unwrap();
     assert!(made.cgroup.hierarchies().is_empty() && began.elapsed() < Duration::from_secs(2));
@@ -235,26 +334,44 @@ fn what_cannot_be_held_is_refused_by_name() {
         text
     };
     assert!(refused(r#"{"memory":{"limit":4096,"swap":1024}}"#).contains("memory swap"));
-    assert!(refused(r#"{"hugepageLimits":[{"pageSize":"3MB","limit":1}]}"#).contains("hugepage limit 3MB"));
+    assert!(
+        refused(r#"{"hugepageLimits":[{"pageSize":"3MB","limit":1}]}"#)
+            .contains("hugepage limit 3MB")
+    );
     assert!(refused(r#"{"unified":{"no.such":"1"}}"#).contains("no.such"));
     assert!(refused(r#"{"cpu":{"cpus":"4000"}}"#).contains("cpuset.cpus"));
     made.cgroup.create(&parse("{}")).unwrap();
     let usage = parse(r#"{"memory":{"limit":1,"checkBeforeUpdate":true}}"#);
     let mut running = Box::new("{}");
     running.run("sleep 100");
-    eventually("it runs", || running.cgroup.stats().unwrap().memory.usage.usage > 0);
-    assert!(matches!(running.cgroup.update(&usage), Err(Error::BelowUsage { .. })));
+    eventually("it runs", || {
+        running.cgroup.stats().unwrap().memory.usage.usage > 0
+    });
+    assert!(matches!(
+        running.cgroup.update(&usage),
+        Err(Error::BelowUsage { .. })
+    ));
 }
 
 #[test]
 fn a_record_finds_its_container_again_and_none_limits_nothing() {
     let made = Box::new("{}");
     let record = serde_json::to_string(&made.cgroup).unwrap();
-    assert_eq!(serde_json::from_str::<Cgroup>(&record).unwrap(), made.cgroup);
+    assert_eq!(
+        serde_json::from_str::<Cgroup>(&record).unwrap(),
+        made.cgroup
+    );
     let none = Cgroup::disabled();
     assert!(none.create(&parse("{}")).unwrap().is_empty());
-    assert!(matches!(none.create(&parse(r#"{"pids":{"limit":5}}"#)), Err(Error::NoHierarchy(_))));
-    assert!(none.entry().unwrap().into_cgroup().is_none() && none.pids().is_empty() && none.freeze().is_err());
+    assert!(matches!(
+        none.create(&parse(r#"{"pids":{"limit":5}}"#)),
+        Err(Error::NoHierarchy(_))
+    ));
+    assert!(
+        none.entry().unwrap().into_cgroup().is_none()
+            && none.pids().is_empty()
+            && none.freeze().is_err()
+    );
     none.kill(9).unwrap();
     none.remove().unwrap();
 }

@@ -35,7 +35,10 @@ impl Action {
     /// `errno` is errnoRet, which only ERRNO and TRACE take (config-linux.md, "Seccomp"); both use EPERM without it.
     pub(crate) fn parse(name: &str, errno: Option<u32>) -> Result<Action, Error> {
         let known = ACTIONS.iter().find(|(known, _)| *known == name);
-        let (_, value) = known.ok_or_else(|| Error::Unknown { what: "action", value: name.to_owned() })?;
+        let (_, value) = known.ok_or_else(|| Error::Unknown {
+            what: "action",
+            value: name.to_owned(),
+        })?;
         match (*value, errno) {
             (ERRNO | TRACE, Some(errno)) if errno > 0xffff => Err(Error::ErrnoRange(errno)),
             (ERRNO | TRACE, errno) => Ok(Action(value | errno.unwrap_or(EPERM))),

@@ -27,9 +27,21 @@ const SERVED: [(&str, Arch, u32); 6] = [
 /// Architectures of the specification for which this program is not built: no kernel that runs it can execute their
 /// calls, and the filter kills foreign architectures anyway, so naming them changes nothing.
 const FOREIGN: [&str; 16] = [
-    "SCMP_ARCH_MIPS", "SCMP_ARCH_MIPS64", "SCMP_ARCH_MIPS64N32", "SCMP_ARCH_MIPSEL", "SCMP_ARCH_MIPSEL64",
-    "SCMP_ARCH_MIPSEL64N32", "SCMP_ARCH_PPC", "SCMP_ARCH_PPC64", "SCMP_ARCH_PPC64LE", "SCMP_ARCH_S390",
-    "SCMP_ARCH_S390X", "SCMP_ARCH_PARISC", "SCMP_ARCH_PARISC64", "SCMP_ARCH_LOONGARCH64", "SCMP_ARCH_M68K",
+    "SCMP_ARCH_MIPS",
+    "SCMP_ARCH_MIPS64",
+    "SCMP_ARCH_MIPS64N32",
+    "SCMP_ARCH_MIPSEL",
+    "SCMP_ARCH_MIPSEL64",
+    "SCMP_ARCH_MIPSEL64N32",
+    "SCMP_ARCH_PPC",
+    "SCMP_ARCH_PPC64",
+    "SCMP_ARCH_PPC64LE",
+    "SCMP_ARCH_S390",
+    "SCMP_ARCH_S390X",
+    "SCMP_ARCH_PARISC",
+    "SCMP_ARCH_PARISC64",
+    "SCMP_ARCH_LOONGARCH64",
+    "SCMP_ARCH_M68K",
     "SCMP_ARCH_SH",
 ];
 
@@ -61,6 +73,17 @@ impl Arch {
         }
     }
 
+    /// Whether a kernel on which this program runs can execute its calls.
+    pub(crate) fn executed_here(&self) -> bool {
+        match self {
+            Arch::X86_64 | Arch::X32 | Arch::X86 => {
+                matches!(Arch::native(), Arch::X86_64 | Arch::X86)
+            }
+            Arch::Aarch64 | Arch::Arm => matches!(Arch::native(), Arch::Aarch64 | Arch::Arm),
+            Arch::Riscv64 => Arch::native() == Arch::Riscv64,
+        }
+    }
+
     pub(crate) fn audit(self) -> u32 {
         SERVED[self as usize].2
     }
@@ -88,7 +111,12 @@ impl Arch {
         if self != Arch::X86 {
             return None;
         }
-        let find = |calls: &[(&str, u64)]| calls.iter().find(|(known, _)| *known == name).map(|(_, which)| *which);
+        let find = |calls: &[(&str, u64)]| {
+            calls
+                .iter()
+                .find(|(known, _)| *known == name)
+                .map(|(_, which)| *which)
+        };
         if let Some(which) = find(&SOCKETCALL) {
             return Some((102, which));
         }
@@ -97,14 +125,41 @@ impl Arch {
 }
 
 const SOCKETCALL: [(&str, u64); 20] = [
-    ("socket", 1), ("bind", 2), ("connect", 3), ("listen", 4), ("accept", 5), ("getsockname", 6), ("getpeername", 7),
-    ("socketpair", 8), ("send", 9), ("recv", 10), ("sendto", 11), ("recvfrom", 12), ("shutdown", 13), ("setsockopt", 14),
-    ("getsockopt", 15), ("sendmsg", 16), ("recvmsg", 17), ("accept4", 18), ("recvmmsg", 19), ("sendmmsg", 20),
+    ("socket", 1),
+    ("bind", 2),
+    ("connect", 3),
+    ("listen", 4),
+    ("accept", 5),
+    ("getsockname", 6),
+    ("getpeername", 7),
+    ("socketpair", 8),
+    ("send", 9),
+    ("recv", 10),
+    ("sendto", 11),
+    ("recvfrom", 12),
+    ("shutdown", 13),
+    ("setsockopt", 14),
+    ("getsockopt", 15),
+    ("sendmsg", 16),
+    ("recvmsg", 17),
+    ("accept4", 18),
+    ("recvmmsg", 19),
+    ("sendmmsg", 20),
 ];
 
 const IPC: [(&str, u64); 12] = [
-    ("semop", 1), ("semget", 2), ("semctl", 3), ("semtimedop", 4), ("msgsnd", 11), ("msgrcv", 12), ("msgget", 13),
-    ("msgctl", 14), ("shmat", 21), ("shmdt", 22), ("shmget", 23), ("shmctl", 24),
+    ("semop", 1),
+    ("semget", 2),
+    ("semctl", 3),
+    ("semtimedop", 4),
+    ("msgsnd", 11),
+    ("msgrcv", 12),
+    ("msgget", 13),
+    ("msgctl", 14),
+    ("shmat", 21),
+    ("shmdt", 22),
+    ("shmget", 23),
+    ("shmctl", 24),
 ];
 
 #[cfg(test)]

@@ -55,7 +55,11 @@ impl Assembler {
 
     fn near(&mut self, to: Position) -> Position {
         let distance = self.distance(to);
-        if distance <= REACH { to } else { self.emit(JA, 0, 0, distance as u32) }
+        if distance <= REACH {
+            to
+        } else {
+            self.emit(JA, 0, 0, distance as u32)
+        }
     }
 
     /// Jumps to `yes` or `no` by what `test` says of the accumulator and `k`.

@@ -13,16 +13,32 @@ const ARM_PRIVATE: u32 = 0xf_0000;
 /// `BPF_MAXINSNS`.
 const LONGEST: usize = 4096;
 
-/// Compiles `linux.seccomp`.
+/// Compiles `linux.seccomp` for the machine that this program runs on: an architecture that its kernel cannot execute
+/// needs no code.
 ///
 /// Errors name the first action, operator, architecture or flag that is not known, and the uses of
 /// `SCMP_ACT_NOTIFY` that cannot work.
 pub fn compile(spec: &spec::Seccomp) -> Result<Filter, Error> {
+    compile_for(spec, Arch::executed_here)
+}
+
+/// The same with code for every architecture that the profile names: what can be compared with libseccomp's.
+#[doc(hidden)]
+pub fn compile_everywhere(spec: &spec::Seccomp) -> Result<Filter, Error> {
+    compile_for(spec, |_| true)
+}
+
+fn compile_for(spec: &spec::Seccomp, wanted: fn(&Arch) -> bool) -> Result<Filter, Error> {
     let default = Action::parse(&spec.default_action, spec.default_errno_ret)?;
-    let rules = spec.syscalls.iter().map(Rule::read).collect::<Result<Vec<_>, _>>()?;
+    let rules = spec
+        .syscalls
+        .iter()
+        .map(Rule::read)
+        .collect::<Result<Vec<_>, _>>()?;
     let notify = check_notify(spec, &rules, default)?;
     let flags = features::flags(&spec.flags, notify)?;
     let mut archs = architectures(&spec.architectures)?;
+    archs.retain(wanted);
     let mut assembler = Assembler::default();
     let mut next = assembler.ret(Action::BAD_ARCH.0);
     while let Some(arch) = archs.pop() {
@@ -30,7 +46,10 @@ pub fn compile(spec: &spec::Seccomp) -> Result<Filter, Error> {
         if arch == Arch::X32 && archs.contains(&Arch::X86_64) {
             continue;
         }
-        let x32 = spec.architectures.iter().any(|name| name == "SCMP_ARCH_X32");
+        let x32 = spec
+            .architectures
+            .iter()
+            .any(|name| name == "SCMP_ARCH_X32");
         let section = section(&mut assembler, arch, x32, &rules, default);
         next = assembler.jump(Test::Equal, arch.audit(), section, next);
     }
@@ -39,14 +58,21 @@ pub fn compile(spec: &spec::Seccomp) -> Result<Filter, Error> {
     if program.len() > LONGEST {
         return Err(Error::TooLong(program.len()));
     }
-    Ok(Filter { program, flags, notify })
+    Ok(Filter {
+        program,
+        flags,
+        notify,
+    })
 }
 
 fn check_notify(spec: &spec::Seccomp, rules: &[Rule<'_>], default: Action) -> Result<bool, Error> {
     if default.notifies() {
         return Err(Error::NotifyDefault);
     }
-    let mut notifying = rules.iter().filter(|rule| rule.action.notifies()).peekable();
+    let mut notifying = rules
+        .iter()
+        .filter(|rule| rule.action.notifies())
+        .peekable();
     let notify = notifying.peek().is_some();
     if notifying.any(|rule| rule.names.iter().any(|name| name == "write")) {
         return Err(Error::NotifyWrite);
@@ -61,24 +87,43 @@ fn check_notify(spec: &spec::Seccomp, rules: &[Rule<'_>], default: Action) -> Re
 fn architectures(names: &[String]) -> Result<Vec<Arch>, Error> {
     let mut archs = vec![Arch::native()];
     for name in names {
-        let arch = Arch::parse(name).ok_or_else(|| Error::Unknown { what: "architecture", value: name.clone() })?;
+        let arch = Arch::parse(name).ok_or_else(|| Error::Unknown {
+            what: "architecture",
+            value: name.clone(),
+        })?;
         archs.extend(arch.filter(|arch| !archs.contains(arch)));
     }
     Ok(archs)
 }
 
 /// The code for one architecture (x86_64: and its x32 calls).
-fn section(assembler: &mut Assembler, arch: Arch, x32: bool, rules: &[Rule<'_>], default: Action) -> Position {
+fn section(
+    assembler: &mut Assembler,
+    arch: Arch,
+    x32: bool,
+    rules: &[Rule<'_>],
+    default: Action,
+) -> Position {
     let tree = match arch {
         Arch::X86_64 | Arch::X32 if x32 => {
-            let above = search(assembler, Arch::X32, &numbers(Arch::X32, rules, default), default);
+            let above = search(
+                assembler,
+                Arch::X32,
+                &numbers(Arch::X32, rules, default),
+                default,
+            );
             let below = match arch {
                 Arch::X32 => assembler.ret(Action::BAD_ARCH.0),
                 _ => search(assembler, arch, &numbers(arch, rules, default), default),
             };
             assembler.jump(Test::GreaterOrEqual, X32_BIT, above, below)
         }
-        Arch::X86_64 => search(assembler, arch, &without_x32(numbers(arch, rules, default), default), default),
+        Arch::X86_64 => search(
+            assembler,
+            arch,
+            &without_x32(numbers(arch, rules, default), default),
+            default,
+        ),
         _ => search(assembler, arch, &numbers(arch, rules, default), default),
     };
     assembler.load(NUMBER, tree)
@@ -141,11 +186,24 @@ fn no_such_call(ranges: &mut Ranges, start: u32) {
 /// the profile's age.
 fn newest_named(arch: Arch, rules: &[Rule<'_>]) -> Option<u32> {
     let names = rules.iter().flat_map(|rule| rule.names);
-    let numbers = names.flat_map(|name| [arch.number(name), arch.multiplexed(name).map(|(number, _)| number)]);
-    numbers.flatten().filter(|number| *number & ARM_PRIVATE != ARM_PRIVATE).max()
+    let numbers = names.flat_map(|name| {
+        [
+            arch.number(name),
+            arch.multiplexed(name).map(|(number, _)| number),
+        ]
+    });
+    numbers
+        .flatten()
+        .filter(|number| *number & ARM_PRIVATE != ARM_PRIVATE)
+        .max()
 }
 
-fn search(assembler: &mut Assembler, arch: Arch, ranges: &[(u32, Decision)], default: Action) -> Position {
+fn search(
+    assembler: &mut Assembler,
+    arch: Arch,
+    ranges: &[(u32, Decision)],
+    default: Action,
+) -> Position {
     if let [(_, decision)] = ranges {
         return decide(assembler, arch, decision, default);
     }
@@ -172,16 +230,31 @@ fn decide(assembler: &mut Assembler, arch: Arch, decision: &Decision, default: A
 }
 
 /// Goes to `yes` or `no` by one condition.
-fn compare(assembler: &mut Assembler, arch: Arch, condition: Condition, yes: Position, no: Position) -> Position {
-    let argument = Argument { offset: ARGUMENTS + 8 * condition.index, narrow: arch.narrow() };
+fn compare(
+    assembler: &mut Assembler,
+    arch: Arch,
+    condition: Condition,
+    yes: Position,
+    no: Position,
+) -> Position {
+    let argument = Argument {
+        offset: ARGUMENTS + 8 * condition.index,
+        narrow: arch.narrow(),
+    };
     match condition.test {
         Comparison::Equal(value) => argument.masked(assembler, (u64::MAX, value), yes, no),
         Comparison::NotEqual(value) => argument.masked(assembler, (u64::MAX, value), no, yes),
         Comparison::MaskedEqual(mask, value) => argument.masked(assembler, (mask, value), yes, no),
         Comparison::Greater(value) => argument.ordered(assembler, (Test::Greater, value), yes, no),
-        Comparison::LessOrEqual(value) => argument.ordered(assembler, (Test::Greater, value), no, yes),
-        Comparison::GreaterOrEqual(value) => argument.ordered(assembler, (Test::GreaterOrEqual, value), yes, no),
-        Comparison::Less(value) => argument.ordered(assembler, (Test::GreaterOrEqual, value), no, yes),
+        Comparison::LessOrEqual(value) => {
+            argument.ordered(assembler, (Test::Greater, value), no, yes)
+        }
+        Comparison::GreaterOrEqual(value) => {
+            argument.ordered(assembler, (Test::GreaterOrEqual, value), yes, no)
+        }
+        Comparison::Less(value) => {
+            argument.ordered(assembler, (Test::GreaterOrEqual, value), no, yes)
+        }
     }
 }
 
@@ -194,15 +267,33 @@ struct Argument {
 }
 
 impl Argument {
-    fn masked(self, assembler: &mut Assembler, (mask, value): (u64, u64), yes: Position, no: Position) -> Position {
+    fn masked(
+        self,
+        assembler: &mut Assembler,
+        (mask, value): (u64, u64),
+        yes: Position,
+        no: Position,
+    ) -> Position {
         let low = masked_word(assembler, self.offset, (mask as u32, value as u32), yes, no);
         if self.narrow {
             return low;
         }
-        masked_word(assembler, self.offset + 4, ((mask >> 32) as u32, (value >> 32) as u32), low, no)
+        masked_word(
+            assembler,
+            self.offset + 4,
+            ((mask >> 32) as u32, (value >> 32) as u32),
+            low,
+            no,
+        )
     }
 
-    fn ordered(self, assembler: &mut Assembler, (test, value): (Test, u64), yes: Position, no: Position) -> Position {
+    fn ordered(
+        self,
+        assembler: &mut Assembler,
+        (test, value): (Test, u64),
+        yes: Position,
+        no: Position,
+    ) -> Position {
         let low = assembler.jump(test, value as u32, yes, no);
         let low = assembler.load(self.offset, low);
         if self.narrow {
@@ -216,11 +307,21 @@ impl Argument {
 }
 
 /// Whether the word at `offset` under `mask` is `value`; a mask of nothing needs no look.
-fn masked_word(assembler: &mut Assembler, offset: u32, (mask, value): (u32, u32), yes: Position, no: Position) -> Position {
+fn masked_word(
+    assembler: &mut Assembler,
+    offset: u32,
+    (mask, value): (u32, u32),
+    yes: Position,
+    no: Position,
+) -> Position {
     if mask == 0 {
         return if value == 0 { yes } else { no };
     }
     let test = assembler.jump(Test::Equal, value, yes, no);
-    let test = if mask == u32::MAX { test } else { assembler.and(mask, test) };
+    let test = if mask == u32::MAX {
+        test
+    } else {
+        assembler.and(mask, test)
+    };
     assembler.load(offset, test)
 }

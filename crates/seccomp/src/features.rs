@@ -1,8 +1,8 @@
 //! The flags of seccomp(2), and what this compiler and this kernel know together.
 
+use crate::Error;
 use crate::action::ACTIONS;
 use crate::arch::Arch;
-use crate::Error;
 
 const TSYNC: u32 = 1 << 0;
 const NEW_LISTENER: u32 = sys::FLAG_NEW_LISTENER;
@@ -17,7 +17,13 @@ const FLAGS: [(&str, u32); 4] = [
 ];
 
 const OPERATORS: [&str; 7] = [
-    "SCMP_CMP_EQ", "SCMP_CMP_GE", "SCMP_CMP_GT", "SCMP_CMP_LE", "SCMP_CMP_LT", "SCMP_CMP_MASKED_EQ", "SCMP_CMP_NE",
+    "SCMP_CMP_EQ",
+    "SCMP_CMP_GE",
+    "SCMP_CMP_GT",
+    "SCMP_CMP_LE",
+    "SCMP_CMP_LT",
+    "SCMP_CMP_MASKED_EQ",
+    "SCMP_CMP_NE",
 ];
 
 /// The bits for the flags' names. The kernel takes WAIT_KILLABLE_RECV only with a listener, and TSYNC beside one only
@@ -26,7 +32,10 @@ pub(crate) fn flags(names: &[String], notify: bool) -> Result<u32, Error> {
     let mut bits = if notify { NEW_LISTENER } else { 0 };
     for name in names {
         let known = FLAGS.iter().find(|(known, _)| known == name);
-        let (_, bit) = known.ok_or_else(|| Error::Unknown { what: "flag", value: name.clone() })?;
+        let (_, bit) = known.ok_or_else(|| Error::Unknown {
+            what: "flag",
+            value: name.clone(),
+        })?;
         bits |= bit;
     }
     if !notify {
@@ -39,17 +48,25 @@ pub(crate) fn flags(names: &[String], notify: bool) -> Result<u32, Error> {
 
 /// The `linux.seccomp` object of `features`.
 pub fn features() -> spec::SeccompFeatures {
-    let own = |names: &mut dyn Iterator<Item = &'static str>| names.map(str::to_owned).collect::<Vec<_>>();
+    let own = |names: &mut dyn Iterator<Item = &'static str>| {
+        names.map(str::to_owned).collect::<Vec<_>>()
+    };
     let supported = |bit: u32| match bit {
         WAIT_KILLABLE_RECV => sys::seccomp_flag_known(bit | NEW_LISTENER),
         bit => sys::seccomp_flag_known(bit),
     };
     spec::SeccompFeatures {
         enabled: sys::seccomp_action_known(0),
-        actions: own(&mut ACTIONS.iter().filter(|(_, value)| sys::seccomp_action_known(*value)).map(|(name, _)| *name)),
+        actions: own(&mut ACTIONS
+            .iter()
+            .filter(|(_, value)| sys::seccomp_action_known(*value))
+            .map(|(name, _)| *name)),
         operators: own(&mut OPERATORS.into_iter()),
         archs: own(&mut Arch::names()),
         known_flags: own(&mut FLAGS.iter().map(|(name, _)| *name)),
-        supported_flags: own(&mut FLAGS.iter().filter(|(_, bit)| supported(*bit)).map(|(name, _)| *name)),
+        supported_flags: own(&mut FLAGS
+            .iter()
+            .filter(|(_, bit)| supported(*bit))
+            .map(|(name, _)| *name)),
     }
 }

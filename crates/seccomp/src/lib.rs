@@ -20,7 +20,7 @@ mod rules;
 mod table;
 
 pub use action::Action;
-pub use compile::compile;
+pub use compile::{compile, compile_everywhere};
 pub use features::features;
 
 use std::io;
@@ -36,9 +36,13 @@ pub enum Error {
     ErrnoNotTaken(String),
     #[error("seccomp: errnoRet {0} does not fit into 16 bits")]
     ErrnoRange(u32),
-    #[error("seccomp: SCMP_ACT_NOTIFY cannot be the default action: nobody could start the listener")]
+    #[error(
+        "seccomp: SCMP_ACT_NOTIFY cannot be the default action: nobody could start the listener"
+    )]
     NotifyDefault,
-    #[error("seccomp: SCMP_ACT_NOTIFY on write would stop the runtime itself, which reports by write")]
+    #[error(
+        "seccomp: SCMP_ACT_NOTIFY on write would stop the runtime itself, which reports by write"
+    )]
     NotifyWrite,
     #[error("seccomp: SCMP_ACT_NOTIFY without listenerPath")]
     NoListenerPath,

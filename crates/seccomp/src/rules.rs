@@ -42,8 +42,16 @@ pub(crate) struct Rule<'a> {
 impl<'a> Rule<'a> {
     pub(crate) fn read(rule: &'a spec::SyscallRule) -> Result<Rule<'a>, Error> {
         let action = Action::parse(&rule.action, rule.errno_ret)?;
-        let conditions = rule.args.iter().map(Condition::read).collect::<Result<Vec<_>, _>>()?;
-        Ok(Rule { names: &rule.names, action, alternatives: alternatives(conditions) })
+        let conditions = rule
+            .args
+            .iter()
+            .map(Condition::read)
+            .collect::<Result<Vec<_>, _>>()?;
+        Ok(Rule {
+            names: &rule.names,
+            action,
+            alternatives: alternatives(conditions),
+        })
     }
 }
 
@@ -58,7 +66,10 @@ fn alternatives(conditions: Vec<Condition>) -> Vec<Vec<Condition>> {
     });
     match (conditions.is_empty(), twice) {
         (true, _) => Vec::new(),
-        (_, true) => conditions.into_iter().map(|condition| vec![condition]).collect(),
+        (_, true) => conditions
+            .into_iter()
+            .map(|condition| vec![condition])
+            .collect(),
         (_, false) => vec![conditions],
     }
 }
@@ -66,7 +77,10 @@ fn alternatives(conditions: Vec<Condition>) -> Vec<Vec<Condition>> {
 impl Condition {
     fn read(arg: &spec::SyscallArg) -> Result<Condition, Error> {
         if arg.index > 5 {
-            return Err(Error::Unknown { what: "argument index", value: arg.index.to_string() });
+            return Err(Error::Unknown {
+                what: "argument index",
+                value: arg.index.to_string(),
+            });
         }
         let test = match arg.op.as_str() {
             "SCMP_CMP_NE" => Comparison::NotEqual(arg.value),
@@ -76,15 +90,27 @@ impl Condition {
             "SCMP_CMP_GE" => Comparison::GreaterOrEqual(arg.value),
             "SCMP_CMP_GT" => Comparison::Greater(arg.value),
             "SCMP_CMP_MASKED_EQ" => Comparison::MaskedEqual(arg.value, arg.value_two),
-            other => return Err(Error::Unknown { what: "operator", value: other.to_owned() }),
+            other => {
+                return Err(Error::Unknown {
+                    what: "operator",
+                    value: other.to_owned(),
+                });
+            }
         };
-        Ok(Condition { index: arg.index, test })
+        Ok(Condition {
+            index: arg.index,
+            test,
+        })
     }
 }
 
 /// The decisions of `arch` by number. As in libseccomp an unconditional rule outweighs every conditional one of its
 /// call, and of several unconditional ones the first counts; a rule that says what the default says is no rule.
-pub(crate) fn decisions(arch: Arch, rules: &[Rule<'_>], default: Action) -> BTreeMap<u32, Decision> {
+pub(crate) fn decisions(
+    arch: Arch,
+    rules: &[Rule<'_>],
+    default: Action,
+) -> BTreeMap<u32, Decision> {
     let mut calls = BTreeMap::new();
     for rule in rules.iter().filter(|rule| rule.action != default) {
         for name in rule.names {
@@ -99,8 +125,15 @@ pub(crate) fn decisions(arch: Arch, rules: &[Rule<'_>], default: Action) -> BTre
     calls
 }
 
-fn add(calls: &mut BTreeMap<u32, Decision>, number: u32, alternatives: &[Vec<Condition>], action: Action) {
-    let decision = calls.entry(number).or_insert_with(|| Decision::Cases(Vec::new()));
+fn add(
+    calls: &mut BTreeMap<u32, Decision>,
+    number: u32,
+    alternatives: &[Vec<Condition>],
+    action: Action,
+) {
+    let decision = calls
+        .entry(number)
+        .or_insert_with(|| Decision::Cases(Vec::new()));
     match decision {
         Decision::Always(_) => {}
         decision if alternatives.is_empty() => *decision = Decision::Always(action),
@@ -116,11 +149,19 @@ fn add(calls: &mut BTreeMap<u32, Decision>, number: u32, alternatives: &[Vec<Con
 
 /// A multiplexed call's arguments lie in memory, which a filter cannot read. A conditional rule therefore holds for
 /// all of the call or for none of it: whichever is stricter.
-fn multiplexed(calls: &mut BTreeMap<u32, Decision>, (number, which): (u32, u64), rule: &Rule<'_>, default: Action) {
+fn multiplexed(
+    calls: &mut BTreeMap<u32, Decision>,
+    (number, which): (u32, u64),
+    rule: &Rule<'_>,
+    default: Action,
+) {
     let conditional = !rule.alternatives.is_empty();
     if conditional && !rule.action.stricter_than(default) {
         return;
     }
-    let selector = Condition { index: 0, test: Comparison::Equal(which) };
+    let selector = Condition {
+        index: 0,
+        test: Comparison::Equal(which),
+    };
     add(calls, number, &[vec![selector]], rule.action);
 }

@@ -12,7 +12,9 @@ mod bpf;
 use std::io::{Read, Seek};
 
 use bpf::{Call, Random, run};
-use libseccomp::{ScmpAction, ScmpArch, ScmpArgCompare, ScmpCompareOp, ScmpFilterContext, ScmpSyscall};
+use libseccomp::{
+    ScmpAction, ScmpArch, ScmpArgCompare, ScmpCompareOp, ScmpFilterContext, ScmpSyscall,
+};
 use spec::{Seccomp, SyscallArg, SyscallRule};
 use sys::SockFilter;
 
@@ -25,19 +27,78 @@ const ARCHS: [(&str, ScmpArch, u32); 6] = [
     ("SCMP_ARCH_RISCV64", ScmpArch::Riscv64, 0xc000_00f3),
 ];
 const NAMES: [&str; 40] = [
-    "read", "write", "open", "openat", "close", "stat", "fstat", "newfstatat", "lseek", "mmap", "mmap2", "mprotect", "munmap", "ioctl",
-    "clone", "clone3", "personality", "socket", "socketcall", "connect", "accept", "send", "semop", "semget", "shmat", "ipc", "ptrace",
-    "execve", "execveat", "kill", "prctl", "openat2", "epoll_pwait2", "futex", "futex_time64", "getrandom", "set_robust_list", "io_uring_setup",
-    "no_such_call", "landlock_create_ruleset",
+    "read",
+    "write",
+    "open",
+    "openat",
+    "close",
+    "stat",
+    "fstat",
+    "newfstatat",
+    "lseek",
+    "mmap",
+    "mmap2",
+    "mprotect",
+    "munmap",
+    "ioctl",
+    "clone",
+    "clone3",
+    "personality",
+    "socket",
+    "socketcall",
+    "connect",
+    "accept",
+    "send",
+    "semop",
+    "semget",
+    "shmat",
+    "ipc",
+    "ptrace",
+    "execve",
+    "execveat",
+    "kill",
+    "prctl",
+    "openat2",
+    "epoll_pwait2",
+    "futex",
+    "futex_time64",
+    "getrandom",
+    "set_robust_list",
+    "io_uring_setup",
+    "no_such_call",
+    "landlock_create_ruleset",
 ];
 const ACTIONS: [&str; 8] = [
-    "SCMP_ACT_KILL", "SCMP_ACT_KILL_PROCESS", "SCMP_ACT_TRAP", "SCMP_ACT_ERRNO", "SCMP_ACT_TRACE", "SCMP_ACT_ALLOW", "SCMP_ACT_LOG",
+    "SCMP_ACT_KILL",
+    "SCMP_ACT_KILL_PROCESS",
+    "SCMP_ACT_TRAP",
+    "SCMP_ACT_ERRNO",
+    "SCMP_ACT_TRACE",
+    "SCMP_ACT_ALLOW",
+    "SCMP_ACT_LOG",
     "SCMP_ACT_NOTIFY",
 ];
 const OPERATORS: [&str; 7] = [
-    "SCMP_CMP_NE", "SCMP_CMP_LT", "SCMP_CMP_LE", "SCMP_CMP_EQ", "SCMP_CMP_GE", "SCMP_CMP_GT", "SCMP_CMP_MASKED_EQ",
+    "SCMP_CMP_NE",
+    "SCMP_CMP_LT",
+    "SCMP_CMP_LE",
+    "SCMP_CMP_EQ",
+    "SCMP_CMP_GE",
+    "SCMP_CMP_GT",
+    "SCMP_CMP_MASKED_EQ",
 ];
-const VALUES: [u64; 10] = [0, 1, 2, 40, 0x7e02_0000, 0xffff_ffff, 0x1_0000_0000, 0x1_0000_0028, u64::MAX - 1, u64::MAX];
+const VALUES: [u64; 10] = [
+    0,
+    1,
+    2,
+    40,
+    0x7e02_0000,
+    0xffff_ffff,
+    0x1_0000_0000,
+    0x1_0000_0028,
+    u64::MAX - 1,
+    u64::MAX,
+];
 
 fn action(name: &str, errno: Option<u32>) -> ScmpAction {
     let data = errno.unwrap_or(1);
@@ -64,7 +125,11 @@ fn comparison(arg: &SyscallArg) -> ScmpArgCompare {
         "SCMP_CMP_GT" => ScmpCompareOp::Greater,
         _ => ScmpCompareOp::MaskedEqual(arg.value),
     };
-    let datum = if arg.op == "SCMP_CMP_MASKED_EQ" { arg.value_two } else { arg.value };
+    let datum = if arg.op == "SCMP_CMP_MASKED_EQ" {
+        arg.value_two
+    } else {
+        arg.value
+    };
     ScmpArgCompare::new(arg.index, op, datum)
 }
 
@@ -83,7 +148,9 @@ fn oracle(spec: &Seccomp) -> Option<Vec<SockFilter>> {
             continue;
         }
         for name in &rule.names {
-            let Ok(call) = ScmpSyscall::from_name(name) else { continue };
+            let Ok(call) = ScmpSyscall::from_name(name) else {
+                continue;
+            };
             if rule.args.is_empty() {
                 filter.add_rule(what, call).ok()?;
             } else {
@@ -92,7 +159,9 @@ fn oracle(spec: &Seccomp) -> Option<Vec<SockFilter>> {
             }
         }
     }
-    let mut file = std::fs::File::from(rustix::fs::memfd_create("oracle", rustix::fs::MemfdFlags::CLOEXEC).unwrap());
+    let mut file = std::fs::File::from(
+        rustix::fs::memfd_create("oracle", rustix::fs::MemfdFlags::CLOEXEC).unwrap(),
+    );
     filter.export_bpf(&file).ok()?;
     let mut bytes = Vec::new();
     file.rewind().unwrap();
@@ -109,15 +178,28 @@ fn oracle(spec: &Seccomp) -> Option<Vec<SockFilter>> {
 
 fn random_args(random: &mut Random, multiplexed: bool) -> Vec<SyscallArg> {
     // Conditions on multiplexed calls are a case where we differ on purpose (rules.rs).
-    let count = if multiplexed { 0 } else { [0, 0, 1, 1, 2, 3][random.below(6)] };
+    let count = if multiplexed {
+        0
+    } else {
+        [0, 0, 1, 1, 2, 3][random.below(6)]
+    };
     let mut indices = vec![0, 1, 2, 3, 4, 5];
     (0..count)
         .map(|_| {
             let index = indices.remove(random.below(indices.len()));
             let op = (*random.pick(&OPERATORS)).to_owned();
             let (value, value_two) = (*random.pick(&VALUES), *random.pick(&VALUES));
-            let value_two = if op == "SCMP_CMP_MASKED_EQ" { value & value_two } else { 0 };
-            SyscallArg { index, value, value_two, op }
+            let value_two = if op == "SCMP_CMP_MASKED_EQ" {
+                value & value_two
+            } else {
+                0
+            };
+            SyscallArg {
+                index,
+                value,
+                value_two,
+                op,
+            }
         })
         .collect()
 }
@@ -130,12 +212,27 @@ fn random_spec(random: &mut Random) -> Seccomp {
     // ENOSYS as the default's errno keeps the stub for new numbers, which is not libseccomp's, invisible in most cases;
     // the others are compared below the largest number named.
     let default_errno_ret = with_errno(&default_action, random);
-    let architectures = ARCHS.iter().filter(|_| random.below(3) == 0).map(|(name, _, _)| (*name).to_owned()).collect();
+    let architectures = ARCHS
+        .iter()
+        .filter(|_| random.below(3) == 0)
+        .map(|(name, _, _)| (*name).to_owned())
+        .collect();
     let mut actions = std::collections::HashMap::new();
     let syscalls = (0..random.below(24))
         .map(|_| {
             let name = *random.pick(&NAMES);
-            let multiplexed = ["socket", "socketcall", "connect", "accept", "send", "semop", "semget", "shmat", "ipc"].contains(&name);
+            let multiplexed = [
+                "socket",
+                "socketcall",
+                "connect",
+                "accept",
+                "send",
+                "semop",
+                "semget",
+                "shmat",
+                "ipc",
+            ]
+            .contains(&name);
             let key = if multiplexed { "multiplexed" } else { name };
             let (action, errno_ret) = actions
                 .entry(key)
@@ -147,12 +244,24 @@ fn random_spec(random: &mut Random) -> Seccomp {
                 .clone();
             let args = random_args(random, multiplexed);
             let names = vec![name.to_owned()];
-            SyscallRule { names, action, errno_ret, args }
+            SyscallRule {
+                names,
+                action,
+                errno_ret,
+                args,
+            }
         })
         .filter(|rule| !(rule.action == "SCMP_ACT_NOTIFY" && rule.names[0] == "write"))
         .collect();
     let listener_path = "/run/listener".to_owned();
-    Seccomp { default_action, default_errno_ret, architectures, syscalls, listener_path, ..Seccomp::default() }
+    Seccomp {
+        default_action,
+        default_errno_ret,
+        architectures,
+        syscalls,
+        listener_path,
+        ..Seccomp::default()
+    }
 }
 
 fn random_call(random: &mut Random, spec: &Seccomp) -> Call {
@@ -163,16 +272,30 @@ fn random_call(random: &mut Random, spec: &Seccomp) -> Call {
         2 => 0x4000_0000 + random.below(560) as u32,
         _ => random.below(470) as u32,
     };
-    let mut call = Call { number, arch, args: [0; 6] };
+    let mut call = Call {
+        number,
+        arch,
+        args: [0; 6],
+    };
     for arg in &mut call.args {
         let value = *random.pick(&VALUES);
-        *arg = [value, value.wrapping_add(1), value.wrapping_sub(1), random.next()][random.below(4)];
+        *arg = [
+            value,
+            value.wrapping_add(1),
+            value.wrapping_sub(1),
+            random.next(),
+        ][random.below(4)];
     }
     // Aim at what the profile speaks of.
     if let (Some(rule), true) = (spec.syscalls.get(random.below(24)), random.below(3) > 0) {
         for arg in &rule.args {
-            let aim = if arg.op == "SCMP_CMP_MASKED_EQ" { arg.value_two } else { arg.value };
-            call.args[arg.index as usize] = aim.wrapping_add(random.below(3) as u64).wrapping_sub(1);
+            let aim = if arg.op == "SCMP_CMP_MASKED_EQ" {
+                arg.value_two
+            } else {
+                arg.value
+            };
+            call.args[arg.index as usize] =
+                aim.wrapping_add(random.below(3) as u64).wrapping_sub(1);
         }
         let name = ScmpSyscall::from_name_by_arch(&rule.names[0], ARCHS[random.below(6)].1);
         if let Some(number) = name.ok().map(i32::from).filter(|number| *number >= 0) {
@@ -213,34 +336,61 @@ fn value(name: &str, errno: Option<u32>) -> u32 {
 /// The profile read literally; the numbers are libseccomp's.
 fn literal(spec: &Seccomp, call: &Call) -> u32 {
     let x32_bit = call.number >= 0x4000_0000;
-    let named = |name: &str| name == "SCMP_ARCH_X86_64" || spec.architectures.iter().any(|known| known == name);
-    let here = ARCHS.iter().filter(|(name, _, audit)| *audit == call.arch && named(name));
-    let here: Vec<_> = here.filter(|(_, arch, _)| *arch != ScmpArch::X32 || x32_bit).collect();
+    let named = |name: &str| {
+        name == "SCMP_ARCH_X86_64" || spec.architectures.iter().any(|known| known == name)
+    };
+    let here = ARCHS
+        .iter()
+        .filter(|(name, _, audit)| *audit == call.arch && named(name));
+    let here: Vec<_> = here
+        .filter(|(_, arch, _)| *arch != ScmpArch::X32 || x32_bit)
+        .collect();
     let default = value(&spec.default_action, spec.default_errno_ret);
-    let Some((_, arch, _)) = here.iter().max_by_key(|(_, arch, _)| *arch == ScmpArch::X32) else { return 0 };
+    let Some((_, arch, _)) = here
+        .iter()
+        .max_by_key(|(_, arch, _)| *arch == ScmpArch::X32)
+    else {
+        return 0;
+    };
     let number = |name: &String| match (name.as_str(), arch) {
         // Here libseccomp answers its pseudo numbers.
         ("socket", ScmpArch::X86) => Some(359),
         ("connect", ScmpArch::X86) => Some(362),
         ("semget", ScmpArch::X86) => Some(393),
         ("shmat", ScmpArch::X86) => Some(397),
-        _ => ScmpSyscall::from_name_by_arch(name, *arch).ok().map(i32::from),
+        _ => ScmpSyscall::from_name_by_arch(name, *arch)
+            .ok()
+            .map(i32::from),
     };
     let narrow = matches!(arch, ScmpArch::X86 | ScmpArch::X32 | ScmpArch::Arm);
     let mut conditional = None;
-    for rule in spec.syscalls.iter().filter(|rule| value(&rule.action, rule.errno_ret) != default) {
+    for rule in spec
+        .syscalls
+        .iter()
+        .filter(|rule| value(&rule.action, rule.errno_ret) != default)
+    {
         let numbers: Vec<_> = rule.names.iter().filter_map(number).collect();
-        let selected = [(102, -100), (117, -200)].iter().any(|(multiplexer, base)| {
-            let which = base - (call.args[0] as u32).min(99) as i32;
-            *arch == ScmpArch::X86 && call.number == *multiplexer && which != *base && selects(rule, which)
-        });
+        let selected = [(102, -100), (117, -200)]
+            .iter()
+            .any(|(multiplexer, base)| {
+                let which = base - (call.args[0] as u32).min(99) as i32;
+                *arch == ScmpArch::X86
+                    && call.number == *multiplexer
+                    && which != *base
+                    && selects(rule, which)
+            });
         if !selected && !numbers.contains(&(call.number as i32)) {
             continue;
         }
         if rule.args.is_empty() && !selected {
             return value(&rule.action, rule.errno_ret);
         }
-        if selected || rule.args.iter().all(|arg| holds(arg, call.args[arg.index as usize], narrow)) {
+        if selected
+            || rule
+                .args
+                .iter()
+                .all(|arg| holds(arg, call.args[arg.index as usize], narrow))
+        {
             conditional = conditional.or(Some(value(&rule.action, rule.errno_ret)));
         }
     }
@@ -251,8 +401,15 @@ fn literal(spec: &Seccomp, call: &Call) -> u32 {
         number => number,
     };
     let names = spec.syscalls.iter().flat_map(|rule| &rule.names);
-    let newest = names.filter_map(number).map(multiplexer).filter(|number| *number >= 0).max();
-    let permissive = matches!(spec.default_action.as_str(), "SCMP_ACT_ALLOW" | "SCMP_ACT_LOG" | "SCMP_ACT_TRACE");
+    let newest = names
+        .filter_map(number)
+        .map(multiplexer)
+        .filter(|number| *number >= 0)
+        .max();
+    let permissive = matches!(
+        spec.default_action.as_str(),
+        "SCMP_ACT_ALLOW" | "SCMP_ACT_LOG" | "SCMP_ACT_TRACE"
+    );
     let too_new = newest.is_some_and(|newest| call.number > newest as u32) && !permissive;
     match conditional {
         Some(action) => action,
@@ -264,9 +421,18 @@ fn literal(spec: &Seccomp, call: &Call) -> u32 {
 
 /// Whether the rule names the call that x86's multiplexer was asked for; libseccomp's pseudo numbers say which it is.
 fn selects(rule: &SyscallRule, which: i32) -> bool {
-    const PSEUDO: [(&str, i32); 7] =
-        [("socket", -101), ("connect", -103), ("accept", -105), ("send", -109), ("semop", -201), ("semget", -202), ("shmat", -221)];
-    rule.names.iter().any(|name| PSEUDO.contains(&(name.as_str(), which)))
+    const PSEUDO: [(&str, i32); 7] = [
+        ("socket", -101),
+        ("connect", -103),
+        ("accept", -105),
+        ("send", -109),
+        ("semop", -201),
+        ("semget", -202),
+        ("shmat", -221),
+    ];
+    rule.names
+        .iter()
+        .any(|name| PSEUDO.contains(&(name.as_str(), which)))
 }
 
 #[test]
@@ -276,13 +442,19 @@ fn the_same_answers_as_libseccomp() {
         let mut random = Random::new(seed);
         let spec = random_spec(&mut random);
         let theirs = oracle(&spec);
-        let ours = seccomp::compile(&spec).unwrap().program;
+        let ours = seccomp::compile_everywhere(&spec).unwrap().program;
         for _ in 0..40 {
             let call = random_call(&mut random, &spec);
             let our = run(&ours, &call).0;
-            let place = || format!("seed {seed}: {call:x?}\n{}", serde_json::to_string(&spec).unwrap());
+            let place = || {
+                format!(
+                    "seed {seed}: {call:x?}\n{}",
+                    serde_json::to_string(&spec).unwrap()
+                )
+            };
             assert_eq!(our, literal(&spec, &call), "{our:#x}, {}", place());
-            decided += usize::from(our != value(&spec.default_action, spec.default_errno_ret) && our != 0);
+            decided +=
+                usize::from(our != value(&spec.default_action, spec.default_errno_ret) && our != 0);
             // The one intended difference: ENOSYS above the newest number that the profile names.
             if let Some(theirs) = theirs.as_ref().filter(|_| our != 0x0005_0026) {
                 compared += 1;
@@ -291,6 +463,52 @@ fn the_same_answers_as_libseccomp() {
         }
     }
     println!("compared {compared}, differing {differing}, decided by a rule {decided}");
-    assert!(compared > 50_000 && decided > 10_000, "compared {compared}, decided by a rule {decided}");
-    assert!(differing * 500 < compared, "{differing} of {compared} differ");
+    assert!(
+        compared > 50_000 && decided > 10_000,
+        "compared {compared}, decided by a rule {decided}"
+    );
+    assert!(
+        differing * 500 < compared,
+        "{differing} of {compared} differ"
+    );
+}
+
+#[test]
+fn the_default_profile_means_the_same_to_both() {
+    let text = include_str!("../../../src/stockade/runtime/seccomp-default.json");
+    let mut spec: Seccomp = serde_json::from_str(text).unwrap();
+    spec.architectures
+        .retain(|name| name.contains("X86") || name.contains("X32"));
+    let (ours, theirs) = (
+        seccomp::compile(&spec).unwrap().program,
+        oracle(&spec).unwrap(),
+    );
+    println!(
+        "instructions: ours {}, libseccomp's {}",
+        ours.len(),
+        theirs.len()
+    );
+    assert!(ours.len() * 2 < theirs.len());
+    let mut differing = Vec::new();
+    let numbers = (0..512).chain(0x4000_0000..0x4000_0240);
+    for (number, arch) in numbers.flat_map(|n| [(n, 0xc000_003e), (n, 0x4000_0003)]) {
+        let call = Call {
+            number,
+            arch,
+            args: [0; 6],
+        };
+        let (our, their) = (run(&ours, &call).0, run(&theirs, &call).0);
+        if our != their && our != 0x0005_0026 {
+            differing.push((arch, number, our, their));
+        }
+    }
+    // x86's socketcall: libseccomp lets every call through that a direct one with conditions names, we none. And calls
+    // that this libseccomp does not know yet.
+    let known: Vec<_> = differing
+        .iter()
+        .filter(|(_, number, our, _)| {
+            number & 0x3fff_ffff < 449 && *number != 335 || *our != 0x7fff_0000
+        })
+        .collect();
+    assert!(known.is_empty(), "{known:x?}");
 }

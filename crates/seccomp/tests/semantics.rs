@@ -19,7 +19,15 @@ fn profile(text: &str) -> Seccomp {
 fn answer(text: &str, number: u32, args: [u64; 6]) -> u32 {
     let mut spec = profile(text);
     spec.architectures.push("SCMP_ARCH_X86_64".to_owned());
-    run(&compile(&spec).unwrap().program, &Call { number, arch: X86_64, args }).0
+    run(
+        &compile(&spec).unwrap().program,
+        &Call {
+            number,
+            arch: X86_64,
+            args,
+        },
+    )
+    .0
 }
 
 #[test]
@@ -59,10 +67,35 @@ fn numbers_newer_than_the_profile_do_not_exist() {
 
 #[test]
 fn a_foreign_architecture_is_killed_and_an_unnamed_call_skipped() {
-    let spec = profile(r#"{"defaultAction":"SCMP_ACT_ALLOW","syscalls":[{"names":["no_such_call"],"action":"SCMP_ACT_TRAP"}]}"#);
+    let spec = profile(
+        r#"{"defaultAction":"SCMP_ACT_ALLOW","syscalls":[{"names":["no_such_call"],"action":"SCMP_ACT_TRAP"}]}"#,
+    );
     let program = compile(&spec).unwrap().program;
-    assert_eq!(run(&program, &Call { number: 0, arch: 0x8000_0016, args: [0; 6] }).0, 0);
-    assert_eq!(run(&program, &Call { number: 0x4000_0000, arch: X86_64, args: [0; 6] }).0, 0, "x32");
+    assert_eq!(
+        run(
+            &program,
+            &Call {
+                number: 0,
+                arch: 0x8000_0016,
+                args: [0; 6]
+            }
+        )
+        .0,
+        0
+    );
+    assert_eq!(
+        run(
+            &program,
+            &Call {
+                number: 0x4000_0000,
+                arch: X86_64,
+                args: [0; 6]
+            }
+        )
+        .0,
+        0,
+        "x32"
+    );
 }
 
 #[test]
@@ -71,29 +104,71 @@ fn a_multiplexed_call_is_allowed_only_without_conditions() {
         {"names":["socket"],"action":"SCMP_ACT_ALLOW","args":[{"index":0,"value":1,"op":"SCMP_CMP_EQ"}]},
         {"names":["connect"],"action":"SCMP_ACT_ALLOW"}]}"#;
     let program = compile(&profile(text)).unwrap().program;
-    let socketcall = |which| run(&program, &Call { number: 102, arch: 0x4000_0003, args: [which, 0, 0, 0, 0, 0] }).0;
+    let socketcall = |which| {
+        run(
+            &program,
+            &Call {
+                number: 102,
+                arch: 0x4000_0003,
+                args: [which, 0, 0, 0, 0, 0],
+            },
+        )
+        .0
+    };
     assert_eq!((socketcall(1), socketcall(3)), (EPERM, ALLOW));
 }
 
 #[test]
 fn what_cannot_work_is_refused_by_name() {
     let error = |text: &str| compile(&profile(text)).unwrap_err();
-    assert!(matches!(error(r#"{"defaultAction":"SCMP_ACT_NOTIFY"}"#), Error::NotifyDefault));
+    assert!(matches!(
+        error(r#"{"defaultAction":"SCMP_ACT_NOTIFY"}"#),
+        Error::NotifyDefault
+    ));
     let write = r#"{"defaultAction":"SCMP_ACT_ALLOW","listenerPath":"/l","syscalls":[{"names":["write"],"action":"SCMP_ACT_NOTIFY"}]}"#;
     assert!(matches!(error(write), Error::NotifyWrite));
-    assert!(matches!(error(&write.replace("/l", "").replace("\"write\"", "\"read\"")), Error::NoListenerPath));
-    assert!(matches!(error(r#"{"defaultAction":"SCMP_ACT_MAYBE"}"#), Error::Unknown { what: "action", .. }));
-    assert!(matches!(error(r#"{"defaultAction":"SCMP_ACT_ALLOW","defaultErrnoRet":1}"#), Error::ErrnoNotTaken(_)));
-    assert!(matches!(error(r#"{"defaultAction":"SCMP_ACT_ERRNO","defaultErrnoRet":70000}"#), Error::ErrnoRange(70000)));
-    assert!(matches!(error(r#"{"defaultAction":"SCMP_ACT_ALLOW","flags":["X"]}"#), Error::Unknown { what: "flag", .. }));
-    assert!(matches!(error(r#"{"defaultAction":"SCMP_ACT_ALLOW","architectures":["X"]}"#), Error::Unknown { what: "architecture", .. }));
+    assert!(matches!(
+        error(&write.replace("/l", "").replace("\"write\"", "\"read\"")),
+        Error::NoListenerPath
+    ));
+    assert!(matches!(
+        error(r#"{"defaultAction":"SCMP_ACT_MAYBE"}"#),
+        Error::Unknown { what: "action", .. }
+    ));
+    assert!(matches!(
+        error(r#"{"defaultAction":"SCMP_ACT_ALLOW","defaultErrnoRet":1}"#),
+        Error::ErrnoNotTaken(_)
+    ));
+    assert!(matches!(
+        error(r#"{"defaultAction":"SCMP_ACT_ERRNO","defaultErrnoRet":70000}"#),
+        Error::ErrnoRange(70000)
+    ));
+    assert!(matches!(
+        error(r#"{"defaultAction":"SCMP_ACT_ALLOW","flags":["X"]}"#),
+        Error::Unknown { what: "flag", .. }
+    ));
+    assert!(matches!(
+        error(r#"{"defaultAction":"SCMP_ACT_ALLOW","architectures":["X"]}"#),
+        Error::Unknown {
+            what: "architecture",
+            ..
+        }
+    ));
     let argument = r#"{"defaultAction":"SCMP_ACT_ALLOW","syscalls":[{"names":["read"],"action":"SCMP_ACT_TRAP","args":[{"index":6,"op":"SCMP_CMP_EQ"}]}]}"#;
-    assert!(matches!(error(argument), Error::Unknown { what: "argument index", .. }));
+    assert!(matches!(
+        error(argument),
+        Error::Unknown {
+            what: "argument index",
+            ..
+        }
+    ));
 }
 
 #[test]
 fn a_filter_longer_than_the_kernel_takes_is_refused_here() {
-    let args: Vec<_> = (0..3000).map(|n| format!(r#"{{"index":0,"value":{n},"op":"SCMP_CMP_EQ"}}"#)).collect();
+    let args: Vec<_> = (0..3000)
+        .map(|n| format!(r#"{{"index":0,"value":{n},"op":"SCMP_CMP_EQ"}}"#))
+        .collect();
     let text = format!(
         r#"{{"defaultAction":"SCMP_ACT_ALLOW","syscalls":[{{"names":["read"],"action":"SCMP_ACT_TRAP","args":[{}]}}]}}"#,
         args.join(",")
