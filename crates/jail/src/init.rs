@@ -225,7 +225,7 @@ impl Furnished<'_> {
         plan.program.schedule.apply_personality()?;
         plan.program.identity.set_profile()?;
         set_names(plan)?;
-        change_root(&root, plan.options.no_pivot)?;
+        change_root(&root, plan)?;
         if let Some((kind, recursive)) = crate::plan::propagation(&plan.linux.rootfs_propagation).ok().flatten() {
             sys::set_mount_propagation(root.as_fd(), recursive, kind).at(Stage::EnterRoot, "rootfsPropagation")?;
         }
@@ -247,9 +247,9 @@ fn set_names(plan: &Plan<'_>) -> Outcome<()> {
 }
 
 /// Makes the new root `/` and lets the old one go, with all that is mounted there.
-fn change_root(root: &OwnedFd, no_pivot: bool) -> Outcome<()> {
+fn change_root(root: &OwnedFd, plan: &Plan<'_>) -> Outcome<()> {
     rustix::process::fchdir(root).at(Stage::EnterRoot, "/")?;
-    if no_pivot {
+    if plan.options.no_pivot {
         // On top of everything, where those who join the mount namespace arrive too.
         let flags = MoveMountFlags::MOVE_MOUNT_F_EMPTY_PATH;
         match move_mount(root, "", rustix::fs::CWD, "/", flags) {
@@ -259,9 +259,12 @@ fn change_root(root: &OwnedFd, no_pivot: bool) -> Outcome<()> {
         }
         rustix::process::chroot(".").at(Stage::EnterRoot, "chroot")?;
     } else {
-        // The old root then lies on the new one; nothing of ours is needed to hold it.
+        // The old root then lies on the new one; nothing of ours is needed to hold it. Each umount takes the uppermost mount, and
+        // one too many would take our own.
         rustix::process::pivot_root(".", ".").at(Stage::EnterRoot, "pivot_root")?;
-        unmount(".", UnmountFlags::DETACH).at(Stage::EnterRoot, "leave the old root")?;
+        for _ in 0..plan.rootfs.stacked() {
+            unmount(".", UnmountFlags::DETACH).at(Stage::EnterRoot, "leave the old root")?;
+        }
     }
     rustix::process::chdir("/").at(Stage::EnterRoot, "/")
 }

@@ -88,6 +88,11 @@ impl Plan {
         self.privileged && matches!(self.source, Source::List(_))
     }
 
+    /// How many mounts lie on the new root after pivot_root, one on the other: the old root, and the scratch tmpfs on that.
+    pub fn stacked(&self) -> usize {
+        if matches!(self.source, Source::List(_)) { 2 } else { 1 }
+    }
+
     /// Puts the root together in the mount namespace of the calling process and leaves its working directory anywhere. The
     /// descriptor is the root's own mount, attached above `/`.
     pub fn assemble(&self, mappers: &mut Mappers<'_>) -> Outcome<OwnedFd> {
