@@ -4,6 +4,7 @@
 //! Every path is walked by descriptors that never follow a symbolic link and never leave their root ([`disk`]). Nothing
 //! here decides what is wanted; that is the caller's, who gives it as arguments.
 
+mod apply;
 mod changes;
 mod cli;
 mod disk;

@@ -1,5 +1,6 @@
 //! The program: arguments in, one JSON object a line out, an exit code.
 
+mod apply;
 mod changes;
 mod unpack;
 mod view;
@@ -31,6 +32,8 @@ pub(crate) enum Error {
     #[error(transparent)]
     Unpack(#[from] crate::unpack::Error),
     #[error(transparent)]
+    Apply(#[from] crate::apply::Error),
+    #[error(transparent)]
     Disk(#[from] disk::Error),
     #[error("write the answer")]
     Output(#[from] std::io::Error),
@@ -40,6 +43,7 @@ impl Error {
     fn exit_code(&self) -> u8 {
         match self {
             Error::Usage(_) | Error::Arguments(_) => 2,
+            Error::Apply(error) if error.is_refusal() => 3,
             _ => 1,
         }
     }
@@ -79,6 +83,7 @@ fn run() -> Result<()> {
     };
     match command.to_str() {
         Some("unpack") => unpack::run(arguments),
+        Some("apply") => apply::run(arguments),
         Some("view") => view::run(arguments),
         Some("changes") => changes::run(arguments),
         Some("remove") => Ok(remove::remove(&one(arguments, "a directory")?)?),
