@@ -11,25 +11,99 @@ pub enum Class {
     Startup,
 }
 
-const GIT: &[&str] = &[".git", ".gitattributes", ".gitconfig", ".githooks", ".gitmodules", ".husky"];
+const GIT: &[&str] = &[
+    ".git",
+    ".gitattributes",
+    ".gitconfig",
+    ".githooks",
+    ".gitmodules",
+    ".husky",
+];
 
 /// Names that count wherever they stand; of a directory all that lies in it.
 const STARTUP: &[&str] = &[
     // Shells and logins.
-    ".bash_aliases", ".bash_login", ".bash_logout", ".bash_profile", ".bashrc", ".cshrc", ".direnv", ".env", ".envrc",
-    ".inputrc", ".kshrc", ".login", ".logout", ".pam_environment", ".profile", ".screenrc", ".ssh", ".gnupg", ".tcshrc",
-    ".tmux.conf", ".xinitrc", ".xprofile", ".xsession", ".xsessionrc", ".zlogin", ".zlogout", ".zprofile", ".zshenv", ".zshrc",
+    ".bash_aliases",
+    ".bash_login",
+    ".bash_logout",
+    ".bash_profile",
+    ".bashrc",
+    ".cshrc",
+    ".direnv",
+    ".env",
+    ".envrc",
+    ".inputrc",
+    ".kshrc",
+    ".login",
+    ".logout",
+    ".pam_environment",
+    ".profile",
+    ".screenrc",
+    ".ssh",
+    ".gnupg",
+    ".tcshrc",
+    ".tmux.conf",
+    ".xinitrc",
+    ".xprofile",
+    ".xsession",
+    ".xsessionrc",
+    ".zlogin",
+    ".zlogout",
+    ".zprofile",
+    ".zshenv",
+    ".zshrc",
     // Editors, debuggers and assistants.
-    ".claude", ".cursor", ".devcontainer", ".dir-locals.el", ".emacs", ".emacs.d", ".exrc", ".fleet", ".gdbinit", ".idea",
-    ".lldbinit", ".lvimrc", ".mcp.json", ".nvim.lua", ".nvimrc", ".vim", ".vimrc", ".vscode", ".zed",
+    ".claude",
+    ".cursor",
+    ".devcontainer",
+    ".dir-locals.el",
+    ".emacs",
+    ".emacs.d",
+    ".exrc",
+    ".fleet",
+    ".gdbinit",
+    ".idea",
+    ".lldbinit",
+    ".lvimrc",
+    ".mcp.json",
+    ".nvim.lua",
+    ".nvimrc",
+    ".vim",
+    ".vimrc",
+    ".vscode",
+    ".zed",
     // Interpreters, their packages and their builds.
-    ".cargo", ".irbrc", ".mise.toml", ".npmrc", ".pdbrc", ".pnp.cjs", ".pnpmfile.cjs", ".pryrc", ".psqlrc", ".pypirc",
-    ".pythonrc", ".renviron", ".rprofile", ".sqliterc", ".yarnrc", ".yarnrc.yml", "conftest.py", "mise.toml",
-    "rust-toolchain", "rust-toolchain.toml", "sitecustomize.py", "usercustomize.py",
+    ".cargo",
+    ".irbrc",
+    ".mise.toml",
+    ".npmrc",
+    ".pdbrc",
+    ".pnp.cjs",
+    ".pnpmfile.cjs",
+    ".pryrc",
+    ".psqlrc",
+    ".pypirc",
+    ".pythonrc",
+    ".renviron",
+    ".rprofile",
+    ".sqliterc",
+    ".yarnrc",
+    ".yarnrc.yml",
+    "conftest.py",
+    "mise.toml",
+    "rust-toolchain",
+    "rust-toolchain.toml",
+    "sitecustomize.py",
+    "usercustomize.py",
     // Run elsewhere by a push, or before a commit.
-    ".circleci", ".gitlab-ci.yml", ".pre-commit-config.yaml",
+    ".circleci",
+    ".gitlab-ci.yml",
+    ".pre-commit-config.yaml",
     // Read by programs that fetch.
-    ".curlrc", ".mailcap", ".netrc", ".wgetrc",
+    ".curlrc",
+    ".mailcap",
+    ".netrc",
+    ".wgetrc",
 ];
 
 /// Directories of which these paths start by themselves.
@@ -48,12 +122,22 @@ const STARTUP_BELOW: &[&[&str]] = &[
 pub(super) fn of(path: &[u8]) -> Class {
     let lower = path.to_ascii_lowercase();
     let names: Vec<&[u8]> = lower.split(|byte| *byte == b'/').collect();
-    if names.iter().any(|name| GIT.iter().any(|known| known.as_bytes() == *name)) {
+    if names
+        .iter()
+        .any(|name| GIT.iter().any(|known| known.as_bytes() == *name))
+    {
         return Class::Git;
     }
-    let starts = |name: &&[u8]| STARTUP.iter().any(|known| known.as_bytes() == *name) || name.ends_with(b".pth");
+    let starts = |name: &&[u8]| {
+        STARTUP.iter().any(|known| known.as_bytes() == *name) || name.ends_with(b".pth")
+    };
     let below = |known: &&[&str]| {
-        names.windows(known.len()).any(|window| window.iter().zip(*known).all(|(name, known)| *name == known.as_bytes()))
+        names.windows(known.len()).any(|window| {
+            window
+                .iter()
+                .zip(*known)
+                .all(|(name, known)| *name == known.as_bytes())
+        })
     };
     if names.iter().any(|name| starts(name)) || STARTUP_BELOW.iter().any(|known| below(known)) {
         return Class::Startup;
@@ -63,7 +147,9 @@ pub(super) fn of(path: &[u8]) -> Class {
 
 /// Whether these names beside each other are a repository without a directory `.git`: git obeys its configuration too.
 pub(super) fn is_bare_repository(has: impl Fn(&[u8]) -> bool, name: &[u8]) -> bool {
-    matches!(name, b"HEAD" | b"config" | b"hooks" | b"objects" | b"refs") && has(b"objects") && has(b"refs")
+    matches!(name, b"HEAD" | b"config" | b"hooks" | b"objects" | b"refs")
+        && has(b"objects")
+        && has(b"refs")
 }
 
 #[cfg(test)]

@@ -21,18 +21,40 @@ pub(super) struct Identity {
 #[serde(rename_all = "lowercase", tag = "op")]
 pub(super) enum Operation {
     /// The staged inode goes to `path`, where nothing stands.
-    Add { path: Name, number: u64, staged: u64 },
+    Add {
+        path: Name,
+        number: u64,
+        staged: u64,
+    },
     /// The staged inode takes the place of what stands at `path`.
-    Replace { path: Name, number: u64, staged: u64, before: Identity },
-    Delete { path: Name, number: u64, before: Identity },
-    Mode { path: Name, before: u32, after: u32 },
+    Replace {
+        path: Name,
+        number: u64,
+        staged: u64,
+        before: Identity,
+    },
+    Delete {
+        path: Name,
+        number: u64,
+        before: Identity,
+    },
+    Mode {
+        path: Name,
+        before: u32,
+        after: u32,
+    },
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub(super) enum Line {
     /// First of all: where, and under which name content is staged.
-    Begin { directory: Name, device: (u32, u32), inode: u64, staging: String },
+    Begin {
+        directory: Name,
+        device: (u32, u32),
+        inode: u64,
+        staging: String,
+    },
     Do(Operation),
     /// All content is staged and all operations are listed: from here on it is finished.
     Commit,
@@ -48,7 +70,13 @@ pub(super) struct Name(pub(super) Vec<u8>);
 
 impl serde::Serialize for Name {
     fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        serializer.collect_str(&self.0.iter().map(|byte| format!("{byte:02x}")).collect::<String>())
+        serializer.collect_str(
+            &self
+                .0
+                .iter()
+                .map(|byte| format!("{byte:02x}"))
+                .collect::<String>(),
+        )
     }
 }
 
@@ -59,9 +87,15 @@ impl<'de> serde::Deserialize<'de> for Name {
         if !pairs.remainder().is_empty() {
             return Err(serde::de::Error::custom("half a byte"));
         }
-        let byte = |pair: &[u8]| std::str::from_utf8(pair).ok().and_then(|pair| u8::from_str_radix(pair, 16).ok());
+        let byte = |pair: &[u8]| {
+            std::str::from_utf8(pair)
+                .ok()
+                .and_then(|pair| u8::from_str_radix(pair, 16).ok())
+        };
         let bytes: Option<Vec<u8>> = pairs.map(byte).collect();
-        bytes.map(Name).ok_or_else(|| serde::de::Error::custom("no hex"))
+        bytes
+            .map(Name)
+            .ok_or_else(|| serde::de::Error::custom("no hex"))
     }
 }
 
@@ -75,15 +109,25 @@ impl Journal {
     pub(super) fn create(path: &Path) -> Result<Journal, Error> {
         let flags = OFlags::RDWR | OFlags::CREATE | OFlags::EXCL | OFlags::APPEND | OFlags::CLOEXEC;
         let fail = journal_error(path);
-        let file = rustix::fs::open(path, flags, Mode::RUSR | Mode::WUSR).map_err(|errno| fail(errno.into()))?;
-        Journal { file: file.into(), path: path.to_owned() }.locked()
+        let file = rustix::fs::open(path, flags, Mode::RUSR | Mode::WUSR)
+            .map_err(|errno| fail(errno.into()))?;
+        Journal {
+            file: file.into(),
+            path: path.to_owned(),
+        }
+        .locked()
     }
 
     /// None when there is none.
     pub(super) fn open(path: &Path) -> Result<Option<Journal>, Error> {
         let flags = OFlags::RDWR | OFlags::APPEND | OFlags::NOFOLLOW | OFlags::CLOEXEC;
         match rustix::fs::open(path, flags, Mode::empty()) {
-            Ok(file) => Journal { file: file.into(), path: path.to_owned() }.locked().map(Some),
+            Ok(file) => Journal {
+                file: file.into(),
+                path: path.to_owned(),
+            }
+            .locked()
+            .map(Some),
             Err(Errno::NOENT) => Ok(None),
             Err(errno) => Err(journal_error(path)(errno.into())),
         }
@@ -101,21 +145,33 @@ impl Journal {
     pub(super) fn write(&mut self, lines: &[Line]) -> Result<(), Error> {
         let mut text = Vec::new();
         for line in lines {
-            serde_json::to_writer(&mut text, line).map_err(|error| journal_error(&self.path)(error.into()))?;
+            serde_json::to_writer(&mut text, line)
+                .map_err(|error| journal_error(&self.path)(error.into()))?;
             text.push(b'\n');
         }
-        self.file.write_all(&text).and_then(|()| self.file.sync_data()).map_err(journal_error(&self.path))
+        self.file
+            .write_all(&text)
+            .and_then(|()| self.file.sync_data())
+            .map_err(journal_error(&self.path))
     }
 
     /// All whole lines; a cut leaves at most the last one torn.
     pub(super) fn read(&mut self) -> Result<Vec<Line>, Error> {
         let mut text = String::new();
-        self.file.rewind().and_then(|()| self.file.read_to_string(&mut text)).map_err(journal_error(&self.path))?;
+        self.file
+            .rewind()
+            .and_then(|()| self.file.read_to_string(&mut text))
+            .map_err(journal_error(&self.path))?;
         let mut lines = Vec::new();
         for line in text.split_inclusive('\n') {
-            let Some(whole) = line.strip_suffix('\n') else { break };
+            let Some(whole) = line.strip_suffix('\n') else {
+                break;
+            };
             let line = serde_json::from_str(whole);
-            lines.push(line.map_err(|_| Error::Malformed { path: self.path.clone(), reason: "a line cannot be read" })?);
+            lines.push(line.map_err(|_| Error::Malformed {
+                path: self.path.clone(),
+                reason: "a line cannot be read",
+            })?);
         }
         Ok(lines)
     }

@@ -59,7 +59,11 @@ pub struct Applied {
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
     #[error("{count} changes are refused, the first is {path:?}: {reason}")]
-    Refused { count: u64, path: String, reason: String },
+    Refused {
+        count: u64,
+        path: String,
+        reason: String,
+    },
     #[error("the plan is {found} now, not {expected}")]
     OtherPlan { found: String, expected: String },
     #[error("{path:?} was changed on the host meanwhile; nothing was applied")]
@@ -69,14 +73,24 @@ pub enum Error {
     #[error("more than {0} changes")]
     TooMany(usize),
     #[error("the journal {path:?}")]
-    Journal { path: PathBuf, #[source] source: std::io::Error },
+    Journal {
+        path: PathBuf,
+        #[source]
+        source: std::io::Error,
+    },
     #[error("the journal {path:?} is in use: its run goes on")]
     Busy { path: PathBuf },
     #[error("the journal {path:?} is none: {reason}")]
     Malformed { path: PathBuf, reason: &'static str },
     #[error("copy {path:?}")]
-    Copy { path: String, #[source] source: std::io::Error },
-    #[error("undoing stopped at {path:?}, which something else took; what stood there is kept in {kept:?}")]
+    Copy {
+        path: String,
+        #[source]
+        source: std::io::Error,
+    },
+    #[error(
+        "undoing stopped at {path:?}, which something else took; what stood there is kept in {kept:?}"
+    )]
     Undo { path: String, kept: String },
     #[error(transparent)]
     Disk(#[from] disk::Error),
@@ -85,7 +99,10 @@ pub enum Error {
 impl Error {
     /// Whether this is a refusal, not a failure: nothing was changed, and the caller may decide anew.
     pub fn is_refusal(&self) -> bool {
-        matches!(self, Error::Refused { .. } | Error::OtherPlan { .. } | Error::Conflict { .. })
+        matches!(
+            self,
+            Error::Refused { .. } | Error::OtherPlan { .. } | Error::Conflict { .. }
+        )
     }
 }
 
@@ -100,12 +117,27 @@ pub fn run(options: &Options, run: &Run) -> Result<Applied, Error> {
     if let Some(expected) = &run.plan
         && *expected != plan.name
     {
-        return Err(Error::OtherPlan { found: plan.name, expected: expected.clone() });
+        return Err(Error::OtherPlan {
+            found: plan.name,
+            expected: expected.clone(),
+        });
     }
-    if let Some(first) = plan.steps.iter().find(|step| step.refused.is_some() && !run.skip_refused) {
-        let count = plan.steps.iter().filter(|step| step.refused.is_some()).count() as u64;
+    if let Some(first) = plan
+        .steps
+        .iter()
+        .find(|step| step.refused.is_some() && !run.skip_refused)
+    {
+        let count = plan
+            .steps
+            .iter()
+            .filter(|step| step.refused.is_some())
+            .count() as u64;
         let reason = first.refused.clone().unwrap_or_default();
-        return Err(Error::Refused { count, path: disk::show(&first.path).into_owned(), reason });
+        return Err(Error::Refused {
+            count,
+            path: disk::show(&first.path).into_owned(),
+            reason,
+        });
     }
     let mut counts = Applied::default();
     let mut taken = Vec::new();
@@ -130,5 +162,8 @@ fn shown(path: &[u8]) -> String {
 
 fn journal_error(path: &Path) -> impl Fn(std::io::Error) -> Error {
     let path = path.to_owned();
-    move |source| Error::Journal { path: path.clone(), source }
+    move |source| Error::Journal {
+        path: path.clone(),
+        source,
+    }
 }

@@ -30,7 +30,8 @@ pub(super) fn run(options: &Options, run: &Run, steps: &[&Step]) -> Result<(), E
     let target = options.target();
     let here = disk::look_at(target).on("look at", b".")?;
     let staging = format!(".stockade-apply-{:016x}", random());
-    let directory = std::fs::canonicalize(&options.directory).unwrap_or_else(|_| options.directory.clone());
+    let directory =
+        std::fs::canonicalize(&options.directory).unwrap_or_else(|_| options.directory.clone());
     let begin = Line::Begin {
         directory: Name(directory.into_os_string().into_encoded_bytes()),
         device: (here.stx_dev_major, here.stx_dev_minor),
@@ -39,11 +40,14 @@ pub(super) fn run(options: &Options, run: &Run, steps: &[&Step]) -> Result<(), E
     };
     let mut journal = Journal::create(&run.journal)?;
     let owner = run.owner.unwrap_or((here.stx_uid, here.stx_gid));
-    let prepared = journal.write(&[begin]).and_then(|()| stage(options, &staging, owner, steps)).and_then(|operations| {
-        let mut lines: Vec<Line> = operations.iter().cloned().map(Line::Do).collect();
-        lines.push(Line::Commit);
-        journal.write(&lines).map(|()| operations)
-    });
+    let prepared = journal
+        .write(&[begin])
+        .and_then(|()| stage(options, &staging, owner, steps))
+        .and_then(|operations| {
+            let mut lines: Vec<Line> = operations.iter().cloned().map(Line::Do).collect();
+            lines.push(Line::Commit);
+            journal.write(&lines).map(|()| operations)
+        });
     let operations = match prepared {
         Ok(operations) => operations,
         Err(error) => {
@@ -52,7 +56,15 @@ pub(super) fn run(options: &Options, run: &Run, steps: &[&Step]) -> Result<(), E
             return Err(error);
         }
     };
-    finish(Work { target, staging: &staging }, journal, &operations).map(drop)
+    finish(
+        Work {
+            target,
+            staging: &staging,
+        },
+        journal,
+        &operations,
+    )
+    .map(drop)
 }
 
 fn random() -> u64 {
@@ -64,24 +76,41 @@ fn random() -> u64 {
 
 /// Finishes or undoes what a journal tells.
 pub fn recover(path: &Path) -> Result<Outcome, Error> {
-    let Some(mut journal) = Journal::open(path)? else { return Ok(Outcome::Nothing) };
+    let Some(mut journal) = Journal::open(path)? else {
+        return Ok(Outcome::Nothing);
+    };
     let lines = journal.read()?;
     let mut lines = lines.into_iter();
     let Some(first) = lines.next() else {
         journal.remove()?;
         return Ok(Outcome::Nothing);
     };
-    let Line::Begin { directory, device, inode, staging } = first else {
-        return Err(Error::Malformed { path: path.to_owned(), reason: "it does not begin" });
+    let Line::Begin {
+        directory,
+        device,
+        inode,
+        staging,
+    } = first
+    else {
+        return Err(Error::Malformed {
+            path: path.to_owned(),
+            reason: "it does not begin",
+        });
     };
     if !staging.starts_with(".stockade-apply-") || staging.contains('/') {
-        return Err(Error::Malformed { path: path.to_owned(), reason: "its staging directory is none of ours" });
+        return Err(Error::Malformed {
+            path: path.to_owned(),
+            reason: "its staging directory is none of ours",
+        });
     }
     use std::os::unix::ffi::OsStrExt;
     let target = disk::root(Path::new(std::ffi::OsStr::from_bytes(&directory.0)))?;
     let here = disk::look_at(&target).on("look at", b".")?;
     if (here.stx_dev_major, here.stx_dev_minor) != device || here.stx_ino != inode {
-        return Err(Error::Malformed { path: path.to_owned(), reason: "its directory is another one now" });
+        return Err(Error::Malformed {
+            path: path.to_owned(),
+            reason: "its directory is another one now",
+        });
     }
     let (mut operations, mut committed, mut undoing, mut done) = (Vec::new(), false, false, false);
     for line in lines {
@@ -90,13 +119,25 @@ pub fn recover(path: &Path) -> Result<Outcome, Error> {
             Line::Commit => committed = true,
             Line::Undo => undoing = true,
             Line::Done => done = true,
-            Line::Begin { .. } => return Err(Error::Malformed { path: path.to_owned(), reason: "it begins twice" }),
+            Line::Begin { .. } => {
+                return Err(Error::Malformed {
+                    path: path.to_owned(),
+                    reason: "it begins twice",
+                });
+            }
         }
     }
-    let work = Work { target: &target, staging: &staging };
+    let work = Work {
+        target: &target,
+        staging: &staging,
+    };
     if done {
         work.clear(journal)?;
-        return Ok(if undoing { Outcome::Undone } else { Outcome::Finished });
+        return Ok(if undoing {
+            Outcome::Undone
+        } else {
+            Outcome::Finished
+        });
     }
     match (committed, undoing) {
         (true, false) => finish(work, journal, &operations),
@@ -106,7 +147,11 @@ pub fn recover(path: &Path) -> Result<Outcome, Error> {
 }
 
 /// Does all operations, or undoes them all.
-fn finish(work: Work<'_>, mut journal: Journal, operations: &[Operation]) -> Result<Outcome, Error> {
+fn finish(
+    work: Work<'_>,
+    mut journal: Journal,
+    operations: &[Operation],
+) -> Result<Outcome, Error> {
     let outcome = work.staging().and_then(|staging| {
         for operation in operations {
             work.forward(&staging, operation)?;
@@ -128,12 +173,21 @@ fn finish(work: Work<'_>, mut journal: Journal, operations: &[Operation]) -> Res
 }
 
 /// Copies what the steps bring into the staging directory, and names the operations that put it into place.
-fn stage(options: &Options, staging: &str, owner: (u32, u32), steps: &[&Step]) -> Result<Vec<Operation>, Error> {
+fn stage(
+    options: &Options,
+    staging: &str,
+    owner: (u32, u32),
+    steps: &[&Step],
+) -> Result<Vec<Operation>, Error> {
     rustix::process::umask(Mode::empty());
     let target = options.target();
     rustix::fs::mkdirat(target, staging, Mode::RWXU).on("make directory", staging.as_bytes())?;
     let open = disk::directory(target, staging.as_bytes()).on("open", staging.as_bytes())?;
-    let stage = Stage { upper: &options.overlay.upper, staging: &open, owner };
+    let stage = Stage {
+        upper: &options.overlay.upper,
+        staging: &open,
+        owner,
+    };
     let mut operations = Vec::new();
     let mut directories: Vec<(&Step, Vec<u8>)> = Vec::new();
     // A directory that is new goes into place with all that lies in it.
@@ -164,28 +218,50 @@ fn stage(options: &Options, staging: &str, owner: (u32, u32), steps: &[&Step]) -
     Ok(operations)
 }
 
-fn operation(step: &Step, number: u64, staging: &OwnedFd, place: &[u8]) -> Result<Option<Operation>, Error> {
+fn operation(
+    step: &Step,
+    number: u64,
+    staging: &OwnedFd,
+    place: &[u8],
+) -> Result<Option<Operation>, Error> {
     let path = Name(step.path.clone());
     let staged = || -> Result<u64, Error> {
         let found = disk::look(staging, place).on("look at", place)?;
         Ok(found.ok_or(Errno::NOENT).on("look at", place)?.stx_ino)
     };
     Ok(match (step.action, &step.now, &step.before) {
-        (Action::Add, ..) => Some(Operation::Add { path, number, staged: staged()? }),
-        (Action::Replace, _, Some(before)) => {
-            Some(Operation::Replace { path, number, staged: staged()?, before: identity(before) })
-        }
-        (Action::Delete, _, Some(before)) => Some(Operation::Delete { path, number, before: identity(before) }),
-        (Action::Mode, Some(now), Some(before)) => {
-            Some(Operation::Mode { path, before: disk::mode(before), after: mode_to_give(now).bits() })
-        }
+        (Action::Add, ..) => Some(Operation::Add {
+            path,
+            number,
+            staged: staged()?,
+        }),
+        (Action::Replace, _, Some(before)) => Some(Operation::Replace {
+            path,
+            number,
+            staged: staged()?,
+            before: identity(before),
+        }),
+        (Action::Delete, _, Some(before)) => Some(Operation::Delete {
+            path,
+            number,
+            before: identity(before),
+        }),
+        (Action::Mode, Some(now), Some(before)) => Some(Operation::Mode {
+            path,
+            before: disk::mode(before),
+            after: mode_to_give(now).bits(),
+        }),
         _ => None,
     })
 }
 
 fn identity(found: &Statx) -> Identity {
     let modified = (found.stx_mtime.tv_sec, found.stx_mtime.tv_nsec);
-    Identity { inode: found.stx_ino, modified, size: found.stx_size }
+    Identity {
+        inode: found.stx_ino,
+        modified,
+        size: found.stx_size,
+    }
 }
 
 /// The directory and the name of the staging directory in it.
@@ -211,22 +287,33 @@ impl Spot<'_> {
     }
 
     fn conflict(&self) -> Error {
-        Error::Conflict { path: shown(self.path) }
+        Error::Conflict {
+            path: shown(self.path),
+        }
     }
 }
 
 impl Work<'_> {
     fn staging(&self) -> Result<OwnedFd, Error> {
         let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW;
-        Ok(disk::beneath_same_mount(self.target, self.staging.as_bytes(), flags).on("open", self.staging.as_bytes())?)
+        Ok(
+            disk::beneath_same_mount(self.target, self.staging.as_bytes(), flags)
+                .on("open", self.staging.as_bytes())?,
+        )
     }
 
     fn spot<'p>(&self, path: &'p Name) -> Result<Spot<'p>, Error> {
         let (parent, name) = disk::split(&path.0);
         let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW;
         match disk::beneath_same_mount(self.target, parent, flags) {
-            Ok(parent) => Ok(Spot { parent, name, path: &path.0 }),
-            Err(Errno::NOENT | Errno::NOTDIR | Errno::LOOP | Errno::XDEV) => Err(Error::Conflict { path: shown(&path.0) }),
+            Ok(parent) => Ok(Spot {
+                parent,
+                name,
+                path: &path.0,
+            }),
+            Err(Errno::NOENT | Errno::NOTDIR | Errno::LOOP | Errno::XDEV) => Err(Error::Conflict {
+                path: shown(&path.0),
+            }),
             Err(errno) => Err(errno).on("open", parent)?,
         }
     }
@@ -234,14 +321,23 @@ impl Work<'_> {
     /// Does one operation unless it is done already.
     fn forward(&self, staging: &OwnedFd, operation: &Operation) -> Result<(), Error> {
         match operation {
-            Operation::Add { path, number, staged } => {
+            Operation::Add {
+                path,
+                number,
+                staged,
+            } => {
                 let spot = self.spot(path)?;
                 if spot.inode()? == Some(*staged) {
                     return Ok(());
                 }
                 rename(staging, &number.to_string(), &spot, RenameFlags::NOREPLACE)
             }
-            Operation::Replace { path, number, staged, before } => {
+            Operation::Replace {
+                path,
+                number,
+                staged,
+                before,
+            } => {
                 let spot = self.spot(path)?;
                 let found = spot.found()?;
                 if found.as_ref().is_some_and(|found| found.stx_ino == *staged) {
@@ -254,18 +350,32 @@ impl Work<'_> {
                 rename(staging, &number, &spot, RenameFlags::EXCHANGE)?;
                 // Between the look and the exchange something else may have come there.
                 let out = disk::look(staging, number.as_bytes()).on("look at", spot.path)?;
-                if out.is_some_and(|out| out.stx_ino == before.inode) { Ok(()) } else { Err(spot.conflict()) }
+                if out.is_some_and(|out| out.stx_ino == before.inode) {
+                    Ok(())
+                } else {
+                    Err(spot.conflict())
+                }
             }
-            Operation::Delete { path, number, before } => {
+            Operation::Delete {
+                path,
+                number,
+                before,
+            } => {
                 let aside = format!("{number}.old");
-                if disk::look(staging, aside.as_bytes()).on("look at", aside.as_bytes())?.is_some() {
+                if disk::look(staging, aside.as_bytes())
+                    .on("look at", aside.as_bytes())?
+                    .is_some()
+                {
                     return Ok(());
                 }
                 let spot = self.spot(path)?;
                 if spot.found()?.as_ref().map(identity) != Some(*before) {
                     return Err(spot.conflict());
                 }
-                Ok(rustix::fs::renameat(&spot.parent, spot.name, staging, aside).on("delete", spot.path)?)
+                Ok(
+                    rustix::fs::renameat(&spot.parent, spot.name, staging, aside)
+                        .on("delete", spot.path)?,
+                )
             }
             Operation::Mode { path, after, .. } => self.mode(path, *after),
         }
@@ -274,7 +384,10 @@ impl Work<'_> {
     fn mode(&self, path: &Name, mode: u32) -> Result<(), Error> {
         let spot = self.spot(path)?;
         match disk::directory(&spot.parent, spot.name) {
-            Ok(open) => Ok(rustix::fs::fchmod(open, Mode::from_raw_mode(mode)).on("set mode of", spot.path)?),
+            Ok(open) => {
+                Ok(rustix::fs::fchmod(open, Mode::from_raw_mode(mode))
+                    .on("set mode of", spot.path)?)
+            }
             Err(Errno::NOENT | Errno::NOTDIR | Errno::LOOP) => Err(spot.conflict()),
             Err(errno) => Err(errno).on("open", spot.path)?,
         }
@@ -292,15 +405,31 @@ impl Work<'_> {
 
     fn backward(&self, staging: &OwnedFd, operation: &Operation) -> Result<(), Error> {
         match operation {
-            Operation::Add { path, number, staged } => {
-                let Ok(spot) = self.spot(path) else { return Ok(()) };
+            Operation::Add {
+                path,
+                number,
+                staged,
+            } => {
+                let Ok(spot) = self.spot(path) else {
+                    return Ok(());
+                };
                 if spot.inode()? != Some(*staged) {
                     return Ok(());
                 }
-                Ok(rustix::fs::renameat(&spot.parent, spot.name, staging, number.to_string()).on("take back", spot.path)?)
+                Ok(
+                    rustix::fs::renameat(&spot.parent, spot.name, staging, number.to_string())
+                        .on("take back", spot.path)?,
+                )
             }
-            Operation::Replace { path, number, staged, .. } => {
-                let Ok(spot) = self.spot(path) else { return Ok(()) };
+            Operation::Replace {
+                path,
+                number,
+                staged,
+                ..
+            } => {
+                let Ok(spot) = self.spot(path) else {
+                    return Ok(());
+                };
                 if spot.inode()? != Some(*staged) {
                     return Ok(());
                 }
@@ -308,15 +437,23 @@ impl Work<'_> {
             }
             Operation::Delete { path, number, .. } => {
                 let aside = format!("{number}.old");
-                if disk::look(staging, aside.as_bytes()).on("look at", aside.as_bytes())?.is_none() {
+                if disk::look(staging, aside.as_bytes())
+                    .on("look at", aside.as_bytes())?
+                    .is_none()
+                {
                     return Ok(());
                 }
-                let kept = || Error::Undo { path: shown(&path.0), kept: format!("{}/{aside}", self.staging) };
+                let kept = || Error::Undo {
+                    path: shown(&path.0),
+                    kept: format!("{}/{aside}", self.staging),
+                };
                 let spot = self.spot(path).map_err(|_| kept())?;
-                rename(staging, &aside, &spot, RenameFlags::NOREPLACE).map_err(|error| match error {
-                    Error::Conflict { .. } => kept(),
-                    other => other,
-                })
+                rename(staging, &aside, &spot, RenameFlags::NOREPLACE).map_err(
+                    |error| match error {
+                        Error::Conflict { .. } => kept(),
+                        other => other,
+                    },
+                )
             }
             // The directory may have gone meanwhile: then there is nothing to set back.
             Operation::Mode { path, before, .. } => match self.mode(path, *before) {
@@ -334,10 +471,17 @@ impl Work<'_> {
 }
 
 /// Moves a staged name to its place.
-fn rename(staging: impl AsFd, staged: &str, spot: &Spot<'_>, flags: RenameFlags) -> Result<(), Error> {
+fn rename(
+    staging: impl AsFd,
+    staged: &str,
+    spot: &Spot<'_>,
+    flags: RenameFlags,
+) -> Result<(), Error> {
     match rustix::fs::renameat_with(staging, staged, &spot.parent, spot.name, flags) {
         Err(Errno::EXIST) => Err(spot.conflict()),
-        Err(Errno::INVAL) => Err(Error::NoExchange { path: shown(spot.path) }),
+        Err(Errno::INVAL) => Err(Error::NoExchange {
+            path: shown(spot.path),
+        }),
         other => Ok(other.on("move into place", spot.path)?),
     }
 }

@@ -39,7 +39,10 @@ pub struct Step {
 
 impl Step {
     pub fn shown(&self) -> &Statx {
-        self.now.as_ref().or(self.before.as_ref()).expect("a step has one of both sides")
+        self.now
+            .as_ref()
+            .or(self.before.as_ref())
+            .expect("a step has one of both sides")
     }
 }
 
@@ -53,7 +56,10 @@ pub struct Plan {
 
 pub(super) fn make(options: &Options) -> Result<Plan, Error> {
     let here = disk::look_at(options.target()).on("look at", b".")?;
-    let judge = Judge { options, mount: here.stx_mnt_id };
+    let judge = Judge {
+        options,
+        mount: here.stx_mnt_id,
+    };
     let mut steps: Vec<Step> = Vec::new();
     let mut classed: HashMap<Vec<u8>, Class> = HashMap::new();
     changes::walk::<Error>(&options.overlay, &mut |change| {
@@ -70,9 +76,17 @@ pub(super) fn make(options: &Options) -> Result<Plan, Error> {
             classed.insert(step.path.clone(), step.class);
         }
         // What lies in a directory that is refused cannot go anywhere.
-        let descend = if step.refused.is_some() { Descend::No } else { Descend::Yes };
+        let descend = if step.refused.is_some() {
+            Descend::No
+        } else {
+            Descend::Yes
+        };
         steps.push(step);
-        if steps.len() > MOST { Err(Error::TooMany(MOST)) } else { Ok(descend) }
+        if steps.len() > MOST {
+            Err(Error::TooMany(MOST))
+        } else {
+            Ok(descend)
+        }
     })?;
     let name = name(&steps);
     Ok(Plan { steps, name })
@@ -82,13 +96,26 @@ fn name(steps: &[Step]) -> String {
     let mut sum = Sha256::new();
     for step in steps {
         let identity = |found: &Option<Statx>| {
-            found.as_ref().map(|found| (found.stx_ino, found.stx_mode, found.stx_size, disk::changed(found)))
+            found.as_ref().map(|found| {
+                (
+                    found.stx_ino,
+                    found.stx_mode,
+                    found.stx_size,
+                    disk::changed(found),
+                )
+            })
         };
         let (now, before) = (identity(&step.now), identity(&step.before));
-        let line = format!("{:?} {:?} {:?} {:?} {now:?} {before:?}\n", step.path, step.action, step.class, step.refused);
+        let line = format!(
+            "{:?} {:?} {:?} {:?} {now:?} {before:?}\n",
+            step.path, step.action, step.class, step.refused
+        );
         sum.update(line);
     }
-    sum.finalize().iter().map(|byte| format!("{byte:02x}")).collect()
+    sum.finalize()
+        .iter()
+        .map(|byte| format!("{byte:02x}"))
+        .collect()
 }
 
 struct Judge<'a> {
@@ -130,17 +157,27 @@ impl Judge<'_> {
                 })
             })
         };
-        if class == Class::Normal && class::is_bare_repository(has, name) { Class::Git } else { class }
+        if class == Class::Normal && class::is_bare_repository(has, name) {
+            Class::Git
+        } else {
+            class
+        }
     }
 
     /// Why what the container made is not wanted.
     fn refusal_of_upper(&self, step: &Step) -> Result<Option<String>, Error> {
-        let Some(now) = &step.now else { return Ok(None) };
+        let Some(now) = &step.now else {
+            return Ok(None);
+        };
         let kept = step.before.as_ref().map_or(0, disk::mode);
         let kind = disk::kind(now);
         let refused = match kind {
-            FileType::RegularFile if disk::mode(now) & 0o6000 != 0 => Some("it has a setuid or setgid bit"),
-            FileType::Directory if disk::mode(now) & !kept & 0o6000 != 0 && !self.inherits(step)? => {
+            FileType::RegularFile if disk::mode(now) & 0o6000 != 0 => {
+                Some("it has a setuid or setgid bit")
+            }
+            FileType::Directory
+                if disk::mode(now) & !kept & 0o6000 != 0 && !self.inherits(step)? =>
+            {
                 Some("it has a setuid or setgid bit")
             }
             FileType::RegularFile | FileType::Directory => None,
@@ -153,9 +190,14 @@ impl Judge<'_> {
         if refused.is_some() {
             return Ok(refused.map(str::to_owned));
         }
-        let file = self.open(&self.options.overlay.upper, &step.path).on("open", &step.path)?;
+        let file = self
+            .open(&self.options.overlay.upper, &step.path)
+            .on("open", &step.path)?;
         let (action, marks) = ("read attributes of", self.options.overlay.marks);
-        if disk::attribute(&file, &disk::show(ids::CAPABILITY)).on(action, &step.path)?.is_some() {
+        if disk::attribute(&file, &disk::show(ids::CAPABILITY))
+            .on(action, &step.path)?
+            .is_some()
+        {
             return Ok(Some("it has file capabilities".to_owned()));
         }
         if let Some(mark) = marks.foreign(&file).on(action, &step.path)? {
@@ -175,7 +217,9 @@ impl Judge<'_> {
                     let found = disk::look_at(open).on("look at", parent)?;
                     return Ok(now & 0o4000 == 0 && disk::mode(&found) & 0o2000 != 0);
                 }
-                Err(Errno::NOENT | Errno::NOTDIR | Errno::LOOP) if !parent.is_empty() => parent = disk::split(parent).0,
+                Err(Errno::NOENT | Errno::NOTDIR | Errno::LOOP) if !parent.is_empty() => {
+                    parent = disk::split(parent).0
+                }
                 Err(errno) => return Err(errno).on("open", parent)?,
             }
         }
@@ -188,24 +232,41 @@ impl Judge<'_> {
         let (parent, name) = disk::split(&step.path);
         let upper = disk::directory(&self.options.overlay.upper, parent).on("open", parent)?;
         let target = rustix::fs::readlinkat(upper, name, Vec::new()).on("read link", &step.path)?;
-        let depth = if parent.is_empty() { 0 } else { parent.split(|byte| *byte == b'/').count() };
-        Ok(leads_outwards(target.to_bytes(), depth)
-            .then(|| format!("it is a symbolic link that leads outside, to {:?}", disk::show(target.to_bytes()))))
+        let depth = if parent.is_empty() {
+            0
+        } else {
+            parent.split(|byte| *byte == b'/').count()
+        };
+        Ok(leads_outwards(target.to_bytes(), depth).then(|| {
+            format!(
+                "it is a symbolic link that leads outside, to {:?}",
+                disk::show(target.to_bytes())
+            )
+        }))
     }
 
     fn open(&self, root: &OwnedFd, path: &[u8]) -> rustix::io::Result<OwnedFd> {
-        disk::beneath(root, path, OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::NOCTTY)
+        disk::beneath(
+            root,
+            path,
+            OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::NOCTTY,
+        )
     }
 
     /// Why what stands on the host is not to be touched; a deletion takes the class of what lies in it.
     fn refusal_of_host(&self, step: &mut Step) -> Result<Option<String>, Error> {
         let parent = disk::split(&step.path).0;
-        match disk::beneath_same_mount(self.options.target(), parent, OFlags::PATH | OFlags::DIRECTORY) {
-            Err(Errno::XDEV) => return Ok(Some("it lies in another mount".to_owned())),
-            Err(Errno::LOOP) => return Ok(Some("a symbolic link is on its way".to_owned())),
-            _ => {}
+        // A file or link on the way is one that an earlier step replaces.
+        let flags = OFlags::PATH | OFlags::DIRECTORY;
+        if matches!(
+            disk::beneath_same_mount(self.options.target(), parent, flags),
+            Err(Errno::XDEV)
+        ) {
+            return Ok(Some("it lies in another mount".to_owned()));
         }
-        let Some(before) = step.before else { return Ok(None) };
+        let Some(before) = step.before else {
+            return Ok(None);
+        };
         if before.stx_mnt_id != self.mount {
             return Ok(Some("it is a mount point".to_owned()));
         }
@@ -223,7 +284,12 @@ impl Judge<'_> {
         let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW;
         let open = match disk::beneath_same_mount(self.options.target(), path, flags) {
             Ok(open) => open,
-            Err(Errno::XDEV) => return Ok(Some(format!("a mount lies in it at {:?}", disk::show(path)))),
+            Err(Errno::XDEV) => {
+                return Ok(Some(format!(
+                    "a mount lies in it at {:?}",
+                    disk::show(path)
+                )));
+            }
             Err(errno) => return Err(errno).on("open", path)?,
         };
         for name in disk::names(&open).on("list", path)? {
@@ -231,9 +297,14 @@ impl Judge<'_> {
             if *class == Class::Normal {
                 *class = class::of(&whole);
             }
-            let Some(found) = disk::look(&open, &name.bytes).on("look at", &whole)? else { continue };
+            let Some(found) = disk::look(&open, &name.bytes).on("look at", &whole)? else {
+                continue;
+            };
             if disk::changed(&found) > self.options.since || found.stx_mnt_id != self.mount {
-                return Ok(Some(format!("{:?} in it was changed on the host meanwhile", disk::show(&whole))));
+                return Ok(Some(format!(
+                    "{:?} in it was changed on the host meanwhile",
+                    disk::show(&whole)
+                )));
             }
             if disk::kind(&found) == FileType::Directory
                 && let Some(reason) = self.whole(&whole, class)?
@@ -262,7 +333,11 @@ fn leads_outwards(target: &[u8], depth: usize) -> bool {
 
 /// The mode that applying gives: permission bits, and the sticky or setgid bit of directories.
 pub(super) fn mode_to_give(now: &Statx) -> Mode {
-    let kept = if disk::kind(now) == FileType::Directory { 0o3777 } else { 0o777 };
+    let kept = if disk::kind(now) == FileType::Directory {
+        0o3777
+    } else {
+        0o777
+    };
     Mode::from_raw_mode(disk::mode(now) & kept)
 }
 
@@ -280,7 +355,12 @@ mod tests {
             (b"a/../b", 5, true),
             (b"/etc/passwd", 9, true),
         ] {
-            assert_eq!(leads_outwards(target, depth), outward, "{}", String::from_utf8_lossy(target));
+            assert_eq!(
+                leads_outwards(target, depth),
+                outward,
+                "{}",
+                String::from_utf8_lossy(target)
+            );
         }
     }
 }

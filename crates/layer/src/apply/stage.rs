@@ -18,7 +18,10 @@ pub(super) struct Stage<'a> {
     pub(super) owner: (u32, u32),
 }
 
-const OPEN: OFlags = OFlags::RDONLY.union(OFlags::NOFOLLOW).union(OFlags::NONBLOCK).union(OFlags::NOCTTY);
+const OPEN: OFlags = OFlags::RDONLY
+    .union(OFlags::NOFOLLOW)
+    .union(OFlags::NONBLOCK)
+    .union(OFlags::NOCTTY);
 
 impl Stage<'_> {
     /// Copies one file, link or bare directory to the path `to` of the staging directory.
@@ -26,7 +29,9 @@ impl Stage<'_> {
         let (parent, name) = disk::split(to);
         let parent = disk::directory(self.staging, parent).on("open", parent)?;
         match disk::kind(now) {
-            FileType::Directory => rustix::fs::mkdirat(&parent, name, Mode::RWXU).on("make directory", from)?,
+            FileType::Directory => {
+                rustix::fs::mkdirat(&parent, name, Mode::RWXU).on("make directory", from)?
+            }
             FileType::Symlink => self.link(from, &parent, name)?,
             _ => self.file(from, &parent, name)?,
         }
@@ -40,7 +45,14 @@ impl Stage<'_> {
         rustix::fs::symlinkat(target, parent, name).on("link", from)?;
         let (uid, gid) = self.owner;
         let flags = AtFlags::SYMLINK_NOFOLLOW;
-        Ok(rustix::fs::chownat(parent, name, Some(Uid::from_raw(uid)), Some(Gid::from_raw(gid)), flags).on("set owner of", from)?)
+        Ok(rustix::fs::chownat(
+            parent,
+            name,
+            Some(Uid::from_raw(uid)),
+            Some(Gid::from_raw(gid)),
+            flags,
+        )
+        .on("set owner of", from)?)
     }
 
     fn file(&self, from: &[u8], parent: &OwnedFd, name: &[u8]) -> Result<(), Error> {
@@ -49,10 +61,15 @@ impl Stage<'_> {
         if disk::kind(&found) != FileType::RegularFile {
             return Err(Errno::STALE).on("copy", from)?;
         }
-        let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-        let made = rustix::fs::openat(parent, name, flags, Mode::RUSR | Mode::WUSR).on("create", from)?;
+        let flags =
+            OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+        let made =
+            rustix::fs::openat(parent, name, flags, Mode::RUSR | Mode::WUSR).on("create", from)?;
         let (mut source, mut made) = (File::from(source), File::from(made));
-        copy_data(&mut source, &mut made, found.stx_size).map_err(|source| Error::Copy { path: shown(from), source })?;
+        copy_data(&mut source, &mut made, found.stx_size).map_err(|source| Error::Copy {
+            path: shown(from),
+            source,
+        })?;
         self.attributes(&source, &made, from)?;
         self.dress(&made, &found, from)
     }
@@ -63,15 +80,23 @@ impl Stage<'_> {
             if !name.starts_with(b"user.") || name.starts_with(b"user.overlay.") {
                 continue;
             }
-            if let Some(value) = disk::attribute(&source, &disk::show(&name)).on("read attributes of", shown)? {
-                rustix::fs::fsetxattr(&made, &name, &value, XattrFlags::empty()).on("set attributes of", shown)?;
+            if let Some(value) =
+                disk::attribute(&source, &disk::show(&name)).on("read attributes of", shown)?
+            {
+                rustix::fs::fsetxattr(&made, &name, &value, XattrFlags::empty())
+                    .on("set attributes of", shown)?;
             }
         }
         Ok(())
     }
 
     /// Gives a staged directory, whose content is complete, what it is to have.
-    pub(super) fn finish_directory(&self, from: &[u8], to: &[u8], now: &Statx) -> Result<(), Error> {
+    pub(super) fn finish_directory(
+        &self,
+        from: &[u8],
+        to: &[u8],
+        now: &Statx,
+    ) -> Result<(), Error> {
         let made = disk::directory(self.staging, to).on("open", to)?;
         let source = disk::directory(self.upper, from).on("open", from)?;
         self.attributes(&source, &made, from)?;
@@ -80,7 +105,8 @@ impl Stage<'_> {
 
     fn dress(&self, made: impl AsFd, found: &Statx, shown: &[u8]) -> Result<(), Error> {
         let (uid, gid) = self.owner;
-        rustix::fs::fchown(&made, Some(Uid::from_raw(uid)), Some(Gid::from_raw(gid))).on("set owner of", shown)?;
+        rustix::fs::fchown(&made, Some(Uid::from_raw(uid)), Some(Gid::from_raw(gid)))
+            .on("set owner of", shown)?;
         rustix::fs::fchmod(&made, mode_to_give(found)).on("set mode of", shown)?;
         Ok(rustix::fs::futimens(&made, &disk::times_of(found)).on("date", shown)?)
     }

@@ -79,8 +79,14 @@ pub(super) fn run(mut arguments: lexopt::Parser) -> Result<()> {
             };
             lines.put(&apply::run(&options, &parsed.run)?)?;
         }
-        Some("recover") => lines.put(&Recovered { outcome: apply::recover(&one(arguments, "the journal")?)? })?,
-        _ => return Err(Error::Usage(format!("apply takes plan, run or recover, not {verb:?}"))),
+        Some("recover") => lines.put(&Recovered {
+            outcome: apply::recover(&one(arguments, "the journal")?)?,
+        })?,
+        _ => {
+            return Err(Error::Usage(format!(
+                "apply takes plan, run or recover, not {verb:?}"
+            )));
+        }
     }
     lines.end()
 }
@@ -95,12 +101,19 @@ fn parse(mut arguments: lexopt::Parser, plan: bool) -> Result<Arguments> {
             Long("userxattr") => parsed.marks = Marks::User,
             Long("allow") => match arguments.value()?.string()?.as_str() {
                 "outward-links" => parsed.outward_links = true,
-                other => return Err(Error::Usage(format!("--allow takes outward-links, not {other:?}"))),
+                other => {
+                    return Err(Error::Usage(format!(
+                        "--allow takes outward-links, not {other:?}"
+                    )));
+                }
             },
             Long("max") if plan => parsed.max = Some(number(arguments.value()?, "--max")?),
             Long("journal") if !plan => parsed.journal = Some(arguments.value()?.into()),
             Long("plan") if !plan => parsed.run.plan = Some(arguments.value()?.string()?),
-            Long("include") if !plan => parsed.run.include.extend(classes(&arguments.value()?.string()?)?),
+            Long("include") if !plan => parsed
+                .run
+                .include
+                .extend(classes(&arguments.value()?.string()?)?),
             Long("skip-refused") if !plan => parsed.run.skip_refused = true,
             Long("uid") if !plan => parsed.uid = Some(number(arguments.value()?, "--uid")?),
             Long("gid") if !plan => parsed.gid = Some(number(arguments.value()?, "--gid")?),
@@ -114,15 +127,26 @@ fn options(parsed: &Arguments) -> Result<Options> {
     let directory = needed(parsed.directory.clone(), "--dir")?;
     let upper = disk::root(&needed(parsed.upper.clone(), "--upper")?)?;
     let since = needed(parsed.since, "--since")?;
-    let overlay = Overlay { upper, lowers: vec![disk::root(&directory)?], marks: parsed.marks };
-    Ok(Options { overlay, directory, since, outward_links: parsed.outward_links })
+    let overlay = Overlay {
+        upper,
+        lowers: vec![disk::root(&directory)?],
+        marks: parsed.marks,
+    };
+    Ok(Options {
+        overlay,
+        directory,
+        since,
+        outward_links: parsed.outward_links,
+    })
 }
 
 fn classes(text: &str) -> Result<Vec<Class>> {
     let class = |word: &str| match word {
         "git" => Ok(Class::Git),
         "startup" => Ok(Class::Startup),
-        other => Err(Error::Usage(format!("--include takes git and startup, not {other:?}"))),
+        other => Err(Error::Usage(format!(
+            "--include takes git and startup, not {other:?}"
+        ))),
     };
     text.split(',').map(class).collect()
 }
@@ -141,7 +165,10 @@ fn instant(text: &str) -> Result<i128> {
 }
 
 fn print_plan(lines: &mut Lines, plan: &Plan, max: u64) -> Result<()> {
-    let mut summary = Summary { plan: plan.name.clone(), ..Summary::default() };
+    let mut summary = Summary {
+        plan: plan.name.clone(),
+        ..Summary::default()
+    };
     let refused = plan.steps.iter().filter(|step| step.refused.is_some());
     for step in refused.chain(plan.steps.iter().filter(|step| step.refused.is_none())) {
         count(&mut summary, step);

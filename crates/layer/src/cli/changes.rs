@@ -121,13 +121,13 @@ pub(super) fn run(arguments: lexopt::Parser) -> Result<()> {
     for group in &options.groups {
         let (overlay, at) = group.open(options.marks)?;
         changes::walk::<Error>(&overlay, &mut |change| {
-            let whole = disk::join(at.strip_suffix(b"/").unwrap_or(at), change.path);
-            let whole = whole
-                .strip_suffix(b"/")
-                .filter(|path| !path.is_empty())
-                .unwrap_or(&whole);
-            if !options.hidden.iter().any(|hidden| hidden == whole) {
-                report.change(whole, change)?;
+            let mut whole = at.strip_suffix(b"/").unwrap_or(at).to_vec();
+            if !change.path.is_empty() || whole.is_empty() {
+                whole.push(b'/');
+                whole.extend_from_slice(change.path);
+            }
+            if !options.hidden.iter().any(|hidden| *hidden == whole) {
+                report.change(&whole, change)?;
             }
             Ok(Descend::Yes)
         })?;
