@@ -7,17 +7,62 @@ from __future__ import annotations
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from stockade.sdk import *  # noqa: F403
+    from stockade.sdk import (
+        DEVNULL,
+        PIPE,
+        STDOUT,
+        AsyncProcess,
+        AsyncSandbox,
+        CommandNotExecutable,
+        CommandNotFound,
+        Completed,
+        Exit,
+        HostView,
+        Limits,
+        OutOfMemory,
+        OutputTooLarge,
+        Process,
+        ProcessFailed,
+        Reason,
+        Rootfs,
+        Sandbox,
+        SandboxEnded,
+        SandboxTimeout,
+        StockadeError,
+        Usage,
+    )
 
 __version__ = "0.1.0"
+__all__ = [
+    "DEVNULL",
+    "PIPE",
+    "STDOUT",
+    "AsyncProcess",
+    "AsyncSandbox",
+    "CommandNotExecutable",
+    "CommandNotFound",
+    "Completed",
+    "Exit",
+    "HostView",
+    "Limits",
+    "OutOfMemory",
+    "OutputTooLarge",
+    "Process",
+    "ProcessFailed",
+    "Reason",
+    "Rootfs",
+    "Sandbox",
+    "SandboxEnded",
+    "SandboxTimeout",
+    "StockadeError",
+    "Usage",
+]
 
 
 def __getattr__(name: str) -> object:
     # On demand: the command line has no use for the SDK on its fastest way.
-    if not name.startswith("_"):
+    if name in __all__:
         from importlib import import_module
 
-        sdk = import_module("stockade.sdk")
-        if name in sdk.__all__:
-            return getattr(sdk, name)
+        return getattr(import_module("stockade.sdk"), name)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
