@@ -94,7 +94,7 @@ impl Plan {
 
     /// Takes from the bounding set all that is not in the plan; needs CAP_SETPCAP, hence before [`Plan::apply`].
     pub fn bound(&self) -> Outcome<()> {
-        for number in (0..64).filter(|number| self.bounding >> number & 1 == 0) {
+        for number in numbers(!self.bounding) {
             match sys::drop_from_bounding_set(number) {
                 // The kernel's last capability was passed.
                 Err(error) if error.raw_os_error() == Some(libc::EINVAL) => break,
@@ -117,14 +117,19 @@ impl Plan {
         };
         sys::set_capabilities(sets).at(Stage::SetCapabilities, format_args!("{:#x}", sets.permitted))?;
         sys::clear_ambient().at(Stage::SetCapabilities, "ambient")?;
-        let ambient = self.ambient & available;
-        for number in (0..64).filter(|number| ambient >> number & 1 == 1) {
+        // What is not permitted and inheritable cannot be ambient (capabilities(7)).
+        let ambient = self.ambient & sets.permitted & sets.inheritable;
+        for number in numbers(ambient) {
             sys::raise_ambient(number).at(Stage::SetCapabilities, format_args!("ambient, {}", name(number)))?;
         }
-        let lacking = (self.effective | self.permitted | self.inheritable | self.ambient) & !available;
-        let names: Vec<_> = (0..64).filter(|number| lacking >> number & 1 == 1).map(name).collect();
+        let lacking = (self.effective | self.permitted | self.inheritable) & !available | self.ambient & !ambient;
+        let names: Vec<_> = numbers(lacking).map(name).collect();
         Ok((lacking != 0).then(|| format!("capabilities that are not to be had were left out: {}", names.join(", "))))
     }
+}
+
+fn numbers(mask: u64) -> impl Iterator<Item = u32> {
+    (0..64).filter(move |number| mask >> number & 1 == 1)
 }
 
 fn name(number: u32) -> String {

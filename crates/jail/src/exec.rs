@@ -171,7 +171,7 @@ fn attend(newborn: Newborn, line: &Line, program: &Program, warnings: Vec<String
     let mut execed = Execed { pid, pidfd, start_time: process::start_time(pid).unwrap_or_default(), console: None, warnings };
     let started = prepare(&mut execed, line, program).and_then(|()| {
         _ = line.send(Tag::Go, &[], None);
-        gate::follow(line)
+        gate::follow(line, pid)
     });
     if let Err(error) = started {
         _ = pidfd_send_signal(&execed.pidfd, Signal::KILL);

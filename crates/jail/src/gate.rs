@@ -78,19 +78,19 @@ pub fn open_gate(path: &Path, pid: i32, start_time: u64) -> Result<(), Error> {
     };
     let line = Line::over(socket);
     match line.receive().map_err(failed)? {
-        Some(packet) if packet.tag == Tag::Go => follow(&line),
+        Some(packet) if packet.tag == Tag::Go => follow(&line, pid),
         _ => Err(closed()),
     }
 }
 
-/// After the gate: hands a seccomp listener on, and waits for the end of the line, which is the program's begin.
-pub(crate) fn follow(line: &Line) -> Result<(), Error> {
+/// After the gate of process `pid`: hands a seccomp listener on, and waits for the end of the line, which is the program's begin.
+pub(crate) fn follow(line: &Line, pid: i32) -> Result<(), Error> {
     let failed = |reason: io::Error| Error::Host { stage: Stage::WaitForStart, subject: "the program".into(), source: reason };
     while let Some(packet) = line.receive().map_err(failed)? {
         match (packet.tag, packet.descriptor) {
             (Tag::Fault, _) => return Err(Fault::decode(&packet.payload).map_or(Error::Died { stage: Stage::Execute }, Fault::inside)),
             (Tag::Listener, Some(listener)) => {
-                hand_over(&packet.payload, &listener).map_err(Fault::on_host)?;
+                hand_over(&packet.payload, &listener, pid).map_err(Fault::on_host)?;
                 line.send(Tag::Continue, &[], None).map_err(failed)?;
             }
             _ => {}
@@ -100,12 +100,19 @@ pub(crate) fn follow(line: &Line) -> Result<(), Error> {
 }
 
 /// Sends a seccomp listener to the agent at the path before the NUL, with the state behind it (config-linux.md,
-/// "The Container Process State").
-fn hand_over(payload: &[u8], listener: &OwnedFd) -> Outcome<()> {
+/// "The Container Process State"), which lacks what the process could not know: its pid as the host sees it.
+fn hand_over(payload: &[u8], listener: &OwnedFd, pid: i32) -> Outcome<()> {
     let mut parts = payload.splitn(2, |byte| *byte == 0);
     let (path, state) = (parts.next().unwrap_or_default(), parts.next().unwrap_or_default());
     let path = PathBuf::from(String::from_utf8_lossy(path).into_owned());
-    let agent = connect_to(&path, SocketType::STREAM).at(Stage::LoadFilter, format_args!("listener {}", path.display()))?;
-    let sent = send_with_descriptor(agent.as_fd(), &[IoSlice::new(state)], Some(listener.as_fd()));
-    sent.at(Stage::LoadFilter, format_args!("listener {}", path.display()))
+    let send = || -> io::Result<()> {
+        let mut told: spec::ContainerProcessState = serde_json::from_slice(state)?;
+        told.pid = pid;
+        if told.state.pid == 0 {
+            told.state.pid = pid;
+        }
+        let agent = connect_to(&path, SocketType::STREAM)?;
+        send_with_descriptor(agent.as_fd(), &[IoSlice::new(&serde_json::to_vec(&told)?)], Some(listener.as_fd()))
+    };
+    send().at(Stage::LoadFilter, format_args!("listener {}", path.display()))
 }

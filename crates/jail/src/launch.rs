@@ -39,7 +39,7 @@ impl Container {
     pub fn start(&mut self) -> Result<(), Error> {
         let line = self.line.take().ok_or(Error::AlreadyStarted)?;
         line.send(Tag::Go, &[], None).map_err(|_| Error::NotRunning)?;
-        gate::follow(&line)
+        gate::follow(&line, self.pid)
     }
 
     /// Lets the init of a [`crate::Gate::Socket`] go to its gate, where it outlives the caller. To be called once the container is
@@ -161,6 +161,7 @@ fn serve(plan: &Plan<'_>, newborn: &Newborn) -> Outcome<Option<OwnedFd>> {
     if !plan.rootfs.needs_caller() {
         return Ok(None);
     }
+    plan.rootfs.prepare(&mut mappers)?;
     within(newborn.pidfd.as_fd(), || plan.rootfs.assemble(&mut mappers)).map(Some)
 }
 

@@ -107,7 +107,6 @@ impl Bundle {
                 format!("lowerdir={}", self.path.join("rootfs").display()),
                 own("upper"),
                 own("work"),
-                "volatile".into(),
                 format!("uidmap={map}"),
                 format!("gidmap={map}"),
             ],

@@ -4,6 +4,8 @@
 //! this program starts by name. Arguments are substrings of the names to be run.
 
 mod basics;
+mod mounts;
+mod processes;
 mod ground;
 
 use std::process::{Command, ExitCode};
@@ -11,7 +13,7 @@ use std::process::{Command, ExitCode};
 type Test = (&'static str, fn());
 
 fn main() -> ExitCode {
-    let tests: Vec<Test> = [basics::TESTS].concat();
+    let tests: Vec<Test> = [basics::TESTS, mounts::TESTS, processes::TESTS].concat();
     let args: Vec<String> = std::env::args().skip(1).collect();
     if let [word, name] = args.as_slice()
         && word == "--one"
