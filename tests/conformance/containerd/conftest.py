@@ -1,0 +1,65 @@
+"""Real containerds drive our shim: Debian's 1.6, and 2.4 built from its Go module in the judge tier."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from support.place import place
+from support.programs import TOP
+
+sys.path.insert(0, str(Path(__file__).parent))
+import image  # noqa: E402
+from engine import Containerd  # noqa: E402
+
+NEWEST = "v2.4.2"
+MODULE = "github.com/containerd/containerd/v2/cmd"
+
+
+def _newest() -> Path:
+    """containerd from its Go module, built once and kept under build/."""
+    built = TOP / "build" / f"containerd-{NEWEST}"
+    if not (built / "containerd").is_file():
+        if shutil.which("go") is None:
+            pytest.skip("go: install Debian's package golang to build containerd from its module")
+        packages = [f"{MODULE}/{name}@{NEWEST}" for name in ("containerd", "ctr")]
+        environment = {**os.environ, "GOBIN": str(built), "GOFLAGS": "-trimpath"}
+        done = subprocess.run(["go", "install", *packages], env=environment, capture_output=True, text=True, check=False)
+        assert done.returncode == 0, done.stderr
+    return built
+
+
+def _debian() -> Path:
+    found = shutil.which("containerd")
+    if found is None or shutil.which("ctr") is None:
+        pytest.skip("containerd: install Debian's package of this name")
+    return Path(found).parent
+
+
+@pytest.fixture(scope="module", params=["debian", pytest.param("newest", marks=pytest.mark.judge)])
+def engine(request: pytest.FixtureRequest, bin_dir: Path) -> Iterator[Containerd]:
+    programs = _debian() if request.param == "debian" else _newest()
+    with place() as made:
+        engine = Containerd(made, programs, bin_dir)
+        engine.start()
+        try:
+            engine.ctr("images", "import", str(image.archive(made.top / "image.tar")))
+            yield engine
+            left = engine.ctr("containers", "ls", "-q").stdout.decode().split()
+            for container in left:
+                engine.remove(container)
+        finally:
+            engine.stop()
+
+
+@pytest.fixture
+def container(request: pytest.FixtureRequest, engine: Containerd) -> Iterator[str]:
+    """The id of a container that is gone at the end, whatever the test did."""
+    name = engine.place.name(request.node.originalname.removeprefix("test_")[:40].replace("_", "-"))
+    yield name
+    engine.remove(name)
