@@ -68,23 +68,23 @@ impl Poll {
         })
     }
 
-    /// Reports each change of `fd` as `source` from now on. A file that is always ready cannot be waited for: `false`.
+    /// Reports each change of `fd` as `source` from now on, once more too what is ready already. A file that is always ready cannot be waited for: `false`.
     pub fn add(
         &mut self,
         fd: impl AsFd,
         flags: epoll::EventFlags,
         source: Source,
     ) -> io::Result<bool> {
-        let token = self.next;
-        match epoll::add(
-            &self.epoll,
-            fd,
-            epoll::EventData::new_u64(token),
-            flags | epoll::EventFlags::ET,
-        ) {
+        let data = epoll::EventData::new_u64(self.next);
+        let flags = flags | epoll::EventFlags::ET;
+        let added = match epoll::add(&self.epoll, &fd, data, flags) {
+            Err(rustix::io::Errno::EXIST) => epoll::modify(&self.epoll, &fd, data, flags),
+            other => other,
+        };
+        match added {
             Ok(()) => {
+                self.sources.insert(self.next, source);
                 self.next += 1;
-                self.sources.insert(token, source);
                 Ok(true)
             }
             Err(rustix::io::Errno::PERM) => Ok(false),

@@ -134,7 +134,7 @@ impl Shim {
         process.started_at = Some(SystemTime::now());
         process.steps.start_us = begun.elapsed().as_micros() as u64;
         let pid = process.pid;
-        process.io.started(&mut self.scratch);
+        let (container, opened) = (process.container, process.io.started());
         let watched = process.io.watch(key, &mut self.poll);
         self.copy_input(key);
         let event = if request.exec_id.is_empty() {
@@ -150,7 +150,17 @@ impl Shim {
             }
         };
         self.publisher.publish(event, &mut self.poll);
-        watched.map_err(|error| Refusal::new(Code::Unknown, format!("watch stdio: {error}")))?;
+        // It runs, so Start has succeeded; a FIFO that vanished since Create costs its input.
+        let failed = [
+            opened.err().map(|error| chain(&error)),
+            watched.err().map(|error| error.to_string()),
+        ];
+        let container = &self.containers[&container];
+        journal::warn(
+            &container.bundle,
+            &container.id,
+            &failed.into_iter().flatten().collect::<Vec<_>>(),
+        );
         Ok(pid as u32)
     }
 

@@ -29,7 +29,9 @@ def _newest() -> Path:
             pytest.skip("go: install Debian's package golang to build containerd from its module")
         packages = [f"{MODULE}/{name}@{NEWEST}" for name in ("containerd", "ctr")]
         environment = {**os.environ, "GOBIN": str(built), "GOFLAGS": "-trimpath"}
-        done = subprocess.run(["go", "install", *packages], env=environment, capture_output=True, text=True, check=False)
+        done = subprocess.run(
+            ["go", "install", *packages], env=environment, capture_output=True, text=True, check=False
+        )
         assert done.returncode == 0, done.stderr
     return built
 
@@ -55,6 +57,7 @@ def engine(request: pytest.FixtureRequest, bin_dir: Path) -> Iterator[Containerd
                 engine.remove(container)
         finally:
             engine.stop()
+        engine.remove_parents()
 
 
 @pytest.fixture

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import itertools
 import os
+import re
 import subprocess
 import time
 from dataclasses import dataclass, field
@@ -87,15 +89,21 @@ address = "{self.socket}.ttrpc"
     ) -> subprocess.CompletedProcess[bytes]:
         source = {"stdin": subprocess.DEVNULL} if data is None else {"input": data}
         done: subprocess.CompletedProcess[bytes] = subprocess.run(
-            self.argv(*words), env=self.environment(), capture_output=True, timeout=timeout, **source  # type: ignore[call-overload]
+            self.argv(*words),
+            env=self.environment(),
+            capture_output=True,
+            timeout=timeout,
+            **source,  # type: ignore[call-overload]
         )
-        assert not check or done.returncode == 0, f"ctr {' '.join(words)}: {done.returncode}\n{done.stdout!r}\n{done.stderr!r}"
+        assert not check or done.returncode == 0, (
+            f"ctr {' '.join(words)}: {done.returncode}\n{done.stdout!r}\n{done.stderr!r}"
+        )
         return done
 
     def run(self, *words: str, **more: object) -> subprocess.CompletedProcess[bytes]:
         """`ctr run` of the test image; `words` are options, the id and the command."""
-        options = [word for word in words if word.startswith("-")]
-        rest = [word for word in words if not word.startswith("-")]
+        options = list(itertools.takewhile(lambda word: word.startswith("-"), words))
+        rest = words[len(options) :]
         return self.ctr("run", "--runtime", RUNTIME, *options, NAME, *rest, **more)  # type: ignore[arg-type]
 
     def task(self, container: str) -> str:
@@ -108,6 +116,18 @@ address = "{self.socket}.ttrpc"
         while (seen := self.task(container)) != status:
             assert time.monotonic() < deadline, f"{container} is {seen or 'gone'}, not {status or 'gone'}"
             time.sleep(0.02)
+
+    def end(self, container: str) -> int:
+        """Delete a stopped task; its status, which `ctr` tells in words or by its own."""
+        done = self.ctr("tasks", "delete", container, check=False)
+        said = re.search(rb"exit code (\d+)", done.stderr)
+        return int(said.group(1)) if said else done.returncode
+
+    def remove_parents(self) -> None:
+        """The namespace's own cgroups: every runtime leaves what it did not make for one container alone."""
+        for path in self.place.cgroups():
+            if path.name == self.place.tag:
+                path.rmdir()
 
     def bundle(self, container: str) -> Path:
         return self.state / "io.containerd.runtime.v2.task" / self.place.tag / container

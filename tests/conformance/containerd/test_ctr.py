@@ -18,7 +18,8 @@ pytestmark = [pytest.mark.root]
 
 def test_run_gives_output_and_status(engine: Containerd, container: str) -> None:
     done = engine.run("--rm", container, "sh", "-c", "echo out; echo err >&2; exit 7", check=False)
-    assert (done.returncode, done.stdout, done.stderr) == (7, b"out\n", b"err\n")
+    assert (done.returncode, done.stdout) == (7, b"out\n")
+    assert done.stderr.endswith(b"err\n")
     assert engine.task(container) == ""
 
 
@@ -35,7 +36,11 @@ def test_big_output_arrives_whole(engine: Containerd, container: str) -> None:
 def test_a_missing_program_is_said(engine: Containerd, container: str) -> None:
     done = engine.run("--rm", container, "/no/such", check=False)
     assert done.returncode != 0
-    assert b"/no/such" in done.stderr and b"no such file or directory" in done.stderr.lower() or b"not found" in done.stderr
+    assert (
+        b"/no/such" in done.stderr
+        and b"no such file or directory" in done.stderr.lower()
+        or b"not found" in done.stderr
+    )
 
 
 def test_detached_exec_kill_delete(engine: Containerd, container: str) -> None:
@@ -46,7 +51,7 @@ def test_detached_exec_kill_delete(engine: Containerd, container: str) -> None:
     assert engine.ctr("tasks", "ps", container).stdout.decode().count("\n") >= 2
     engine.ctr("tasks", "kill", "-s", "SIGTERM", container)
     engine.wait(container, "STOPPED")
-    assert engine.ctr("tasks", "delete", container, check=False).returncode == 3
+    assert engine.end(container) == 3
     engine.ctr("containers", "delete", container)
 
 
@@ -69,7 +74,7 @@ def test_pause_resume_metrics(engine: Containerd, container: str) -> None:
     engine.ctr("tasks", "pause", container)
     engine.ctr("tasks", "kill", "-s", "SIGKILL", container)
     engine.wait(container, "STOPPED")
-    assert engine.ctr("tasks", "delete", container, check=False).returncode == 137
+    assert engine.end(container) == 137
 
 
 def test_a_limit_kills_and_is_told(engine: Containerd, container: str) -> None:
@@ -113,7 +118,7 @@ def test_log_uri(engine: Containerd, container: str, scheme: str) -> None:
                "stockade.test/busybox:latest", container, "sh", "-c", "echo one; echo two >&2")  # fmt: skip
     engine.wait(container, "STOPPED")
     text = target.read_text()
-    expected = {"file": 'one\n', "json-file": '"log":"one\\n","stream":"stdout"', "cri": " stdout F one\n"}
+    expected = {"file": "one\n", "json-file": '"log":"one\\n","stream":"stdout"', "cri": " stdout F one\n"}
     assert expected[scheme] in text, text
     assert "two" in text
 

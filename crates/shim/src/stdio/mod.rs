@@ -74,6 +74,10 @@ pub struct Io {
     /// stdout and stderr; a terminal has only the first.
     outputs: Vec<(Output, Option<usize>)>,
     input: Input,
+    /// The FIFO to be opened at Start.
+    stdin: Option<PathBuf>,
+    /// CloseIO came before Start.
+    ends_early: bool,
     logs: Vec<Log>,
 }
 
@@ -90,10 +94,12 @@ impl Io {
         let mut io = Io {
             outputs,
             input: Input::new(names.terminal),
+            stdin: None,
+            ends_early: false,
             logs: Vec::new(),
             names,
         };
-        io.open_stdin()?;
+        io.find_stdin()?;
         if io.names.terminal {
             io.open_outputs(&[0], owner)?;
             return Ok((io, None));
@@ -117,14 +123,21 @@ impl Io {
         ))
     }
 
-    fn open_stdin(&mut self) -> Result<(), Error> {
+    /// Looks for the FIFO, and leaves it closed until Start: `ctr` writes as soon as somebody reads, and learns only later
+    /// whom to tell that its input ended.
+    fn find_stdin(&mut self) -> Result<(), Error> {
         match Target::parse(&self.names.stdin)? {
             Target::None => Ok(()),
-            Target::Fifo(path) => {
-                let fd = open_fifo(&path)?;
-                self.input.add_fifo(fd, path);
-                Ok(())
-            }
+            Target::Fifo(path) => match rustix::fs::stat(&path) {
+                Ok(_) => {
+                    self.stdin = Some(path);
+                    Ok(())
+                }
+                Err(error) => Err(Error::Open {
+                    path,
+                    source: error.into(),
+                }),
+            },
             _ => Err(Error::Stdin(self.names.stdin.clone())),
         }
     }
@@ -262,13 +275,25 @@ impl Io {
         }
     }
 
-    pub fn started(&mut self, scratch: &mut Scratch) -> Vec<ClientKey> {
+    /// The process runs: its input begins.
+    pub fn started(&mut self) -> Result<(), Error> {
+        if let Some(path) = self.stdin.take() {
+            let fd = open_fifo(&path)?;
+            self.input.add_fifo(fd, path);
+            if self.ends_early {
+                self.input.close();
+            }
+        }
         self.input.started();
-        self.pump_input(scratch).0
+        Ok(())
     }
 
     pub fn close_stdin(&mut self) {
-        self.input.close();
+        if self.stdin.is_some() {
+            self.ends_early = true;
+        } else {
+            self.input.close();
+        }
     }
 
     /// Copies to the process for one turn: the clients that left by their keys, and whether there may be more.
