@@ -1,0 +1,61 @@
+"""Debian's kernel, unpacked from its package and kept under build/guest: nothing is installed."""
+
+from __future__ import annotations
+
+import re
+import shutil
+import subprocess
+import tempfile
+from pathlib import Path
+from typing import NamedTuple
+
+from support.programs import TOP
+
+CACHE = TOP / "build" / "guest"
+META = "linux-image-amd64"
+MODULES = ("kernel/fs/overlayfs/overlay.ko", "kernel/block/bfq.ko", "kernel/drivers/block/loop.ko")
+"""What the guest loads; Debian builds these as modules."""
+
+
+class Kernel(NamedTuple):
+    image: Path
+    modules: tuple[Path, ...]
+
+
+def kernel() -> Kernel:
+    """The newest kernel that the package lists know, downloaded at the first call."""
+    package = _package()
+    place = CACHE / package
+    if not place.is_dir():
+        _fetch(package, place)
+    (image,) = place.glob("vmlinuz-*")
+    return Kernel(image, tuple(place / Path(name).name for name in MODULES))
+
+
+def _package() -> str:
+    listed = _output("apt-cache", "depends", META)
+    found = re.search(r"Depends: (linux-image-\S+)", listed)
+    if found is None:
+        raise LookupError(f"the package lists do not know {META}: run apt-get update")
+    return found[1]
+
+
+def _fetch(package: str, place: Path) -> None:
+    CACHE.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=CACHE) as folder:
+        _output("apt-get", "-q", "download", package, cwd=folder)
+        (archive,) = Path(folder).glob("*.deb")
+        tar = Path(folder, "tar")
+        with tar.open("wb") as file:
+            subprocess.run(["dpkg-deb", "--fsys-tarfile", archive], stdout=file, check=True, timeout=120)
+        wanted = ["./boot/vmlinuz-*", *(f"./lib/modules/*/{name}" for name in MODULES)]
+        made = Path(folder, "made")
+        made.mkdir()
+        _output("tar", "-xf", str(tar), "-C", str(made), "--wildcards", "--transform", "s,.*/,,", *wanted)
+        shutil.rmtree(place, ignore_errors=True)
+        made.rename(place)
+
+
+def _output(*command: str, cwd: str | None = None) -> str:
+    done = subprocess.run(command, cwd=cwd, capture_output=True, text=True, check=True, timeout=300)
+    return done.stdout

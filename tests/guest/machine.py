@@ -1,0 +1,90 @@
+"""A machine in software (QEMU without KVM), which boots a first root file system and speaks over its serial line."""
+
+from __future__ import annotations
+
+import re
+import shutil
+import subprocess
+import tempfile
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+from guest.archive import Archive
+from guest.kernel import kernel
+
+BOUND = 280.0
+"""Seconds after which a guest is stopped."""
+BUSYBOX = Path("/bin/busybox")
+COMMANDS = (
+    "sh", "cat", "chmod", "cp", "cut", "dd", "dmesg", "echo", "env", "false", "grep", "head", "id", "insmod", "ls", "mkdir",
+    "mknod", "mount", "mv", "poweroff", "ps", "rm", "rmdir", "sed", "seq", "sleep", "sort", "switch_root", "sync", "tail",
+    "test", "touch", "tr", "true", "umount", "uname", "wc",
+)  # fmt: skip
+RESULT = re.compile(r"^GUEST (\S+) (\d+)\r?$", re.MULTILINE)
+
+
+@dataclass(frozen=True, slots=True)
+class Report:
+    """What a guest said until it switched itself off."""
+
+    console: str
+    seconds: float
+
+    def status(self, step: str) -> int | None:
+        """The exit status of a step; None when the guest never came to its end."""
+        found = dict(RESULT.findall(self.console))
+        return int(found[step]) if step in found else None
+
+    def said(self, step: str) -> str:
+        """The console between the beginning and the end of a step."""
+        begun = self.console.rpartition(f"GUEST {step} begins")[2]
+        return re.split(rf"^GUEST {re.escape(step)} \d", begun, maxsplit=1, flags=re.MULTILINE)[0]
+
+
+def missing() -> str:
+    """Why no guest can be booted here; empty when one can."""
+    for program in ("qemu-system-x86_64", "dpkg-deb", "apt-get"):
+        if shutil.which(program) is None:
+            return f"{program} is not installed"
+    if not BUSYBOX.is_file() or b"/lib64/ld-linux" in BUSYBOX.read_bytes():
+        return f"{BUSYBOX} is not there or not static (package busybox-static)"
+    return ""
+
+
+def base() -> Archive:
+    """An archive with the init program, busybox and the kernel's modules."""
+    archive = Archive()
+    archive.file("init", Path(__file__).with_name("init.sh").read_bytes(), 0o755)
+    archive.program("bin/busybox", BUSYBOX)
+    for command in COMMANDS:
+        archive.link(f"bin/{command}", "busybox")
+    for module in kernel().modules:
+        archive.file(f"modules/{module.name}", module.read_bytes())
+    for folder in ("proc", "sys", "dev", "tmp", "run", "root", "etc", "steps"):
+        archive.folder(folder)
+    return archive
+
+
+def boot(archive: Archive, parameters: str = "") -> Report:
+    """Boot, run every program in the archive's folder `steps` in the order of their names, switch off."""
+    with tempfile.TemporaryDirectory(prefix="stockade-guest-") as folder:
+        root = Path(folder, "root.cpio")
+        root.write_bytes(archive.finish())
+        command = [
+            "qemu-system-x86_64", "-accel", "tcg", "-cpu", "max", "-smp", "2", "-m", "1024", "-nographic", "-no-reboot",
+            "-nodefaults", "-serial", "stdio", "-net", "none", "-kernel", str(kernel().image), "-initrd", str(root),
+            "-append", f"console=ttyS0 quiet panic=-1 oops=panic cgroup_no_v1=all {parameters}",
+        ]  # fmt: skip
+        began = time.monotonic()
+        output = Path(folder, "console")
+        with output.open("wb") as file:
+            machine = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=file, stderr=subprocess.STDOUT)
+            try:
+                machine.wait(BOUND)
+            except subprocess.TimeoutExpired:
+                pass  # what it said until then is the report
+            finally:
+                machine.kill()
+                machine.wait()
+        return Report(output.read_text(errors="replace").replace("\r", ""), time.monotonic() - began)
