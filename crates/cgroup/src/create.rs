@@ -214,29 +214,31 @@ pub(crate) fn make(
     warnings: &mut Vec<Warning>,
 ) -> Result<(), Error> {
     let path = dir.dir();
-    let made = DirBuilder::new()
-        .mode(0o755)
-        .create(&path)
-        .or_else(|error| match error.kind() {
-            io::ErrorKind::NotFound => DirBuilder::new().mode(0o755).recursive(true).create(&path),
-            io::ErrorKind::AlreadyExists => Ok(()),
-            _ => Err(error),
-        });
+    let builder = |recursive| {
+        DirBuilder::new()
+            .mode(0o755)
+            .recursive(recursive)
+            .create(&path)
+    };
+    let made = builder(false).or_else(|error| match error.kind() {
+        io::ErrorKind::NotFound => builder(true),
+        _ => Err(error),
+    });
     match made {
         Ok(()) => {}
+        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
+            if file::optional(&path.join("cgroup.procs"))?.is_some_and(|text| !text.is_empty()) {
+                return Err(Error::Busy(path));
+            }
+        }
         Err(source) if needed.is_none() && may_not(&source) => {
             if warnings.is_empty() {
-                warnings.push(Warning::NoCgroup {
-                    path,
-                    reason: source.to_string(),
-                });
+                let reason = source.to_string();
+                warnings.push(Warning::NoCgroup { path, reason });
             }
             return Ok(());
         }
         Err(source) => return Err(Error::Make { path, source }),
-    }
-    if file::optional(&path.join("cgroup.procs"))?.is_some_and(|text| !text.is_empty()) {
-        return Err(Error::Busy(path));
     }
     if dir.controllers.iter().any(|name| name == "cpuset") {
         fill_cpuset(dir)?;

@@ -19,14 +19,17 @@ const ALWAYS: [&str; 8] = [
 const ON_DEMAND: [&str; 3] = ["hugetlb", "net_cls", "net_prio"];
 
 impl Cgroup {
-    /// Decides the directories for `linux.cgroupsPath` (`path`, may be empty) of container `id`; touches nothing.
+    /// Decides the directories for `linux.cgroupsPath` (`path`, may be empty) of container `id`; changes nothing.
+    ///
+    /// A place where somebody already is is refused here, before anybody records it as a container's: whoever undoes a
+    /// failed creation kills what is inside.
     pub fn plan(path: &str, id: &str) -> Result<Cgroup, Error> {
-        plan(
-            &Mounts::probe()?,
-            path,
-            id,
-            Path::new("/run/systemd/system").is_dir(),
-        )
+        let systemd = Path::new("/run/systemd/system").is_dir();
+        let cgroup = plan(&Mounts::probe()?, path, id, systemd)?;
+        match cgroup.pids().is_empty() {
+            true => Ok(cgroup),
+            false => Err(Error::Busy(cgroup.telling().unwrap_or_default())),
+        }
     }
 }
 

@@ -30,7 +30,7 @@ impl Cgroup {
         pids.into_iter().collect()
     }
 
-    fn telling(&self) -> Option<PathBuf> {
+    pub(crate) fn telling(&self) -> Option<PathBuf> {
         TELLING
             .iter()
             .filter_map(|name| self.holder(name))

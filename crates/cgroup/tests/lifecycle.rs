@@ -315,6 +315,8 @@ fn nested_cgroups_and_live_processes_do_not_stay_behind() {
         matches!(made.cgroup.create(&parse("{}")), Err(Error::Busy(_))),
         "it is not ours alone any more"
     );
+    let planned = Cgroup::plan(&format!("/{}/box", made.parent), "other");
+    assert!(matches!(planned, Err(Error::Busy(_))));
     let began = Instant::now();
     made.cgroup.remove().unwrap();
     assert!(made.cgroup.hierarchies().is_empty() && began.elapsed() < Duration::from_secs(2));
