@@ -84,16 +84,16 @@ pub fn walk<E: From<disk::Error>>(
 }
 
 /// A directory of the upper, and the lowers (topmost first) that show through it.
-struct Place {
-    path: Vec<u8>,
-    lowers: Vec<usize>,
+pub(crate) struct Place {
+    pub(crate) path: Vec<u8>,
+    pub(crate) lowers: Vec<usize>,
 }
 
 /// What the lowers show at one name.
-struct Below {
-    found: Statx,
+pub(crate) struct Below {
+    pub(crate) found: Statx,
     /// The lowers that merge there when it is a directory.
-    lowers: Vec<usize>,
+    pub(crate) lowers: Vec<usize>,
 }
 
 struct Walk<'a, E> {
@@ -225,7 +225,7 @@ impl<E: From<disk::Error>> Walk<'_, E> {
     }
 }
 
-fn open_lowers(overlay: &Overlay, place: &Place) -> disk::Result<Vec<(usize, OwnedFd)>> {
+pub(crate) fn open_lowers(overlay: &Overlay, place: &Place) -> disk::Result<Vec<(usize, OwnedFd)>> {
     let mut open = Vec::new();
     for index in &place.lowers {
         match disk::directory(&overlay.lowers[*index], &place.path) {
@@ -239,7 +239,7 @@ fn open_lowers(overlay: &Overlay, place: &Place) -> disk::Result<Vec<(usize, Own
 }
 
 /// What shows at `name` from below: the topmost entry, and for a directory those that merge with it.
-fn below(
+pub(crate) fn below(
     overlay: &Overlay,
     lowers: &[(usize, OwnedFd)],
     name: &[u8],

@@ -38,10 +38,6 @@ impl Map {
         Some(Map { runs })
     }
 
-    pub fn is_empty(&self) -> bool {
-        self.runs.is_empty()
-    }
-
     pub fn to_host(&self, id: u32) -> Option<u32> {
         self.shift(id, |run| (run.container, run.host))
     }

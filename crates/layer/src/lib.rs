@@ -7,7 +7,9 @@
 mod apply;
 mod changes;
 mod cli;
+mod diff;
 mod disk;
+mod encode;
 mod ids;
 mod overlay;
 mod remove;

@@ -139,7 +139,7 @@ pub(super) fn of(path: &[u8]) -> Class {
                 .all(|(name, known)| *name == known.as_bytes())
         })
     };
-    if names.iter().any(|name| starts(name)) || STARTUP_BELOW.iter().any(|known| below(known)) {
+    if names.iter().any(starts) || STARTUP_BELOW.iter().any(below) {
         return Class::Startup;
     }
     Class::Normal

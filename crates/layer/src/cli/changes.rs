@@ -126,7 +126,7 @@ pub(super) fn run(arguments: lexopt::Parser) -> Result<()> {
                 whole.push(b'/');
                 whole.extend_from_slice(change.path);
             }
-            if !options.hidden.iter().any(|hidden| *hidden == whole) {
+            if !options.hidden.contains(&whole) {
                 report.change(&whole, change)?;
             }
             Ok(Descend::Yes)

@@ -2,6 +2,7 @@
 
 mod apply;
 mod changes;
+mod diff;
 mod unpack;
 mod view;
 
@@ -31,6 +32,8 @@ pub(crate) enum Error {
     },
     #[error(transparent)]
     Unpack(#[from] crate::unpack::Error),
+    #[error(transparent)]
+    Diff(#[from] crate::diff::Error),
     #[error(transparent)]
     Apply(#[from] crate::apply::Error),
     #[error(transparent)]
@@ -84,6 +87,7 @@ fn run() -> Result<()> {
     match command.to_str() {
         Some("unpack") => unpack::run(arguments),
         Some("apply") => apply::run(arguments),
+        Some("diff") => diff::run(arguments),
         Some("view") => view::run(arguments),
         Some("changes") => changes::run(arguments),
         Some("remove") => Ok(remove::remove(&one(arguments, "a directory")?)?),

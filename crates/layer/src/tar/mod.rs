@@ -8,8 +8,13 @@ mod header;
 mod pax;
 mod reader;
 mod sparse;
+mod writer;
 
 pub use reader::Reader;
+pub use writer::Writer;
+
+/// Names and values of extended attributes.
+pub type Attributes = Vec<(Vec<u8>, Vec<u8>)>;
 
 pub const BLOCK: usize = 512;
 
@@ -49,7 +54,7 @@ pub struct Entry {
     pub size: u64,
     pub major: u32,
     pub minor: u32,
-    pub attributes: Vec<(Vec<u8>, Vec<u8>)>,
+    pub attributes: Attributes,
     /// Where the archive's bytes belong when the file has holes: ascending, not overlapping, within `size`.
     pub sparse: Option<Vec<Segment>>,
 }

@@ -1,7 +1,7 @@
 //! PAX extended header records: `LENGTH KEY=VALUE\n`, where the length counts itself (POSIX pax(1)).
 
 use super::sparse::{self, PaxSparse};
-use super::{Error, Result};
+use super::{Attributes, Error, Result};
 
 /// What the records of one entry say; unset fields are the header's to say.
 #[derive(Debug, Default)]
@@ -12,7 +12,7 @@ pub(super) struct Pax {
     pub(super) uid: Option<u32>,
     pub(super) gid: Option<u32>,
     pub(super) mtime: Option<(i64, u32)>,
-    pub(super) attributes: Vec<(Vec<u8>, Vec<u8>)>,
+    pub(super) attributes: Attributes,
     pub(super) sparse: PaxSparse,
 }
 

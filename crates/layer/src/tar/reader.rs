@@ -16,7 +16,6 @@ pub struct Reader<R> {
     /// Bytes of the current entry's data not read yet.
     left: u64,
     padding: u64,
-    read: u64,
 }
 
 /// What came before an entry's own header.
@@ -34,13 +33,7 @@ impl<R: BufRead> Reader<R> {
             source,
             left: 0,
             padding: 0,
-            read: 0,
         }
-    }
-
-    /// Bytes of the archive read so far.
-    pub fn position(&self) -> u64 {
-        self.read
     }
 
     /// Reads the next header into `entry`, skipping what is left of the data before; false at the archive's end.
@@ -98,7 +91,6 @@ impl<R: BufRead> Reader<R> {
     pub fn consume(&mut self, bytes: usize) {
         self.source.consume(bytes);
         self.left -= bytes as u64;
-        self.read += bytes as u64;
     }
 
     /// What follows the archive's end, to be read to its own.
@@ -145,7 +137,6 @@ impl<R: BufRead> Reader<R> {
             let bytes = chunk.len().min(BLOCK - filled);
             block[filled..filled + bytes].copy_from_slice(&chunk[..bytes]);
             self.source.consume(bytes);
-            self.read += bytes as u64;
             filled += bytes;
         }
         Ok(())

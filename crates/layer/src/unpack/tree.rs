@@ -20,7 +20,7 @@ use crate::disk::{self, Context};
 use crate::ids;
 use crate::overlay;
 use crate::remove;
-use crate::tar::{Entry, Kind, Reader};
+use crate::tar::{Attributes, Entry, Kind, Reader};
 
 type Done = Result<(), Reason>;
 
@@ -42,7 +42,7 @@ struct Directory {
     mode: u32,
     owner: (u32, u32),
     mtime: Option<(i64, u32)>,
-    attributes: Vec<(Vec<u8>, Vec<u8>)>,
+    attributes: Attributes,
     opaque: bool,
 }
 
@@ -372,6 +372,12 @@ impl<'a> Tree<'a> {
                 flags,
             )
             .on("set owner of", name)?;
+            // A change of owner takes these bits away. The name was made here, and is no link.
+            if entry.kind != Kind::Symlink && entry.mode & 0o6000 != 0 {
+                let mode = Mode::from_raw_mode(entry.mode);
+                rustix::fs::chmodat(handle, name, mode, AtFlags::empty())
+                    .on("set mode of", name)?;
+            }
         }
         Ok(rustix::fs::utimensat(
             handle,
@@ -445,7 +451,7 @@ impl<'a> Tree<'a> {
     }
 
     /// The attributes of an entry that are set; those of security modules and the like belong to this host.
-    fn attributes(&mut self, entry: &mut Entry) -> Result<Vec<(Vec<u8>, Vec<u8>)>, Reason> {
+    fn attributes(&mut self, entry: &mut Entry) -> Result<Attributes, Reason> {
         if entry.attributes.is_empty() {
             return Ok(Vec::new());
         }
