@@ -17,6 +17,12 @@ if TYPE_CHECKING:
 # Command → the module it lies in.
 COMMANDS = {
     "do": "do",
+    "run": "run",
+    "ps": "containers",
+    "logs": "logs",
+    "exec": "exec",
+    "kill": "containers",
+    "rm": "containers",
     "system check": "system",
     "version": "system",
     "completion": "completion",
@@ -41,13 +47,13 @@ def main(arguments: list[str] | None = None) -> int:
     except StockadeError as error:
         if debug:
             raise
-        _complain(error.message, error.hint)
+        complain(error.message, error.hint)
         return exit_code(error)
     except Exception as error:
         if debug:
             raise
         words_shown = " ".join(words)
-        _complain(f"an unexpected {type(error).__name__}: {error}", f"`stockade --debug {words_shown}` shows where")
+        complain(f"an unexpected {type(error).__name__}: {error}", f"`stockade --debug {words_shown}` shows where")
         return OWN_FAILURE
 
 
@@ -106,7 +112,8 @@ def _unknown(words: list[str]) -> BadValue:
     )
 
 
-def _complain(message: str, hint: str) -> None:
+def complain(message: str, hint: str) -> None:
+    """Say on standard error what went wrong."""
     try:
         sys.stdout.flush()
         print(f"stockade: {message}" + (f"\n\nhint: {hint}" if hint else ""), file=sys.stderr)

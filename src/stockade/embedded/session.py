@@ -21,7 +21,7 @@ from stockade.errors import Conflict, NotFound, StockadeError, Unavailable
 from stockade.model import Limits, Process, RootfsMount
 from stockade.runtime import shim, spec
 from stockade.runtime.attach import Attachment, Streams
-from stockade.runtime.task import NO_STDIO, Stdio, Task
+from stockade.runtime.task import Stdio, Task
 
 from . import changes, layer, records, view
 from .paths import make as make_directories
@@ -42,6 +42,9 @@ if TYPE_CHECKING:
     from .records import Claim
 
 NAMESPACE = "stockade"
+LOG = "log.json"
+# Three files of ten MiB (rotated: log.json.1 is the one before).
+LOG_ROTATION = "max-size=10485760&max-file=3"
 
 
 class Request(NamedTuple):
@@ -62,8 +65,8 @@ class Request(NamedTuple):
     """A kept container whose changes are to be there again."""
     detached: bool = False
     """Whether it outlives this process (`release`), until it is removed by name."""
-    stdio: Stdio = NO_STDIO
-    """Log targets; whether there is a terminal is taken from `process`."""
+    logged: bool = False
+    """Whether what it prints is kept in its directory (`LOG`)."""
     adjust: Callable[[spec.Bundle], spec.Bundle] | None = None
     """The last word on config.json, for what is not said above."""
     image: str = ""
@@ -263,8 +266,13 @@ class Session:
         self._channel = await self.io.connect(socket_path)
         launched = time.perf_counter()
         self._task = Task(self._channel, identity, self.bundle)
-        await self._task.create(mounts, self.request.stdio._replace(terminal=self.request.process.terminal))
+        await self._task.create(mounts, self._stdio())
         self.times |= {"shim": launched - began, "create": time.perf_counter() - launched}
+
+    def _stdio(self) -> Stdio:
+        request = self.request
+        log = f"json-file://{self.claim.directory}/{LOG}?{LOG_ROTATION}" if request.logged else ""
+        return Stdio("", log, "" if request.process.terminal else log, request.process.terminal)
 
     def _ask_for_tree(self) -> layer.Running:
         return layer.start(self.layer_program, "view", "--dest", self.paths.view, "--only-if-stale")

@@ -31,6 +31,17 @@ SHORT_CAPABILITIES = tuple(
 USUAL_CAPABILITIES = (*SHORT_CAPABILITIES, "CAP_AUDIT_WRITE", "CAP_MKNOD", "CAP_NET_RAW", "CAP_SETFCAP")
 """What container engines grant by default."""
 
+ALL_CAPABILITIES = tuple(
+    f"CAP_{name}"
+    for name in (
+        "AUDIT_CONTROL AUDIT_READ AUDIT_WRITE BLOCK_SUSPEND BPF CHECKPOINT_RESTORE CHOWN DAC_OVERRIDE DAC_READ_SEARCH "
+        "FOWNER FSETID IPC_LOCK IPC_OWNER KILL LEASE LINUX_IMMUTABLE MAC_ADMIN MAC_OVERRIDE MKNOD NET_ADMIN "
+        "NET_BIND_SERVICE NET_BROADCAST NET_RAW PERFMON SETFCAP SETGID SETPCAP SETUID SYSLOG SYS_ADMIN SYS_BOOT "
+        "SYS_CHROOT SYS_MODULE SYS_NICE SYS_PACCT SYS_PTRACE SYS_RAWIO SYS_RESOURCE SYS_TIME SYS_TTY_CONFIG WAKE_ALARM"
+    ).split()
+)
+"""Every one that Linux has (capabilities(7))."""
+
 OWN_NAMESPACES = tuple(Namespace(kind) for kind in ("user", "mount", "pid", "network", "ipc", "uts", "cgroup"))
 USUAL_MOUNTS = (
     Mount("/proc", "proc", "proc", ("nosuid", "noexec", "nodev")),
