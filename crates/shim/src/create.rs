@@ -114,7 +114,7 @@ impl Shim {
             Ok(wall) => wall,
             Err(error) => {
                 undo(&cgroup, &wanted.bundle);
-                return Err(error.into());
+                return Err(refused(wanted, error));
             }
         };
         record.pid = wall.pid;
@@ -323,6 +323,25 @@ fn launch(
             die_with_parent: true,
         },
     })
+}
+
+/// A program that is not there or cannot be executed is found out at Create already; the record says so in a shell's numbers.
+fn refused(wanted: &Wanted, error: jail::Error) -> Refusal {
+    let status = error.exit_code();
+    let refusal = Refusal::from(error);
+    if matches!(status, 126 | 127) {
+        let now = std::time::SystemTime::now();
+        let reason = crate::record::Reason::StartFailed;
+        let exit = crate::record::Exit::bare(status.into(), now, reason, refusal.text.clone());
+        if let Err(error) = exit.write(&wanted.bundle, "") {
+            journal::warn(
+                &wanted.bundle,
+                &wanted.id,
+                &[format!("the end could not be recorded: {error}")],
+            );
+        }
+    }
+    refusal
 }
 
 /// Removes what a failed Create made; what cannot be removed now, `delete` finds by the record.

@@ -76,12 +76,19 @@ class Task:
         self.bundle = bundle
 
     async def create(self, rootfs: Sequence[RootfsMount] = (), stdio: Stdio = NO_STDIO) -> int:
-        """Make the container from its bundle, its program held back; return its pid."""
+        """Make the container from its bundle, its program held back; return its pid.
+
+        Raises:
+            CommandNotFound, CommandNotExecutable: its program is not there, or is none.
+        """
         mounts = [
             {"type": one.kind, "source": one.source, "target": one.target, "options": one.options} for one in rootfs
         ]
         fields = {"bundle": self.bundle, "rootfs": mounts, **stdio._asdict()}
-        answer = await self._call("Create", _CREATE_PATIENCE, **fields)
+        try:
+            answer = await self._call("Create", _CREATE_PATIENCE, **fields)
+        except RuntimeFailed as error:
+            raise self._explained(error) from error
         return int(answer["pid"])
 
     async def start(self, exec_id: str = "") -> int:
@@ -93,12 +100,16 @@ class Task:
         try:
             answer = await self._call("Start", _CREATE_PATIENCE, exec_id=exec_id)
         except RuntimeFailed as error:
-            end = exits.read(self.bundle, exec_id)
-            kinds = {126: CommandNotExecutable, 127: CommandNotFound}
-            if end is not None and end.reason is Reason.START_FAILED and end.status in kinds:
-                raise kinds[end.status](error.message) from error
-            raise
+            raise self._explained(error, exec_id) from error
         return int(answer["pid"])
+
+    def _explained(self, error: RuntimeFailed, exec_id: str = "") -> RuntimeFailed:
+        """The condition behind a failed start, by the record that the shim wrote of it."""
+        end = exits.read(self.bundle, exec_id)
+        kinds = {126: CommandNotExecutable, 127: CommandNotFound}
+        if end is not None and end.reason is Reason.START_FAILED and end.status in kinds:
+            return kinds[end.status](error.message)
+        return error
 
     async def exec(self, exec_id: str, process: Process, stdio: Stdio = NO_STDIO) -> None:
         """Add a process to the container, held back until `start`."""
