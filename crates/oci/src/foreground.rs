@@ -6,7 +6,7 @@ use std::os::fd::{AsFd, OwnedFd};
 
 use rustix::event::{PollFd, PollFlags, poll};
 use rustix::fs::{OFlags, fcntl_getfl, fcntl_setfl};
-use rustix::process::{Pid, WaitOptions, WaitStatus, waitpid};
+use rustix::process::{Pid, WaitOptions, WaitStatus, wait};
 use rustix::termios::{OptionalActions, Termios, isatty, tcgetattr, tcgetwinsize, tcsetattr, tcsetwinsize};
 use sys::{SignalFd, SignalSet};
 
@@ -50,7 +50,7 @@ impl Foreground {
                         SIGCHLD => {}
                         SIGWINCH => relay.iter().for_each(Relay::resize),
                         signal if KEPT.contains(&signal) => {}
-                        // A process that is gone is found by waitpid below.
+                        // A process that is gone is found by wait below.
                         signal => drop(sys::pidfd_signal(pidfd.as_fd(), signal)),
                     }
                 }
@@ -98,7 +98,7 @@ impl Foreground {
 fn reap(pid: i32) -> Result<Option<u8>, Error> {
     let mut code = None;
     loop {
-        match waitpid(None, WaitOptions::NOHANG) {
+        match wait(WaitOptions::NOHANG) {
             Ok(Some((ended, status))) if Pid::as_raw(Some(ended)) == pid => code = exit_code(status).or(code),
             Ok(Some(_)) | Err(rustix::io::Errno::INTR) => {}
             Ok(None) => return Ok(code),
