@@ -51,7 +51,7 @@ fn unified(ground: &Ground<'_>, dir: &Path, options: &MountOptions) -> io::Resul
 
 fn bind(base: &OwnedFd, name: &str, dir: &Path) -> io::Result<()> {
     let tree = clone_tree(dir, false)?;
-    sys::set_mount_propagation(tree.as_fd(), false, libc::MS_PRIVATE as u64)?;
+    sys::set_mount_propagation(tree.as_fd(), false, libc::MS_PRIVATE)?;
     mkdirat(base, name, Mode::from_raw_mode(0o755))?;
     put(&tree, &openat(base, name, OFlags::PATH | OFlags::CLOEXEC, Mode::empty())?)
 }

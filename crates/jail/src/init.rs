@@ -94,6 +94,10 @@ impl<'a> Newborn<'a> {
         sys::reset_signals();
         entry.join().at(Stage::JoinCgroup, "")?;
         let packet = receive(line, Stage::MapIds)?;
+        if namespaces.makes(NamespaceKind::Time) {
+            // Still with the ids that own this process's files in /proc.
+            set_clocks(plan)?;
+        }
         if namespaces.has(NamespaceKind::User) {
             become_root(&namespaces.maps)?;
         }
@@ -107,9 +111,6 @@ impl<'a> Newborn<'a> {
         if namespaces.makes(NamespaceKind::Cgroup) {
             // Only now: its root is the cgroup that the process is in.
             sys::unshare(sys::CLONE_NEWCGROUP).at(Stage::JoinNamespaces, "a new cgroup namespace")?;
-        }
-        if namespaces.makes(NamespaceKind::Time) {
-            set_clocks(plan)?;
         }
         if !plan.options.no_new_keyring {
             join_keyring(plan.id)?;
@@ -166,7 +167,7 @@ impl<'a> Member<'a> {
             None => plan.rootfs.assemble(&mut Mappers::new(None))?,
         };
         if !plan.shares() {
-            sys::set_mount_propagation(root.as_fd(), true, libc::MS_SLAVE as u64).at(Stage::MakeRoot, "/ as a slave")?;
+            sys::set_mount_propagation(root.as_fd(), true, libc::MS_SLAVE).at(Stage::MakeRoot, "/ as a slave")?;
         }
         Ok(Rooted { plan, line, root })
     }

@@ -2,7 +2,7 @@
 
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use rustix::fs::{FileType, OFlags, fstat};
 use rustix::mount::{OpenTreeFlags, open_tree};
@@ -25,7 +25,7 @@ pub(crate) fn apply(root: &OwnedFd, linux: &Linux) -> Outcome<()> {
     Ok(())
 }
 
-fn present(root: &OwnedFd, path: &PathBuf) -> io::Result<Option<OwnedFd>> {
+fn present(root: &OwnedFd, path: &Path) -> io::Result<Option<OwnedFd>> {
     match beneath::open(root, path, OFlags::PATH) {
         Ok(there) => Ok(Some(there)),
         Err(error) if matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory) => Ok(None),
@@ -38,7 +38,7 @@ fn clone_of(mount: impl AsFd, recursive: bool) -> io::Result<OwnedFd> {
     Ok(open_tree(mount, "", if recursive { flags | OpenTreeFlags::AT_RECURSIVE } else { flags })?)
 }
 
-fn lock(root: &OwnedFd, path: &PathBuf) -> io::Result<()> {
+fn lock(root: &OwnedFd, path: &Path) -> io::Result<()> {
     let Some(there) = present(root, path)? else { return Ok(()) };
     let tree = clone_of(&there, true)?;
     sys::set_mount_attributes(tree.as_fd(), true, sys::MOUNT_ATTR_RDONLY, 0)?;
@@ -53,7 +53,7 @@ struct Covers {
 }
 
 impl Covers {
-    fn mask(&mut self, root: &OwnedFd, path: &PathBuf) -> io::Result<()> {
+    fn mask(&mut self, root: &OwnedFd, path: &Path) -> io::Result<()> {
         let Some(there) = present(root, path)? else { return Ok(()) };
         if FileType::from_raw_mode(fstat(&there)?.st_mode) != FileType::Directory {
             let null = match self.null.take() {

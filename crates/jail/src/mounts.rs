@@ -23,7 +23,7 @@ use crate::options::MountOptions;
 use crate::{Error, Stage};
 
 const PROC_SUPER_MAGIC: u64 = 0x9fa0;
-const SLAVE: u64 = libc::MS_SLAVE as u64;
+const SLAVE: u64 = libc::MS_SLAVE;
 /// fsconfig(2) takes strings up to this, NUL included.
 const STRING_LIMIT: usize = 256;
 

@@ -8,10 +8,10 @@ use sys::{
     MOUNT_ATTR_STRICTATIME as STRICTATIME,
 };
 
-const SHARED: u64 = libc::MS_SHARED as u64;
-const PRIVATE: u64 = libc::MS_PRIVATE as u64;
-const SLAVE: u64 = libc::MS_SLAVE as u64;
-const UNBINDABLE: u64 = libc::MS_UNBINDABLE as u64;
+const SHARED: u64 = libc::MS_SHARED;
+const PRIVATE: u64 = libc::MS_PRIVATE;
+const SLAVE: u64 = libc::MS_SLAVE;
+const UNBINDABLE: u64 = libc::MS_UNBINDABLE;
 
 /// What one word does to the mount.
 #[derive(Clone, Copy)]

@@ -340,7 +340,7 @@ impl<'a> Assembly<'a> {
         if let Some(maps) = maps {
             sys::map_mount_ids(tree.as_fd(), recursive, mappers.get(Some(maps))?)?;
         }
-        sys::set_mount_propagation(tree.as_fd(), recursive, libc::MS_SLAVE as u64)?;
+        sys::set_mount_propagation(tree.as_fd(), recursive, libc::MS_SLAVE)?;
         Ok(tree)
     }
 

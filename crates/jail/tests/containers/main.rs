@@ -4,7 +4,9 @@
 //! this program starts by name. Arguments are substrings of the names to be run.
 
 mod basics;
+mod escapes;
 mod mounts;
+mod namespaces;
 mod processes;
 mod ground;
 
@@ -13,13 +15,17 @@ use std::process::{Command, ExitCode};
 type Test = (&'static str, fn());
 
 fn main() -> ExitCode {
-    let tests: Vec<Test> = [basics::TESTS, mounts::TESTS, processes::TESTS].concat();
+    let tests: Vec<Test> = [basics::TESTS, escapes::TESTS, mounts::TESTS, namespaces::TESTS, processes::TESTS].concat();
     let args: Vec<String> = std::env::args().skip(1).collect();
     if let [word, name] = args.as_slice()
         && word == "--one"
     {
         let (_, test) = tests.iter().find(|(known, _)| known == name).expect("a known test");
         test();
+        return ExitCode::SUCCESS;
+    }
+    if args == ["--sealed"] {
+        escapes::be_sealed();
         return ExitCode::SUCCESS;
     }
     if !ground::possible() {

@@ -9,7 +9,7 @@ use jail::{Error, Gate, Stdio};
 use serde_json::json;
 
 use crate::Test;
-use crate::ground::{Bundle, Running, chain, exec};
+use crate::ground::{Bundle, chain, exec};
 
 pub const TESTS: &[Test] = &[
     ("users_and_capabilities", users_and_capabilities),
@@ -192,18 +192,33 @@ fn gates() {
     assert_eq!((error.exit_code(), running.wait()), (127, 127), "{}", chain(&error));
 }
 
+/// A caller that is killed before its container was started or settled leaves no process.
 fn unsettled_containers_end() {
-    let bundle = Bundle::new(&["sleep", "60"]);
-    for gate in [Gate::Held, Gate::Socket(bundle.path.join("gate"))] {
-        let Running(container) = &bundle.create(nothing(), gate).expect("is created");
-        let pidfd = container.pidfd.try_clone().expect("is copied");
-        let pid = container.pid;
-        // What a dying caller does to its descriptors.
-        let line = fs::read_dir("/proc/self/fd").expect("reads").count();
-        assert!(line > 3);
-        drop(rustix::process::pidfd_send_signal(&pidfd, rustix::process::Signal::KILL));
-        crate::ground::wait(pidfd.as_fd());
-        assert!(!std::path::Path::new(&format!("/proc/{pid}")).exists());
+    for bundle in both(&["sleep", "60"]) {
+        for socket in [true, false] {
+            let (mut told, teller) = std::io::pipe().expect("a pipe");
+            match sys::fork(0, None).expect("forks") {
+                sys::Fork::Child => {
+                    let gate = if socket { Gate::Socket(bundle.path.join("gate")) } else { Gate::Held };
+                    let running = bundle.create(nothing(), gate).expect("is created");
+                    std::io::Write::write_all(&mut &teller, &running.0.pid.to_le_bytes()).expect("is told");
+                    std::thread::sleep(std::time::Duration::from_secs(60));
+                }
+                sys::Fork::Parent { pidfd, .. } => {
+                    drop(teller);
+                    let mut pid = [0; 4];
+                    told.read_exact(&mut pid).expect("a pid");
+                    let pid = rustix::process::Pid::from_raw(i32::from_le_bytes(pid)).expect("a pid");
+                    let init = rustix::process::pidfd_open(pid, rustix::process::PidfdFlags::empty()).expect("runs");
+                    rustix::process::pidfd_send_signal(&pidfd, rustix::process::Signal::KILL).expect("is sent");
+                    crate::ground::wait(pidfd.as_fd());
+                    let mut ended = [rustix::event::PollFd::new(&init, rustix::event::PollFlags::IN)];
+                    let patience = rustix::event::Timespec { tv_sec: 5, tv_nsec: 0 };
+                    assert_eq!(rustix::event::poll(&mut ended, Some(&patience)), Ok(1), "init outlives its caller");
+                    _ = fs::remove_file(bundle.path.join("gate"));
+                }
+            }
+        }
     }
 }
 
@@ -275,7 +290,7 @@ fn exec_fails_well() {
     let mut lost = process(json!(["true"]));
     lost["cwd"] = json!("/proc/self/fd/0/x");
     assert!(exec(&bundle, &running, lost).is_err());
-    drop(rustix::process::pidfd_send_signal(&running.0.pidfd, rustix::process::Signal::KILL));
+    rustix::process::pidfd_send_signal(&running.0.pidfd, rustix::process::Signal::KILL).expect("is sent");
     running.wait();
     assert!(matches!(exec(&bundle, &running, process(json!(["true"]))), Err(Error::NotRunning)));
 }
