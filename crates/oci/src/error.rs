@@ -35,6 +35,8 @@ pub enum Error {
     NoConfig(PathBuf),
     #[error("{0} is no valid configuration")]
     Malformed(PathBuf, #[source] serde_json::Error),
+    #[error("container's cgroup is not empty: {0} process(es) found")]
+    CgroupInUse(usize),
     #[error("cannot start an already running container")]
     AlreadyRunning,
     #[error("cannot start a container that has stopped")]

@@ -97,6 +97,11 @@ impl Request {
             CgroupManager::Cgroupfs => cgroup::Cgroup::plan(linux.map_or("", |linux| &linux.cgroups_path), &self.id)?,
             CgroupManager::Disabled => cgroup::Cgroup::disabled(),
         };
+        let strangers = cgroup.pids().len();
+        if strangers > 0 {
+            // Undoing this container would kill them.
+            return Err(Error::CgroupInUse(strangers));
+        }
         Ok(Record {
             oci_version: spec::OCI_VERSION.into(),
             id: self.id.clone(),
@@ -121,7 +126,8 @@ impl Request {
         for warning in record.cgroup.create(resources)? {
             context.log.warning(&chain(&warning));
         }
-        let init = jail::create(jail::Launch {
+        let held = matches!(gate, jail::Gate::Held);
+        let mut init = jail::create(jail::Launch {
             id: &self.id,
             bundle: &self.bundle,
             spec,
@@ -138,6 +144,10 @@ impl Request {
         }
         if let Some(path) = &self.pid_file {
             write_pid(path, init.pid)?;
+        }
+        if !held {
+            // Until now init would have died with us.
+            init.settle()?;
         }
         Ok(init)
     }
