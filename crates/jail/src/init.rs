@@ -284,6 +284,7 @@ fn wait(plan: &Plan<'_>, user: &User<'_>) -> Outcome<Option<Line>> {
             if !plan.program.die_with_parent {
                 sys::set_parent_death_signal(0).at(Stage::WaitForStart, "parent death signal")?;
             }
+            user.line.send(Tag::Ready, &[], None).at(Stage::WaitForStart, "")?;
             Some(gate::wait_at(listener)?)
         }
     };

@@ -46,7 +46,12 @@ impl Container {
     /// on record: a caller that dies before leaves no process.
     pub fn settle(&mut self) -> Result<(), Error> {
         let line = self.line.take().ok_or(Error::AlreadyStarted)?;
-        line.send(Tag::Continue, &[], None).map_err(|_| Error::NotRunning)
+        line.send(Tag::Continue, &[], None).map_err(|_| Error::NotRunning)?;
+        // Init says when our death would no longer be its own.
+        match line.receive() {
+            Ok(Some(_)) => Ok(()),
+            _ => Err(Error::NotRunning),
+        }
     }
 }
 
