@@ -105,7 +105,7 @@ def _unknown(words: list[str]) -> BadValue:
         return BadValue(
             f"{said!r} is not a command", hint=f"there is: {', '.join(f'stockade {one}' for one in members)}"
         )
-    near = get_close_matches(words[0], COMMANDS, n=1)
+    near = get_close_matches(words[0], [part for name in COMMANDS for part in (name, name.split()[0])], n=1)
     return BadValue(
         f"{words[0]!r} is not a command",
         hint=f"did you mean `stockade {near[0]}`?" if near else "`stockade --help` lists them",

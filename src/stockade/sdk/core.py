@@ -35,7 +35,7 @@ if TYPE_CHECKING:
 _INIT = "/dev/.stockade-init"
 _PIDS = 4096
 # How long the shim may take between reporting a command's end and that of the whole sandbox, in seconds.
-_SOON = 0.2
+_SOON = 0.05
 
 
 class Core:
@@ -114,8 +114,7 @@ class Core:
         except BaseException:
             await self._cut(running)
             raise
-        if completed.exit.reason is Reason.SIGNALED:
-            await self._refuse_ended(completed)
+        await self._refuse_ended(completed)
         return completed
 
     async def put(self, path: str, content: bytes | IO[bytes], mode: int = 0o644) -> None:
@@ -192,17 +191,15 @@ class Core:
 
     async def _refuse_ended(self, completed: Completed) -> None:
         """Explain a kill by the end of the whole sandbox, if that is what it was."""
-        session = self._session
-        if session is None:
-            return
-        try:
-            # The shim reports the ends one after the other.
-            end = await session.wait(timeout=_SOON)
-        except StockadeError:
-            return
-        if end.reason is Reason.TIMED_OUT:
-            message = f"{completed.args[0]} was killed: the sandbox reached its time limit"
-            raise SandboxTimeout(message, completed._replace(exit=end))
+        reason, session = completed.exit.reason, self._session
+        if reason is Reason.SIGNALED and completed.returncode == 128 + signal.SIGKILL and session is not None:
+            try:
+                # The shim reports the ends one after the other.
+                reason = (await session.wait(timeout=_SOON)).reason
+            except StockadeError:
+                return
+        if reason is Reason.TIMED_OUT:
+            raise SandboxTimeout(f"{completed.args[0]} was killed: the sandbox reached its time limit", completed)
 
     async def _timeout(self, running: Running, timeout: float | None) -> SandboxTimeout:
         name = running.wish.args[0]

@@ -1,0 +1,143 @@
+"""The public face."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+import stockade
+from stockade import sdk
+from stockade.errors import BadValue
+from stockade.sdk import accounts, logs
+from stockade.sdk.running import words
+
+
+def test_the_names_are_the_same_in_both_places() -> None:
+    assert sorted(stockade.__all__) == sorted(sdk.__all__)
+    assert all(getattr(stockade, name) is getattr(sdk, name) for name in sdk.__all__)
+
+
+def test_neither_asyncio_nor_anything_foreign_is_imported() -> None:
+    code = "import sys; from stockade import Sandbox; import stockade.cli.do; print(*sys.modules)"
+    source = str(Path(stockade.__file__).parent.parent)
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=True, env={"PYTHONPATH": source}
+    )
+    heavy = {
+        "asyncio",
+        "subprocess",
+        "argparse",
+        "dataclasses",
+        "inspect",
+        "ctypes",
+        "msgspec",
+        "google.protobuf",
+        "logging",
+    }
+    assert not heavy.intersection(done.stdout.split())
+
+
+@pytest.mark.parametrize("args", ["ls -l", ""])
+def test_a_command_is_a_list(args: str) -> None:
+    with pytest.raises(BadValue):
+        words(args)
+
+
+def test_words_may_be_paths() -> None:
+    assert words(["a", Path("b")]) == ("a", "b")  # type: ignore[list-item]
+
+
+@pytest.fixture
+def rootfs(tmp_path: Path) -> Path:
+    (tmp_path / "etc").mkdir()
+    (tmp_path / "etc/passwd").write_text(
+        "root:x:0:0::/root:/bin/sh\nweb:x:33:34::/srv:/bin/sh\nbroken\nevil:x:99999:0::/:\n"
+    )
+    (tmp_path / "etc/group").write_text("root:x:0:\nweb:x:34:\nlogs:x:7:web,other\n")
+    return tmp_path
+
+
+@pytest.mark.parametrize(
+    ("text", "account"),
+    [
+        ("0", accounts.Account(0, 0, (), "/root")),
+        ("web", accounts.Account(33, 34, (7,), "/srv")),
+        ("33:logs", accounts.Account(33, 7, (), "/srv")),
+        ("1234", accounts.Account(1234, 0, (), "/")),
+        ("1234:5", accounts.Account(1234, 5, (), "/")),
+    ],
+)
+def test_accounts(text: str, account: accounts.Account, rootfs: Path) -> None:
+    assert accounts.resolve(text, str(rootfs)) == account
+
+
+@pytest.mark.parametrize("text", ["nobody", "web:none", "70000", "evil", "-1", "0:70000"])
+def test_no_accounts(text: str, rootfs: Path) -> None:
+    with pytest.raises(BadValue):
+        accounts.resolve(text, str(rootfs))
+
+
+def test_a_passwd_that_leads_outside_or_blocks_is_not_followed(rootfs: Path) -> None:
+    passwd = rootfs / "etc/passwd"
+    passwd.unlink()
+    passwd.symlink_to("/../../etc/passwd")
+    with pytest.raises(BadValue):
+        accounts.resolve("root-of-the-host", str(rootfs))
+    passwd.unlink()
+    import os
+
+    os.mkfifo(passwd)
+    with pytest.raises(BadValue, match="looked up"):
+        accounts.resolve("web", str(rootfs))
+
+
+def line(text: str, stamp: str = "2026-01-01T00:00:00.000000000Z", stream: str = "stdout") -> str:
+    return f'{{"log":"{text}\\n","stream":"{stream}","time":"{stamp}"}}\n'
+
+
+def test_a_log_is_read_in_order_past_broken_lines(tmp_path: Path) -> None:
+    (tmp_path / "log.json.2").write_text(line("a"))
+    (tmp_path / "log.json.1").write_text(line("b") + "{half\n" + "[]\n")
+    (tmp_path / "log.json").write_text(line("c") + '{"log":"being wri')
+    assert [entry.text for entry in logs.history(str(tmp_path / "log.json"))] == ["a\n", "b\n", "c\n"]
+
+
+def test_a_followed_log_survives_its_rotation(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = tmp_path / "log.json"
+    path.write_text(line("a"))
+    steps = iter(
+        [
+            lambda: None,
+            lambda: (
+                path.write_text(path.read_text() + line("b")),
+                path.rename(f"{path}.1"),
+                path.write_text(line("c")),
+            ),
+            lambda: path.write_text(path.read_text() + line("d")),
+        ]
+    )
+    over = [False, False, False, True]
+    monkeypatch.setattr(logs.time, "sleep", lambda _: next(steps)())
+    found = [entry.text for entry in logs.follow(str(path), lambda: over.pop(0))]
+    assert found == ["a\n", "b\n", "c\n", "d\n"]
+
+
+@pytest.mark.parametrize(
+    ("text", "moment"),
+    [
+        ("2026-01-31T12:00:00Z", "2026-01-31T12:00:00.000000"),
+        ("2026-01-31T12:00:00+02:00", "2026-01-31T10:00:00.000000"),
+        ("10m", "1970-01-01T00:10:00.000000"),
+        ("90", "1970-01-01T00:18:30.000000"),
+    ],
+)
+def test_moments(text: str, moment: str) -> None:
+    assert logs.parse_since(text, now=1200.0) == moment
+
+
+def test_no_moment() -> None:
+    with pytest.raises(BadValue):
+        logs.parse_since("2026-13-01")
