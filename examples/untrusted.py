@@ -1,6 +1,6 @@
 """A script from somebody you do not know. It does honest work here, but who can tell before it has run?
 
-stockade do --memory 256m --cpus 1 --pids 64 --time 20s -- python3 examples/untrusted.py
+stockade do --memory 256m --cpus 1 --pids-limit 64 --time-limit 20s -- python3 examples/untrusted.py
 """
 
 import hashlib

@@ -6,7 +6,7 @@ import os
 import time
 from typing import cast
 
-from stockade.cli import aftermath, foreground, kept
+from stockade.cli import aftermath, foreground
 from stockade.cli.options import LIMITS, limits_from
 from stockade.cli.screen import note
 from stockade.cli.table import Args, Command, Option
@@ -32,20 +32,27 @@ TIMED_OUT = 124
 def main(args: Args) -> int:
     """Run the command, or see to what an earlier one left; the exit code."""
     where = paths.find(os.environ)
-    if args["kept"]:
-        return kept.show(where, args["format"] == "json")
-    if args["drop"]:
-        return kept.drop(where, args["drop"])
-    if args["continue"] and args["apply"] and not args.rest:
-        return kept.apply(where, args["continue"], aftermath.wishes(args))
     if not args.rest:
-        raise BadValue("`stockade do` needs a command", hint="stockade do -- make")
+        return _at_rest(args, where)
     _refuse_contradictions(args)
     with foreground.Signals() as signals:
         try:
             return _do(args, where, signals)
         except foreground.Interrupted as interrupted:
             return 128 + interrupted.number
+
+
+def _at_rest(args: Args, where: Paths) -> int:
+    """What is asked of earlier runs, without a command."""
+    from stockade.cli import kept
+
+    if args["kept"]:
+        return kept.show(where, args["format"] == "json")
+    if args["drop"]:
+        return kept.drop(where, args["drop"])
+    if args["continue"] and args["apply"]:
+        return kept.apply(where, args["continue"], aftermath.wishes(args))
+    raise BadValue("`stockade do` needs a command", hint="stockade do -- make")
 
 
 def _do(args: Args, where: Paths, signals: foreground.Signals) -> int:
@@ -113,6 +120,9 @@ def _refuse_contradictions(args: Args) -> None:
     for one, other in (("apply", "keep"), ("tty", "no-tty"), ("workdir", "no-cwd"), ("continue", "workdir")):
         if args[one] and args[other]:
             raise BadValue(f"--{one} and --{other} contradict each other")
+    for alone in ("kept", "drop"):
+        if args[alone]:
+            raise BadValue(f"--{alone} runs no command")
     if args["apply"] and args["no-cwd"]:
         raise BadValue("--apply has no directory to write to with --no-cwd")
     if args["apply"] and not args["yes"] and not aftermath.can_ask():
