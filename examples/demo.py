@@ -112,8 +112,7 @@ def stockade_do(place: str, limits: tuple[str, ...], *command: str) -> Outcome:
         [*words, "do", "--format", "json", *limits, "--", *command],
         cwd=place,
         stdin=subprocess.DEVNULL,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
+        capture_output=True,
         timeout=120,
     )
     said = done.stderr.decode(errors="replace").rstrip().splitlines()
@@ -265,7 +264,7 @@ def line(name: str, text: str) -> None:
 
 def show_output(output: str) -> None:
     """What the program printed: the last of it where a line was written over; nothing that a terminal obeys."""
-    for one in output.splitlines():
+    for one in output.rstrip("\n").split("\n"):
         shown = "".join(sign if sign.isprintable() else "·" for sign in one.rsplit("\r", 1)[-1])
         print(f"  {'':>16}  {dim('│')} {shown}")
 
