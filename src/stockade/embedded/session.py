@@ -19,7 +19,7 @@ from typing import NamedTuple
 
 from stockade.errors import Conflict, NotFound, StockadeError, Unavailable
 from stockade.model import Limits, Process, RootfsMount
-from stockade.runtime import shim, spec
+from stockade.runtime import exits, shim, spec
 from stockade.runtime.attach import Attachment, Streams
 from stockade.runtime.task import Stdio, Task
 
@@ -168,7 +168,16 @@ class Session:
         """How the program ended, once it has."""
         if self._pending is None:
             self._pending = await self.task.begin_wait()
-        return await self.task.end(self._pending, timeout=timeout)
+        task = self.task
+        try:
+            return await task.end(self._pending, timeout=timeout)
+        except Unavailable:
+            # The shim died. Its one-shot form ends the container, and writes down that it was so.
+            await self.io.work(self._end_abandoned, task.id, task.bundle)
+            found = exits.read(task.bundle)
+            if found is None:
+                raise
+            return found
 
     async def finish(self) -> None:
         """Delete the container and end its shim; its directory stays. Idempotent."""
