@@ -115,7 +115,13 @@ impl Plan {
                 put(tree, &top).at(Stage::MakeRoot, path.display())?;
                 rustix::io::fcntl_dupfd_cloexec(tree, 3).at(Stage::MakeRoot, path.display())
             }
-            Source::List(entries) => Assembly::new(self, &top)?.run(entries, mappers),
+            Source::List(entries) => {
+                // A process whose root is covered counts as chrooted, and a chrooted one makes no user namespace.
+                for maps in entries.iter().filter_map(|entry| entry.maps.as_ref()) {
+                    mappers.get(Some(maps)).at(Stage::MapIds, "of a rootfs mount")?;
+                }
+                Assembly::new(self, &top)?.run(entries, mappers)
+            }
         }
     }
 }
