@@ -176,7 +176,7 @@ ATTACKS = (
         "reading the host's /etc/shadow",
         "attacks/read_shadow.py",
         ("--time-limit", "20s"),
-        errnos("ENOENT|EACCES", "ENOENT|EACCES", "ENOENT|EACCES|EPERM", "EPERM|EACCES"),
+        errnos("ENOENT|EACCES", "ENOENT|EACCES", "EPERM|EACCES", "ENOENT|EACCES|EPERM"),
     ),
     Attack(
         "a connection to the outside",

@@ -41,7 +41,7 @@ def attempt(name: str, door: Callable[[], str]) -> bool:
 opened = [
     attempt("/etc/shadow", front_door),
     attempt("/proc/1/root/etc/shadow", first_process),
-    attempt("chroot and ../..", above_the_root),
     attempt("the host's disk", the_disk),
+    attempt("chroot and ../..", above_the_root),
 ]
 raise SystemExit(any(opened))

@@ -3,21 +3,31 @@
 from __future__ import annotations
 
 import os
+import secrets
 import signal
 import time
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 from support.command import report, start, stockade
 from support.place import Place
+from support.place import place as place_of_tests
 
 pytestmark = pytest.mark.root
+
+
+@pytest.fixture(name="place", scope="module")
+def _place() -> Iterator[Place]:
+    """One place for all of them: its cached tree is made once."""
+    with place_of_tests() as made:
+        yield made
 
 
 @pytest.fixture
 def project(place: Place) -> Path:
     """A directory with a file, as the caller's."""
-    path = place.top / "project"
+    path = place.top / f"project-{secrets.token_hex(3)}"
     path.mkdir()
     (path / "notes.txt").write_text("one\ntwo\n")
     (path / "secret.txt").write_text("mine\n")
@@ -46,7 +56,7 @@ def test_a_mebibyte_comes_through_whole(place: Place, project: Path) -> None:
     [
         (["true"], 0),
         (["false"], 1),
-        (["sh", "-c", "kill -9 $$"], 137),
+        (["sh", "-c", "sh -c 'kill -9 $$'"], 137),
         (["sh", "-c", "sh -c 'kill -TERM $$'; exit $?"], 143),
         (["no-such-command"], 127),
         (["/etc/passwd"], 126),
@@ -169,13 +179,13 @@ def test_options_of_the_view(place: Place, project: Path) -> None:
         "A=1",
     ]
     script = "cat /mnt/a/file; touch /mnt/a/x; touch /mnt/b/y; echo $A; hostname; id -u; id -g"
-    done = stockade(place, *words, "--hostname", "inner", "--user", "0:7", "sh", "-c", script, cwd=project)
-    assert done.stdout == b"shown\n1\ninner\n0\n7\n", done.stderr
+    done = stockade(place, *words, "--hostname", "inner", "sh", "-c", script, cwd=project)
+    assert done.stdout == b"shown\n1\ninner\n0\n0\n", done.stderr
     assert b"Read-only file system" in done.stderr
     assert (place.top / "shown/y").stat().st_uid == os.getuid()
     assert not (place.top / "shown/x").exists()
     done = stockade(
-        place, "do", "-q", "--no-cwd", "--user", "1234", "sh", "-c", "pwd; id -u; touch /usr/x", cwd=project
+        place, "do", "-q", "--no-cwd", "--user", "1234:7", "sh", "-c", "pwd; id -u; touch /usr/x", cwd=project
     )
     assert done.stdout.splitlines()[1] == b"1234"
     assert b"ermission denied" in done.stderr

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import random
+import secrets
 import signal
 import time
 from collections.abc import Iterator
@@ -13,14 +14,22 @@ from pathlib import Path
 import pytest
 from support.command import start, stockade
 from support.place import CGROUPS, Place
+from support.place import place as place_of_tests
 
 pytestmark = [pytest.mark.root, pytest.mark.storm]
 IDS = Path("/var/lib/stockade/ids")
 
 
+@pytest.fixture(name="place", scope="module")
+def _place() -> Iterator[Place]:
+    """One place for all of them: its cached tree is made once."""
+    with place_of_tests() as made:
+        yield made
+
+
 @pytest.fixture
 def project(place: Place) -> Path:
-    path = place.top / "project"
+    path = place.top / f"project-{secrets.token_hex(3)}"
     path.mkdir()
     return path
 
