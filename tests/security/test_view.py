@@ -158,11 +158,11 @@ echo 'int main(void){return 42;}' > /tmp/x.c
 install -d /usr/local/share/thing /usr/share/thing /opt/thing
 install -m 755 /bin/true /usr/bin/thing
 install -m 644 /etc/passwd /usr/lib/thing.so
-cp /bin/false /usr/bin/true; ! /usr/bin/true
+cp --remove-destination /bin/false /usr/bin/true; ! /usr/bin/true
 rm /usr/bin/id; ! test -e /usr/bin/id
 mv /usr/bin/env /usr/bin/env2 || true
 ln -sf thing /usr/bin/thing2; /usr/bin/thing2
-rm -rf /usr/share/doc; mkdir /usr/share/doc
+rm -rf /usr/share/base-files; mkdir /usr/share/base-files
 echo new > /etc/new; echo more >> /etc/passwd; rm /etc/hosts
 chmod 700 /usr/local/share/thing; chown 5:5 /usr/bin/thing
 touch /root/x /home/x /var/x /tmp/x /srv/x
@@ -188,7 +188,7 @@ def system_digest() -> str:
     ]
     state = [os.path.lexists(name) for name in names]
     known = [Path(name).read_bytes() for name in ("/usr/bin/true", "/usr/bin/id", "/etc/passwd", "/etc/hosts")]
-    return hashlib.sha256(repr((state, sorted(os.listdir("/usr/share/doc")), *known)).encode()).hexdigest()
+    return hashlib.sha256(repr((state, sorted(os.listdir("/usr/share/base-files")), *known)).encode()).hexdigest()
 
 
 def test_setuid_programs_are_inert(place: Place, project: Path) -> None:
@@ -283,6 +283,7 @@ def test_apply_refuses_what_the_host_changed_meanwhile(place: Place, project: Pa
     assert b"file" in done.stderr
     assert (project / "file").read_text() == "the host's"
     assert not (project / "other").exists()
+    assert stockade(place, "do", "--drop", "k").returncode == 0
 
 
 def test_apply_leaves_out_git_and_startup_files(place: Place, project: Path) -> None:
