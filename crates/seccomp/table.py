@@ -2,8 +2,8 @@
 
     python3 table.py ROOT > src/table.rs
 
-ROOT holds the unpacked Debian packages linux-libc-dev and linux-libc-dev-{armhf,arm64,riscv64}-cross; only facts (names and
-numbers) are read. Calls newer than those headers stand in NEWER: since Linux 5.1 a new call has one number everywhere.
+ROOT holds the unpacked Debian packages linux-libc-dev and linux-libc-dev-{armhf,arm64,riscv64}-cross; only facts
+(names and numbers) are read. Calls newer than those headers stand in NEWER: since Linux 5.1 a new call has one number everywhere.
 """
 
 import re
@@ -20,8 +20,9 @@ HEADERS = {
     "riscv64": ("riscv64-linux-gnu/include", "asm/unistd.h"),
 }
 NEWER = {
-    "cachestat": 451, "fchmodat2": 452, "map_shadow_stack": 453, "futex_wake": 454, "futex_wait": 455, "futex_requeue": 456,
-    "statmount": 457, "listmount": 458, "lsm_get_self_attr": 459, "lsm_set_self_attr": 460, "lsm_list_modules": 461,
+    "cachestat": 451, "fchmodat2": 452, "map_shadow_stack": 453, "futex_wake": 454, "futex_wait": 455,
+    "futex_requeue": 456, "statmount": 457, "listmount": 458, "lsm_get_self_attr": 459, "lsm_set_self_attr": 460,
+    "lsm_list_modules": 461,
     "mseal": 462, "setxattrat": 463, "getxattrat": 464, "listxattrat": 465, "removexattrat": 466, "open_tree_attr": 467,
     "file_getattr": 468, "file_setattr": 469,
 }  # fmt: skip
@@ -44,14 +45,16 @@ def numbers(root: Path, arch: str) -> dict[str, int]:
     out = subprocess.run(command, check=True, capture_output=True, text=True).stdout
     defines = dict(re.findall(r"^#define (__(?:ARM_)?NR\w+|__X32_SYSCALL_BIT) (.+)$", out, re.M))
     found = {}
-    for key, text in defines.items():
+    for key, value in defines.items():
+        text = value
         while names := re.findall(r"__\w+", text):
             for name in names:
                 text = text.replace(name, defines.get(name, "0"))
         name = re.sub(r"^__(ARM_)?NR_", "", key)
         if name.startswith("__") or name in NO_CALLS:  # __NR3264_… are helpers of the generic header
             continue
-        found[name] = eval(re.sub(r"(?<=\d)[uUlL]+", "", text)) & ~X32_BIT  # noqa: S307: a number of the kernel's header
+        terms = re.findall(r"0x[0-9a-fA-F]+|\d+", text)  # a number, or a sum of a base and one
+        found[name] = sum(int(term, 0) for term in terms) & ~X32_BIT
     return found | NEWER | ONLY_THERE.get(arch, {})
 
 
@@ -65,7 +68,9 @@ def main() -> None:
     root = Path(sys.argv[1])
     tables = {arch: numbers(root, arch) for arch in HEADERS}
     names = sorted(set().union(*tables.values()))
-    print("//! System call numbers up to Linux 6.18: x86_64, x32 (without its bit), x86, arm, aarch64, riscv64. Made by table.py.")
+    print(
+        "//! System call numbers up to Linux 6.18: x86_64, x32 (without its bit), x86, arm, aarch64, riscv64 (table.py)."
+    )
     print("//! `X`: no such call there. Arm's private calls 0xf00NN stand as 0xf0NN, so that a cell takes two bytes.\n")
     print("const X: u16 = u16::MAX;\n\n#[rustfmt::skip]")
     print(f"pub(crate) static CALLS: [(&str, [u16; 6]); {len(names)}] = [")

@@ -56,6 +56,24 @@ def _fetch(package: str, place: Path) -> None:
         made.rename(place)
 
 
+def apparmor_policy(profile: str) -> bytes:
+    """A profile's text as the kernel takes it, compiled by Debian's parser, which is unpacked and not installed."""
+    place = CACHE / "apparmor"
+    if not place.is_dir():
+        CACHE.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(dir=CACHE) as folder:
+            _output("apt-get", "-q", "download", "apparmor", cwd=folder)
+            (archive,) = Path(folder).glob("*.deb")
+            _output("dpkg-deb", "-x", str(archive), f"{folder}/made")
+            Path(folder, "made").rename(place)
+    features = place / "etc/apparmor.d/abi/3.0"
+    command: list[str | Path] = [
+        place / "sbin/apparmor_parser", "--skip-kernel-load", "--skip-cache", "--stdout",
+        "--config-file", "/dev/null", "--policy-features", features, "--kernel-features", features,
+    ]  # fmt: skip
+    return subprocess.run(command, input=profile.encode(), capture_output=True, check=True, timeout=60).stdout
+
+
 def _output(*command: str, cwd: str | None = None) -> str:
     done = subprocess.run(command, cwd=cwd, capture_output=True, text=True, check=True, timeout=300)
     return done.stdout

@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 from guest import machine
+from guest.kernel import apparmor_policy
 from guest.machine import Report
 from support.programs import TOP, program
 
@@ -20,12 +21,43 @@ pytestmark = [
 ]
 TARGET = "x86_64-unknown-linux-musl"
 LIMIT = 64 << 20
-SCRIPT = "cat /proc/self/cgroup /sys/fs/cgroup/memory.max /sys/fs/cgroup/pids.max; id -u; : < /dev/null || echo no null; exit 7"
+SCRIPT = "cat /proc/self/cgroup /sys/fs/cgroup/memory.max /sys/fs/cgroup/pids.max; id -u; : < /dev/null; exit 7"
+
+
+PROFILE = """
+profile stockade-test flags=(attach_disconnected) {
+  file,
+  capability,
+  deny /proc/uptime r,
+}
+"""
+CONFINED = """
+cat /proc/self/attr/current
+cat /proc/uptime >/dev/null 2>&1 || echo refused
+cat /proc/version >/dev/null && echo read
+"""
+LEFT = """#!/bin/sh
+for place in /sys/fs/cgroup/*/; do
+    case $place in */stockade/) set -- $place*/ ;; *) set -- $place ;; esac
+    [ ! -d "$1" ] || { echo "$1"; exit 1; }
+done
+"""
 
 
 def cargo_tests(package: str) -> Iterator[Path]:
     """Build the tests of a crate as static programs."""
-    command = ["cargo", "test", "--no-run", "--quiet", "--locked", "--target", TARGET, "-p", package, "--message-format=json"]
+    command = [
+        "cargo",
+        "test",
+        "--no-run",
+        "--quiet",
+        "--locked",
+        "--target",
+        TARGET,
+        "-p",
+        package,
+        "--message-format=json",
+    ]
     done = subprocess.run(command, cwd=TOP, stdout=subprocess.PIPE, text=True, check=True, timeout=500)
     for line in done.stdout.splitlines():
         message = json.loads(line)
@@ -42,7 +74,11 @@ def bundle(**linux: Any) -> dict[str, Any]:
         {"destination": "/sys", "type": "sysfs", "source": "sysfs", "options": ["nosuid", "noexec", "nodev", "ro"]},
         {"destination": "/sys/fs/cgroup", "type": "cgroup", "source": "cgroup", "options": ["ro"]},
     ]
-    resources = {"memory": {"limit": LIMIT, "swap": LIMIT}, "pids": {"limit": 33}, "cpu": {"quota": 50000, "period": 100000}}
+    resources = {
+        "memory": {"limit": LIMIT, "swap": LIMIT},
+        "pids": {"limit": 33},
+        "cpu": {"quota": 50000, "period": 100000},
+    }
     return {
         "ociVersion": "1.2.0",
         "process": {"args": ["/bin/sh", "-c", SCRIPT], "env": ["PATH=/bin"], "cwd": "/", "user": {"uid": 0, "gid": 0}},
@@ -68,11 +104,20 @@ def v2() -> Report:
     own = bundle(uidMappings=maps, gidMappings=maps)
     own["linux"]["namespaces"].append({"type": "user"})
     archive.file("bundle/user/config.json", json.dumps(own).encode())
-    for kind in ("plain", "user"):
+    confined = bundle()
+    confined["process"] |= {
+        "args": ["/bin/sh", "-c", CONFINED],
+        "apparmorProfile": "stockade-test",
+        "noNewPrivileges": True,
+    }
+    archive.file("bundle/apparmor/config.json", json.dumps(confined).encode())
+    archive.file("share/policy", apparmor_policy(PROFILE))
+    load = "#!/bin/sh\ncat /share/policy > /sys/kernel/security/apparmor/.load\n"
+    archive.file("steps/2-policy", load.encode(), 0o755)
+    for kind in ("plain", "user", "apparmor"):
         run = f"#!/bin/sh\nexec stockade-oci run --bundle /bundle/{kind} {kind}\n"
         archive.file(f"steps/2-run-{kind}", run.encode(), 0o755)
-    left = "#!/bin/sh\nls -d /sys/fs/cgroup/stockade*/* /sys/fs/cgroup/*test* 2>/dev/null | grep -v '/cgroup\\.\\|\\.[a-z_]*$' && exit 1\nexit 0\n"
-    archive.file("steps/9-nothing-left", left.encode(), 0o755)
+    archive.file("steps/9-nothing-left", LEFT.encode(), 0o755)
     return machine.boot(archive)
 
 
@@ -93,6 +138,13 @@ def test_the_command_runs_a_bundle_on_v2(v2: Report, kind: str) -> None:
     said = v2.said(f"2-run-{kind}")
     assert v2.status(f"2-run-{kind}") == 7, said
     assert said.split("\n")[1:] == ["0::/", str(LIMIT), "33", "0", ""], said
+
+
+def test_an_apparmor_profile_confines(v2: Report) -> None:
+    assert v2.status("2-policy") == 0, v2.said("2-policy")
+    assert v2.said("2-run-apparmor").split("\n")[1:] == ["stockade-test (enforce)", "refused", "read", ""], v2.said(
+        "2-run-apparmor"
+    )
 
 
 def test_nothing_stays_behind(v2: Report) -> None:

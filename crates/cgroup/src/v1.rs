@@ -229,7 +229,10 @@ fn block_io(io: &BlockIo, list: &mut Vec<Setting>) -> Result<(), Error> {
     for device in &io.weight_device {
         let at = format!("{}:{}", device.major, device.minor);
         if let Some(value) = device.weight {
-            list.push(weight("weight_device", format!("{at} {value}")));
+            list.push(weight(
+                "weight_device",
+                format!("{at} {}", io_weight(value)?),
+            ));
         }
         if let Some(value) = device.leaf_weight {
             list.push(Setting::new(
@@ -240,39 +243,43 @@ fn block_io(io: &BlockIo, list: &mut Vec<Setting>) -> Result<(), Error> {
             ));
         }
     }
+    throttles(io, list);
+    Ok(())
+}
+
+fn throttles(io: &BlockIo, list: &mut Vec<Setting>) {
     let throttles = [
         (
-            "blockIO throttleReadBpsDevice",
-            "blkio.throttle.read_bps_device",
+            "ReadBpsDevice",
+            "read_bps_device",
             &io.throttle_read_bps_device,
         ),
         (
-            "blockIO throttleWriteBpsDevice",
-            "blkio.throttle.write_bps_device",
+            "WriteBpsDevice",
+            "write_bps_device",
             &io.throttle_write_bps_device,
         ),
         (
-            "blockIO throttleReadIOPSDevice",
-            "blkio.throttle.read_iops_device",
+            "ReadIOPSDevice",
+            "read_iops_device",
             &io.throttle_read_iops_device,
         ),
         (
-            "blockIO throttleWriteIOPSDevice",
-            "blkio.throttle.write_iops_device",
+            "WriteIOPSDevice",
+            "write_iops_device",
             &io.throttle_write_iops_device,
         ),
     ];
     for (what, file, devices) in throttles {
+        let (what, file) = (
+            format!("blockIO throttle{what}"),
+            format!("blkio.throttle.{file}"),
+        );
         for device in devices {
-            list.push(Setting::new(
-                what,
-                "blkio",
-                file,
-                format!("{}:{} {}", device.major, device.minor, device.rate),
-            ));
+            let value = format!("{}:{} {}", device.major, device.minor, device.rate);
+            list.push(Setting::new(&what, "blkio", &file, value));
         }
     }
-    Ok(())
 }
 
 pub(crate) fn io_weight(weight: u16) -> Result<u16, Error> {

@@ -333,57 +333,56 @@ fn value(name: &str, errno: Option<u32>) -> u32 {
     }
 }
 
-/// The profile read literally; the numbers are libseccomp's.
-fn literal(spec: &Seccomp, call: &Call) -> u32 {
-    let x32_bit = call.number >= 0x4000_0000;
+/// The architecture among those of the profile that a call belongs to.
+fn belongs(spec: &Seccomp, call: &Call) -> Option<ScmpArch> {
     let named = |name: &str| {
         name == "SCMP_ARCH_X86_64" || spec.architectures.iter().any(|known| known == name)
     };
     let here = ARCHS
         .iter()
-        .filter(|(name, _, audit)| *audit == call.arch && named(name));
-    let here: Vec<_> = here
-        .filter(|(_, arch, _)| *arch != ScmpArch::X32 || x32_bit)
-        .collect();
-    let default = value(&spec.default_action, spec.default_errno_ret);
-    let Some((_, arch, _)) = here
-        .iter()
-        .max_by_key(|(_, arch, _)| *arch == ScmpArch::X32)
-    else {
-        return 0;
-    };
-    let number = |name: &String| match (name.as_str(), arch) {
+        .filter(|(name, _, audit)| *audit == call.arch && named(name))
+        .map(|(_, arch, _)| *arch);
+    here.filter(|arch| *arch != ScmpArch::X32 || call.number >= 0x4000_0000)
+        .max_by_key(|arch| *arch == ScmpArch::X32)
+}
+
+fn number(name: &str, arch: ScmpArch) -> Option<i32> {
+    match (name, arch) {
         // Here libseccomp answers its pseudo numbers.
         ("socket", ScmpArch::X86) => Some(359),
         ("connect", ScmpArch::X86) => Some(362),
         ("semget", ScmpArch::X86) => Some(393),
         ("shmat", ScmpArch::X86) => Some(397),
-        _ => ScmpSyscall::from_name_by_arch(name, *arch)
+        _ => ScmpSyscall::from_name_by_arch(name, arch)
             .ok()
             .map(i32::from),
-    };
+    }
+}
+
+/// What the rules say of a call; the numbers are libseccomp's.
+fn by_rules(spec: &Seccomp, call: &Call, arch: ScmpArch, default: u32) -> Option<u32> {
     let narrow = matches!(arch, ScmpArch::X86 | ScmpArch::X32 | ScmpArch::Arm);
     let mut conditional = None;
-    for rule in spec
-        .syscalls
-        .iter()
-        .filter(|rule| value(&rule.action, rule.errno_ret) != default)
-    {
-        let numbers: Vec<_> = rule.names.iter().filter_map(number).collect();
+    for rule in &spec.syscalls {
+        let action = value(&rule.action, rule.errno_ret);
         let selected = [(102, -100), (117, -200)]
             .iter()
             .any(|(multiplexer, base)| {
                 let which = base - (call.args[0] as u32).min(99) as i32;
-                *arch == ScmpArch::X86
+                arch == ScmpArch::X86
                     && call.number == *multiplexer
                     && which != *base
                     && selects(rule, which)
             });
-        if !selected && !numbers.contains(&(call.number as i32)) {
+        let named = rule
+            .names
+            .iter()
+            .any(|name| number(name, arch) == Some(call.number as i32));
+        if action == default || !selected && !named {
             continue;
         }
         if rule.args.is_empty() && !selected {
-            return value(&rule.action, rule.errno_ret);
+            return Some(action);
         }
         if selected
             || rule
@@ -391,30 +390,43 @@ fn literal(spec: &Seccomp, call: &Call) -> u32 {
                 .iter()
                 .all(|arg| holds(arg, call.args[arg.index as usize], narrow))
         {
-            conditional = conditional.or(Some(value(&rule.action, rule.errno_ret)));
+            conditional = conditional.or(Some(action));
         }
     }
+    conditional
+}
+
+/// Whether a call is newer than everything that the profile names.
+fn too_new(spec: &Seccomp, call: &Call, arch: ScmpArch) -> bool {
     let multiplexer = |number: i32| match number {
-        _ if *arch != ScmpArch::X86 => number,
+        _ if arch != ScmpArch::X86 => number,
         -300..=-200 => 117,
         -199..=-100 => 102,
         number => number,
     };
     let names = spec.syscalls.iter().flat_map(|rule| &rule.names);
-    let newest = names
-        .filter_map(number)
-        .map(multiplexer)
-        .filter(|number| *number >= 0)
-        .max();
-    let permissive = matches!(
-        spec.default_action.as_str(),
-        "SCMP_ACT_ALLOW" | "SCMP_ACT_LOG" | "SCMP_ACT_TRACE"
-    );
-    let too_new = newest.is_some_and(|newest| call.number > newest as u32) && !permissive;
-    match conditional {
+    let numbers = names.filter_map(|name| number(name, arch)).map(multiplexer);
+    let newest = numbers.filter(|number| *number >= 0).max();
+    let permissive = ["SCMP_ACT_ALLOW", "SCMP_ACT_LOG", "SCMP_ACT_TRACE"]
+        .contains(&spec.default_action.as_str());
+    newest.is_some_and(|newest| call.number > newest as u32) && !permissive
+}
+
+/// The profile read literally.
+fn literal(spec: &Seccomp, call: &Call) -> u32 {
+    let default = value(&spec.default_action, spec.default_errno_ret);
+    let Some(arch) = belongs(spec, call) else {
+        return 0;
+    };
+    match by_rules(spec, call, arch, default) {
         Some(action) => action,
-        None if too_new => 0x0005_0026,
-        None if *arch == ScmpArch::X8664 && x32_bit && call.number != u32::MAX => 0,
+        None if too_new(spec, call, arch) => 0x0005_0026,
+        None if arch == ScmpArch::X8664
+            && call.number >= 0x4000_0000
+            && call.number != u32::MAX =>
+        {
+            0
+        }
         None => default,
     }
 }
