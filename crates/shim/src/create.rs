@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
-use std::time::Instant;
+use std::time::{Instant, SystemTime};
 
 use cgroup::Cgroup;
 use spec::Spec;
@@ -17,7 +17,7 @@ use crate::options::{Options, Wishes};
 use crate::phase::Phase;
 use crate::poll::{ConnKey, Source, URGENT};
 use crate::process::{Container, Process};
-use crate::record::{Record, Steps};
+use crate::record::{Exit, Reason, Record, Steps};
 use crate::shim::Shim;
 use crate::stdio::{ChildEnds, Io, Names, Owner};
 use crate::ttrpc::{Code, Refusal};
@@ -101,6 +101,8 @@ impl Shim {
             pid: 0,
             start_time: 0,
         };
+        // An earlier attempt's end is not this one's.
+        let _ = std::fs::remove_file(wanted.bundle.join("exit.json"));
         write_record(&record, &wanted.bundle)?;
         let resources = linux
             .and_then(|linux| linux.resources.clone())
@@ -114,7 +116,7 @@ impl Shim {
             Ok(wall) => wall,
             Err(error) => {
                 undo(&cgroup, &wanted.bundle);
-                return Err(refused(wanted, error));
+                return Err(failed(error, &wanted.bundle, &wanted.id));
             }
         };
         record.pid = wall.pid;
@@ -326,20 +328,16 @@ fn launch(
 }
 
 /// A program that is not there or cannot be executed is found out at Create already; the record says so in a shell's numbers.
-fn refused(wanted: &Wanted, error: jail::Error) -> Refusal {
+fn failed(error: jail::Error, bundle: &Path, id: &str) -> Refusal {
     let status = error.exit_code();
     let refusal = Refusal::from(error);
-    if matches!(status, 126 | 127) {
-        let now = std::time::SystemTime::now();
-        let reason = crate::record::Reason::StartFailed;
-        let exit = crate::record::Exit::bare(status.into(), now, reason, refusal.text.clone());
-        if let Err(error) = exit.write(&wanted.bundle, "") {
-            journal::warn(
-                &wanted.bundle,
-                &wanted.id,
-                &[format!("the end could not be recorded: {error}")],
-            );
-        }
+    let text = refusal.text.clone();
+    let exit = Exit::bare(status.into(), SystemTime::now(), Reason::StartFailed, text);
+    if matches!(status, 126 | 127)
+        && let Err(error) = exit.write(bundle, "")
+    {
+        let sentence = format!("the failure could not be recorded: {error}");
+        journal::warn(bundle, id, &[sentence]);
     }
     refusal
 }

@@ -6,15 +6,28 @@ use crate::stdio;
 use crate::ttrpc::{Code, Refusal};
 
 /// The causes of an error, outermost first, with colons between.
-pub fn chain(error: &dyn Error) -> String {
-    let mut text = error.to_string();
+pub fn chain(error: &(dyn Error + 'static)) -> String {
+    let mut text = words(error);
     let mut cause = error.source();
     while let Some(error) = cause {
         text.push_str(": ");
-        text.push_str(&error.to_string());
+        text.push_str(&words(error));
         cause = error.source();
     }
     text
+}
+
+/// The kernel's reasons in the small letters of Go's runtimes: Docker and podman look for "no such file or directory" and
+/// "permission denied" to choose their exit codes.
+fn words(error: &(dyn Error + 'static)) -> String {
+    let text = error.to_string();
+    let is_kernels = error
+        .downcast_ref::<std::io::Error>()
+        .is_some_and(|error| error.raw_os_error().is_some());
+    match text.split_once(" (os error ") {
+        Some((reason, _)) if is_kernels => reason.to_ascii_lowercase(),
+        _ => text,
+    }
 }
 
 impl From<jail::Error> for Refusal {
@@ -53,5 +66,20 @@ impl From<stdio::Error> for Refusal {
             _ => Code::Unknown,
         };
         Refusal::new(code, chain(&error))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_kernels_reasons_are_in_small_letters() {
+        let open = stdio::Error::Open {
+            path: "/f".into(),
+            source: std::io::Error::from_raw_os_error(2),
+        };
+        assert_eq!(chain(&open), "open /f: no such file or directory");
+        assert_eq!(Refusal::from(open).code, Code::NotFound);
     }
 }

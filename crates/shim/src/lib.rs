@@ -68,7 +68,7 @@ fn print(text: &str) -> Result<(), Box<dyn std::error::Error>> {
         .map_err(Into::into)
 }
 
-fn fail(error: &dyn std::error::Error) -> ExitCode {
+fn fail(error: &(dyn std::error::Error + 'static)) -> ExitCode {
     eprintln!("containerd-shim-stockade-v2: {}", failure::chain(error));
     ExitCode::FAILURE
 }

@@ -5,17 +5,14 @@ from __future__ import annotations
 import os
 import shutil
 import subprocess
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from conformance.containerd import image
+from conformance.containerd.engine import Containerd
 from support.place import place
 from support.programs import TOP
-
-sys.path.insert(0, str(Path(__file__).parent))
-import image  # noqa: E402
-from engine import Containerd  # noqa: E402
 
 NEWEST = "v2.4.2"
 MODULE = "github.com/containerd/containerd/v2/cmd"

@@ -10,7 +10,7 @@ import time
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from image import NAME
+from conformance.containerd.image import NAME
 from support.place import Place
 
 RUNTIME = "io.containerd.stockade.v2"
@@ -87,18 +87,21 @@ address = "{self.socket}.ttrpc"
     def ctr(
         self, *words: str, data: bytes | None = None, check: bool = True, timeout: float = 60
     ) -> subprocess.CompletedProcess[bytes]:
-        source = {"stdin": subprocess.DEVNULL} if data is None else {"input": data}
-        done: subprocess.CompletedProcess[bytes] = subprocess.run(
+        with subprocess.Popen(
             self.argv(*words),
             env=self.environment(),
-            capture_output=True,
-            timeout=timeout,
-            **source,  # type: ignore[call-overload]
-        )
-        assert not check or done.returncode == 0, (
-            f"ctr {' '.join(words)}: {done.returncode}\n{done.stdout!r}\n{done.stderr!r}"
-        )
-        return done
+            stdin=subprocess.DEVNULL if data is None else subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+        ) as client:
+            try:
+                out, err = client.communicate(data, timeout)
+            except subprocess.TimeoutExpired:
+                client.kill()
+                raise
+        line = f"ctr {' '.join(words)}: {client.returncode}"
+        assert not check or client.returncode == 0, f"{line}\n{out!r}\n{err!r}"
+        return subprocess.CompletedProcess(client.args, client.returncode, out, err)
 
     def run(self, *words: str, **more: object) -> subprocess.CompletedProcess[bytes]:
         """`ctr run` of the test image; `words` are options, the id and the command."""

@@ -21,7 +21,7 @@ def busybox() -> Path:
     return Path(found)
 
 
-def _layer() -> bytes:
+def layer() -> bytes:
     made = io.BytesIO()
     with tarfile.open(fileobj=made, mode="w") as tar:
         for name in ("bin", "dev", "proc", "sys", "tmp", "etc"):
@@ -49,13 +49,13 @@ def _digest(data: bytes) -> str:
 
 def archive(path: Path) -> Path:
     """Write the archive to `path`."""
-    layer = _layer()
+    content = layer()
     config = json.dumps(
         {
             "architecture": "amd64",
             "os": "linux",
             "config": {"Env": ["PATH=/bin"], "Cmd": ["sh"]},
-            "rootfs": {"type": "layers", "diff_ids": [_digest(layer)]},
+            "rootfs": {"type": "layers", "diff_ids": [_digest(content)]},
         }
     ).encode()
     kind = "application/vnd.oci.image"
@@ -68,12 +68,12 @@ def archive(path: Path) -> Path:
             "schemaVersion": 2,
             "mediaType": f"{kind}.manifest.v1+json",
             "config": descriptor(config, "config.v1+json"),
-            "layers": [descriptor(layer, "layer.v1.tar")],
+            "layers": [descriptor(content, "layer.v1.tar")],
         }
     ).encode()
     entry = descriptor(manifest, "manifest.v1+json") | {"annotations": {"io.containerd.image.name": NAME}}
     index = json.dumps({"schemaVersion": 2, "manifests": [entry]}).encode()
-    files = {f"blobs/sha256/{_digest(data)[7:]}": data for data in (layer, config, manifest)}
+    files = {f"blobs/sha256/{_digest(data)[7:]}": data for data in (content, config, manifest)}
     files |= {"index.json": index, "oci-layout": b'{"imageLayoutVersion":"1.0.0"}'}
     with tarfile.open(path, "w") as tar:
         for name, data in files.items():
