@@ -139,7 +139,7 @@ def test_events_once(runtime: Runtime) -> None:
 
 def test_events_as_a_stream(like_runc: Runtime) -> None:
     id = like_runc.running(change=limited)
-    with subprocess.Popen(like_runc.command("events", "--interval", "50ms", id), stdout=subprocess.PIPE, text=True) as process:
+    with subprocess.Popen(["timeout", "10", *like_runc.command("events", "--interval", "50ms", id)], stdout=subprocess.PIPE, text=True) as process:
         assert process.stdout is not None
         lines = [json.loads(process.stdout.readline()) for _ in range(3)]
         assert [line["type"] for line in lines] == ["stats"] * 3
@@ -152,12 +152,12 @@ def test_events_as_a_stream(like_runc: Runtime) -> None:
 def test_events_tell_of_memory_exhausted(ours: Runtime) -> None:
     id = ours.running("sh", "-c", "while [ ! -e /tmp/go ]; do sleep 0.01; done; (dd if=/dev/zero of=/dev/null bs=200M count=1); sleep 1000", change=limited)
 
-    with subprocess.Popen(ours.command("events", "--interval", "1h", id), stdout=subprocess.PIPE, text=True) as process:
+    with subprocess.Popen(["timeout", "10", *ours.command("events", "--interval", "1h", id)], stdout=subprocess.PIPE, text=True) as process:
         assert process.stdout is not None
         assert json.loads(process.stdout.readline())["type"] == "stats"
         (ours.place.top / "bundle/rootfs/tmp/go").touch()
         assert json.loads(process.stdout.readline()) == {"type": "oom", "id": id}
-        process.kill()
+        process.terminate()
 
 
 @pytest.mark.parametrize("interval", ["0s", "-1s", "soon"])
@@ -179,4 +179,4 @@ def test_without_a_cgroup(ours: Runtime) -> None:
     assert ours("--cgroup-manager", "disabled", "pause", id).code == 1
     assert json.loads(ours.ok("ps", "--format", "json", id)) == [pid]
     ours.ok("delete", "--force", id)
-    assert not os.path.exists(f"/proc/{pid}")
+    eventually(lambda: not os.path.exists(f"/proc/{pid}") or "(zombie)" in Path(f"/proc/{pid}/status").read_text(), "init is gone")

@@ -35,6 +35,10 @@ fn events(context: &Context, args: &Args) -> Result<u8, Error> {
     stream(&container, interval)
 }
 
+/// How long the kernel's count may lag behind its event, and how often it is looked at meanwhile.
+const LAG: Duration = Duration::from_secs(1);
+const LOOK: Duration = Duration::from_millis(10);
+
 /// Ends with the container.
 fn stream(container: &Container, interval: Duration) -> Result<u8, Error> {
     let Some(init) = container.record.init else { return Err(Error::NoStats(container.record.id.clone())) };
@@ -42,27 +46,38 @@ fn stream(container: &Container, interval: Duration) -> Result<u8, Error> {
     let watch = container.record.cgroup.oom()?;
     let mut kills = watch.count()?;
     let mut next = Instant::now();
+    let mut lagging = next;
     while init.alive() {
         let now = Instant::now();
         if now >= next {
             print_stats(container)?;
             next = now + interval;
         }
-        wait(pidfd.as_fd(), watch.as_fd(), next.saturating_duration_since(Instant::now()))?;
-        let count = watch.count()?;
+        let time = next.saturating_duration_since(Instant::now());
+        let time = if now < lagging { time.min(LOOK) } else { time };
+        if wait(pidfd.as_fd(), watch.as_fd(), time)? {
+            lagging = Instant::now() + LAG;
+        }
+        let count = match watch.count() {
+            // The cgroup went with the container.
+            Err(_) if !init.alive() => break,
+            count => count?,
+        };
         if count > kills {
-            kills = count;
+            (kills, lagging) = (count, now);
             print_line(&json!({"type": "oom", "id": container.record.id}))?;
         }
     }
     Ok(0)
 }
 
-fn wait(end: BorrowedFd<'_>, oom: BorrowedFd<'_>, time: Duration) -> Result<(), Error> {
+/// Waits for the container's end, its want of memory or the time; says whether it was memory.
+fn wait(end: BorrowedFd<'_>, oom: BorrowedFd<'_>, time: Duration) -> Result<bool, Error> {
     let timeout = Timespec { tv_sec: time.as_secs() as i64, tv_nsec: time.subsec_nanos().into() };
     let mut fds = [PollFd::from_borrowed_fd(end, PollFlags::IN), PollFd::from_borrowed_fd(oom, PollFlags::IN | PollFlags::PRI)];
     match poll(&mut fds, Some(&timeout)) {
-        Ok(_) | Err(rustix::io::Errno::INTR) => Ok(()),
+        Ok(_) => Ok(!fds[1].revents().is_empty()),
+        Err(rustix::io::Errno::INTR) => Ok(false),
         Err(error) => Err(Error::System("poll", error.into())),
     }
 }
