@@ -3,20 +3,22 @@
 //! Everything read here is hostile: archives, uppers written by containers, directories that someone changes meanwhile.
 //! Every path is walked by descriptors that never follow a symbolic link and never leave their root ([`disk`]). Nothing
 //! here decides what is wanted; that is the caller's, who gives it as arguments.
+//!
+//! The program is [`main`]; the modules that read archives are public for the fuzz targets.
 
 mod apply;
 mod changes;
 mod cli;
 mod diff;
-mod disk;
+pub mod disk;
 mod encode;
-mod ids;
-mod overlay;
+pub mod ids;
+pub mod overlay;
 mod remove;
 mod stream;
-mod tar;
-mod unpack;
+pub mod tar;
+pub mod unpack;
 mod view;
-mod zstd;
+pub mod zstd;
 
 pub use cli::main;

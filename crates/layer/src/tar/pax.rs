@@ -108,18 +108,19 @@ fn time(value: &[u8]) -> Option<(i64, u32)> {
         None => (false, value),
     };
     let mut parts = value.splitn(2, |byte| *byte == b'.');
-    let seconds = i64::try_from(sparse::decimal(parts.next()?)?).ok()?;
+    let magnitude = i128::from(sparse::decimal(parts.next()?)?);
     let fraction = parts.next().unwrap_or_default();
     if !fraction.iter().all(u8::is_ascii_digit) {
         return None;
     }
     let digits = (0..9).map(|at| fraction.get(at).map_or(0, |digit| u32::from(digit - b'0')));
     let nanoseconds = digits.fold(0, |value, digit| value * 10 + digit);
-    match (negative, nanoseconds) {
-        (false, _) => Some((seconds, nanoseconds)),
-        (true, 0) => Some((-seconds, 0)),
-        (true, _) => Some((-seconds - 1, 1_000_000_000 - nanoseconds)),
-    }
+    let (seconds, nanoseconds) = match (negative, nanoseconds) {
+        (false, _) => (magnitude, nanoseconds),
+        (true, 0) => (-magnitude, 0),
+        (true, _) => (-magnitude - 1, 1_000_000_000 - nanoseconds),
+    };
+    Some((i64::try_from(seconds).ok()?, nanoseconds))
 }
 
 #[cfg(test)]
@@ -161,6 +162,8 @@ mod tests {
         assert_eq!(time(b"-1.5"), Some((-2, 500_000_000)));
         assert_eq!(time(b"-3"), Some((-3, 0)));
         assert_eq!(time(b"1.0000000019"), Some((1, 1)));
+        assert_eq!(time(b"-9223372036854775808"), Some((i64::MIN, 0)));
+        assert_eq!(time(b"-9223372036854775808.1"), None);
         assert_eq!(time(b"1.x"), None);
         assert_eq!(time(b""), None);
     }
