@@ -129,7 +129,8 @@ impl Joining<'_> {
         };
         let Ok(copy) = line.copy() else { sys::exit(1) };
         let user = Inside { program: self.program, line, terminal }.become_user().map_err(|fault| (copy, fault))?;
-        let released = user.line.send(Tag::Ready, &[], None).at(Stage::WaitForStart, "").and_then(|()| receive(&user.line, Stage::WaitForStart));
+        let ready = user.let_go(None).and_then(|()| user.line.send(Tag::Ready, &[], None).at(Stage::WaitForStart, ""));
+        let released = ready.and_then(|()| receive(&user.line, Stage::WaitForStart));
         if let Err(fault) = released.and_then(|_| self.last_affinity()) {
             return Err((user.line, fault));
         }

@@ -108,6 +108,9 @@ impl<'a> Newborn<'a> {
                 joined.enter()?;
             }
         }
+        if namespaces.makes(NamespaceKind::Network) {
+            sys::bring_loopback_up().at(Stage::JoinNamespaces, "switch the loopback interface on")?;
+        }
         if namespaces.makes(NamespaceKind::Cgroup) {
             // Only now: its root is the cgroup that the process is in.
             sys::unshare(sys::CLONE_NEWCGROUP).at(Stage::JoinNamespaces, "a new cgroup namespace")?;
@@ -272,6 +275,10 @@ fn change_root(root: &OwnedFd, plan: &Plan<'_>) -> Outcome<()> {
 
 /// Waits at the gate; the connection of who opened it, where it is not the caller's.
 fn wait(plan: &Plan<'_>, user: &User<'_>) -> Outcome<Option<Line>> {
+    user.let_go(match &plan.barrier {
+        Barrier::Held => None,
+        Barrier::Socket(_, listener) => Some(listener.as_fd()),
+    })?;
     let root = openat(rustix::fs::CWD, Path::new("/"), OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty());
     let root = root.at(Stage::WaitForStart, "/")?;
     user.line.send(Tag::Ready, &[], Some(root.as_fd())).at(Stage::WaitForStart, "")?;

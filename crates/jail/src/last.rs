@@ -5,7 +5,7 @@
 //! ```
 
 use std::ffi::CString;
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
 use crate::fault::{At, Fault, Outcome};
 use crate::plan::{Program, Streams};
@@ -81,6 +81,12 @@ impl<'a> Inside<'a> {
 }
 
 impl<'a> User<'a> {
+    /// Closes all that was needed on the way here, but the line and `keep`: a small limit of open files is about to be set.
+    pub fn let_go(&self, keep: Option<BorrowedFd<'_>>) -> Outcome<()> {
+        let keep: Vec<_> = [Some(self.line.as_fd()), keep].into_iter().flatten().collect();
+        sys::close_others(3 + self.program.preserve_fds, &keep).at(Stage::WaitForStart, "close descriptors")
+    }
+
     /// Goes on with the connection of whoever opened the gate.
     pub fn released(self, opener: Option<Line>) -> Released<'a> {
         Released { program: self.program, path: self.path, line: opener.unwrap_or(self.line) }

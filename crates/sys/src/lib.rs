@@ -5,6 +5,7 @@
 mod bpf;
 mod inherit;
 mod kill;
+mod loopback;
 mod mount;
 mod process;
 mod schedule;
@@ -15,6 +16,7 @@ mod text;
 pub use bpf::*;
 pub use inherit::*;
 pub use kill::*;
+pub use loopback::*;
 pub use mount::*;
 pub use process::*;
 pub use schedule::*;

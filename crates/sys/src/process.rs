@@ -88,6 +88,25 @@ pub fn close_on_exec_from(first: u32) -> io::Result<()> {
     check(unsafe { libc::syscall(libc::SYS_close_range, first, u32::MAX, CLOSE_RANGE_CLOEXEC) }).map(drop)
 }
 
+/// Closes every descriptor from `first` on but those in `keep`: for a process that from here on only executes or exits, whose
+/// owners of descriptors are never dropped.
+pub fn close_others(first: u32, keep: &[BorrowedFd<'_>]) -> io::Result<()> {
+    let mut kept: Vec<u32> = keep.iter().map(|fd| fd.as_raw_fd() as u32).filter(|&fd| fd >= first).collect();
+    kept.sort_unstable();
+    let close = |from: u32, to: u32| {
+        // SAFETY: takes numbers. The caller promises that no owner of these descriptors acts again.
+        check(unsafe { libc::syscall(libc::SYS_close_range, from, to, 0) })
+    };
+    let mut next = first;
+    for fd in kept {
+        if fd > next {
+            close(next, fd - 1)?;
+        }
+        next = fd + 1;
+    }
+    close(next, u32::MAX).map(drop)
+}
+
 /// dup3(2) without CLOEXEC onto a number below 3, whatever stands there.
 pub fn set_stdio(from: BorrowedFd<'_>, number: i32) -> io::Result<()> {
     debug_assert!((0..3).contains(&number));

@@ -10,6 +10,7 @@ use crate::ground::{Bundle, chain, exec};
 pub const TESTS: &[Test] = &[
     ("joins_by_path", joins_by_path),
     ("joins_a_pair", joins_a_pair),
+    ("loopback_is_up", loopback_is_up),
     ("time_is_offset", time_is_offset),
     ("sysctls", sysctls),
     ("host_namespaces", host_namespaces),
@@ -59,6 +60,12 @@ fn joins_a_pair() {
         let lines: Vec<&str> = text.lines().collect();
         assert_eq!(lines[..2], links(running.0.pid, &["user", "net"]), "{text}");
         assert!(lines[2] == "0" && lines[3].contains("400000") && lines[4] == "lo" && text.contains("sysfs on /sys type sysfs"), "{text}");
+    }
+}
+
+fn loopback_is_up() {
+    for bundle in [Bundle::new(&["cat", "/proc/net/fib_trie"]), Bundle::with_user_namespace(&["cat", "/proc/net/fib_trie"])] {
+        assert!(bundle.output().contains("127.0.0.1"));
     }
 }
 

@@ -15,6 +15,7 @@ pub const TESTS: &[Test] = &[
     ("users_and_capabilities", users_and_capabilities),
     ("programs_that_are_not_there", programs_that_are_not_there),
     ("limits", limits),
+    ("few_files", few_files),
     ("signals_are_reset", signals_are_reset),
     ("descriptors_do_not_leak", descriptors_do_not_leak),
     ("terminals", terminals),
@@ -94,6 +95,20 @@ fn limits() {
     let mut bundle = Bundle::new(&["true"]);
     bundle.spec["process"]["rlimits"] = json!([{"type": "RLIMIT_WHAT", "soft": 1, "hard": 1}]);
     assert!(bundle.failure().contains("RLIMIT_WHAT"));
+}
+
+/// Few open files are allowed to the program, not to the way there.
+fn few_files() {
+    for mut bundle in both(&["sleep", "60"]) {
+        bundle.spec["process"]["rlimits"] = json!([{"type": "RLIMIT_NOFILE", "soft": 6, "hard": 6}, {"type": "RLIMIT_FSIZE", "soft": 0, "hard": 0}]);
+        let path = bundle.path.join("gate");
+        let mut running = bundle.create(nothing(), Gate::Socket(path.clone())).unwrap_or_else(|error| panic!("{}", chain(&error)));
+        running.0.settle().expect("settles");
+        jail::open_gate(&path, running.0.pid, running.0.start_time).unwrap_or_else(|error| panic!("{}", chain(&error)));
+        let mut process = json!({"args": ["true"], "cwd": "/", "env": ["PATH=/bin"], "user": {"uid": 0, "gid": 0}});
+        process["rlimits"] = bundle.spec["process"]["rlimits"].clone();
+        assert_eq!(exec(&bundle, &running, process).expect("runs").0, 0);
+    }
 }
 
 fn signals_are_reset() {
