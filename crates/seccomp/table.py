@@ -3,7 +3,8 @@
     python3 table.py ROOT > src/table.rs
 
 ROOT holds the unpacked Debian packages linux-libc-dev and linux-libc-dev-{armhf,arm64,riscv64}-cross; only facts
-(names and numbers) are read. Calls newer than those headers stand in NEWER: since Linux 5.1 a new call has one number everywhere.
+(names and numbers) are read. Calls newer than those headers stand in NEWER: since Linux 5.1 a new call has one number
+everywhere.
 """
 
 import re
@@ -69,7 +70,7 @@ def main() -> None:
     tables = {arch: numbers(root, arch) for arch in HEADERS}
     names = sorted(set().union(*tables.values()))
     print(
-        "//! System call numbers up to Linux 6.18: x86_64, x32 (without its bit), x86, arm, aarch64, riscv64 (table.py)."
+        "//! System call numbers up to Linux 6.18: x86_64, x32 (without its bit), x86, arm, aarch64, riscv64."
     )
     print("//! `X`: no such call there. Arm's private calls 0xf00NN stand as 0xf0NN, so that a cell takes two bytes.\n")
     print("const X: u16 = u16::MAX;\n\n#[rustfmt::skip]")

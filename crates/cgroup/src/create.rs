@@ -121,29 +121,17 @@ impl Cgroup {
         rules: &[Rule],
         warnings: &mut Vec<Warning>,
     ) -> Result<(), Error> {
-        let skip = |path: &Path, error: &dyn std::error::Error| Warning::DevicesSkipped {
-            path: path.to_owned(),
-            reason: error.to_string(),
-        };
-        if let Some(dir) = self
+        let v1 = self
             .v1
             .iter()
-            .find(|dir| dir.controllers.iter().any(|name| name == "devices"))
-        {
+            .find(|dir| dir.controllers.iter().any(|name| name == "devices"));
+        if let Some(dir) = v1 {
             let path = dir.dir();
-            if path.exists() {
-                for (allow, line) in devices::v1_lines(rules)? {
-                    file::write(
-                        &path.join(if allow {
-                            "devices.allow"
-                        } else {
-                            "devices.deny"
-                        }),
-                        &line,
-                    )?;
-                }
-            }
-            return Ok(());
+            return if path.exists() {
+                write_lines(&path, rules, warnings)
+            } else {
+                Ok(())
+            };
         }
         let Some(dir) = self
             .v2
@@ -152,17 +140,49 @@ impl Cgroup {
         else {
             return Ok(());
         };
-        let path = dir.dir();
-        match attach(&path, rules) {
+        match attach(&dir.dir(), rules) {
             Err(Error::Devices { path, source })
                 if source.kind() == io::ErrorKind::PermissionDenied =>
             {
-                warnings.push(skip(&path, &source));
+                warnings.push(Warning::DevicesSkipped {
+                    path,
+                    reason: source.to_string(),
+                });
                 Ok(())
             }
             done => done,
         }
     }
+}
+
+/// v1: a rule that allows more than the cgroup above is refused by the kernel and stays refused, which is the safe side;
+/// one that denies can only be missing where this process is nobody in particular.
+fn write_lines(path: &Path, rules: &[Rule], warnings: &mut Vec<Warning>) -> Result<(), Error> {
+    for (allow, line) in devices::v1_lines(rules)? {
+        match file::write(
+            &path.join(if allow {
+                "devices.allow"
+            } else {
+                "devices.deny"
+            }),
+            &line,
+        ) {
+            Err(Error::Write { source, .. }) if allow && may_not(&source) => {
+                warnings.push(Warning::DeviceNotAllowed { rule: line });
+            }
+            Err(Error::Write { source, .. } | Error::Open { source, .. })
+                if may_not(&source) && !rustix::process::geteuid().is_root() =>
+            {
+                warnings.push(Warning::DevicesSkipped {
+                    path: path.to_owned(),
+                    reason: source.to_string(),
+                });
+                return Ok(());
+            }
+            done => done?,
+        }
+    }
+    Ok(())
 }
 
 /// Attaches the program of `rules` in the place of the one that this function attached before.
@@ -231,7 +251,11 @@ pub(crate) fn make(
                 return Err(Error::Busy(path));
             }
         }
-        Err(source) if needed.is_none() && may_not(&source) => {
+        Err(source) if may_not(&source) => {
+            if let Some(setting) = needed {
+                let what = setting.what.clone();
+                return Err(Error::NotOurs { what, path, source });
+            }
             if warnings.is_empty() {
                 let reason = source.to_string();
                 warnings.push(Warning::NoCgroup { path, reason });

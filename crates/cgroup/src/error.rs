@@ -35,6 +35,15 @@ pub enum Error {
         #[source]
         source: io::Error,
     },
+    #[error(
+        "{what} cannot be limited: {path} is not ours to make (an ordinary user needs a delegated cgroup)"
+    )]
+    NotOurs {
+        what: String,
+        path: PathBuf,
+        #[source]
+        source: io::Error,
+    },
     #[error("make cgroup {path}")]
     Make {
         path: PathBuf,
@@ -96,6 +105,8 @@ pub enum Error {
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum Warning {
+    #[error("device rule {rule:?} is not in force: the cgroup above does not allow so much")]
+    DeviceNotAllowed { rule: String },
     #[error("linux.resources.memory.{0} is ignored: the kernel counts this memory with the rest")]
     KernelMemory(&'static str),
     #[error("device rules are not enforced: {path} is not ours to write ({reason})")]

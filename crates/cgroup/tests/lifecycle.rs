@@ -303,6 +303,29 @@ fn a_thread_goes_in_by_itself() {
     }
 }
 
+/// What systemd does inside a container: it moves down and hands controllers on.
+#[test]
+fn on_v2_one_goes_into_the_populated_child_of_a_container_that_hands_on() {
+    let mut made = Box::new("{}");
+    if made.cgroup.layout() != Layout::V2 {
+        return;
+    }
+    let top = made.cgroup.hierarchies()[0].dir.clone();
+    made.run(&format!("mkdir {0}/init && echo 0 > {0}/init/cgroup.procs && echo +memory > {0}/cgroup.subtree_control && exec sleep 100", top.display()));
+    eventually("it hands on", || {
+        fs::read_to_string(top.join("cgroup.subtree_control"))
+            .unwrap()
+            .contains("memory")
+    });
+    let entry = made.cgroup.entry().unwrap();
+    let link = format!(
+        "/proc/self/fd/{}",
+        std::os::fd::AsRawFd::as_raw_fd(&entry.into_cgroup().unwrap())
+    );
+    assert_eq!(fs::read_link(link).unwrap(), top.join("init"));
+    assert_eq!(made.inside(), 1);
+}
+
 #[test]
 fn nested_cgroups_and_live_processes_do_not_stay_behind() {
     let mut made = Box::new("{}");

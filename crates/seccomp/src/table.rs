@@ -1,4 +1,4 @@
-//! System call numbers up to Linux 6.18: x86_64, x32 (without its bit), x86, arm, aarch64, riscv64 (table.py).
+//! System call numbers up to Linux 6.18: x86_64, x32 (without its bit), x86, arm, aarch64, riscv64.
 //! `X`: no such call there. Arm's private calls 0xf00NN stand as 0xf0NN, so that a cell takes two bytes.
 
 const X: u16 = u16::MAX;
