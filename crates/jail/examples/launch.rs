@@ -62,7 +62,7 @@ fn measure(args: &Args, scratch: &Path) -> Result<Vec<(&'static str, u128)>, Fai
     if args.exec {
         return measure_exec(args, scratch, &spec);
     }
-    let mut steps = vec![Vec::with_capacity(args.runs); 6];
+    let mut steps = vec![Vec::new(); 6];
     for run in 0..args.runs {
         std::thread::sleep(args.pause);
         for (step, took) in once(args, scratch, &spec, run)?.into_iter().enumerate() {

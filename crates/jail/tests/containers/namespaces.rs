@@ -147,15 +147,23 @@ fn without_privileges() {
     bundle.spec["linux"]["uidMappings"] = map.clone();
     bundle.spec["linux"]["gidMappings"] = map;
     bundle.spec["mounts"][2]["options"] = json!(["nosuid", "noexec", "newinstance", "ptmxmode=0666", "mode=0620"]);
-    become_user(USER);
+    // In a process of its own: only root can remove what was made.
+    let sys::Fork::Parent { pidfd, .. } = sys::fork(0, None).expect("forks") else {
+        become_user(USER);
+        as_user(&mut bundle);
+        std::process::exit(0);
+    };
+    assert_eq!(crate::ground::wait(std::os::fd::AsFd::as_fd(&pidfd)), 0);
+    assert!(bundle.path.join("upper/etc-new").exists());
+}
+
+fn as_user(bundle: &mut Bundle) {
     let text = bundle.output();
     assert!(text.starts_with("0\n") && text.contains("54321          1\nroot:") && text.contains("jailed"), "{text}");
-    let idle = Bundle { spec: bundle.spec.clone(), path: bundle.path.clone(), rootfs: Vec::new(), options: bundle.options };
-    let mut idle = std::mem::ManuallyDrop::new(idle);
-    idle.spec["process"]["args"] = json!(["sleep", "60"]);
-    let running = idle.idle();
+    bundle.spec["process"]["args"] = json!(["sleep", "60"]);
+    let running = bundle.idle();
     let process = json!({"args": ["hostname"], "cwd": "/", "env": ["PATH=/bin"], "user": {"uid": 0, "gid": 0}});
-    assert_eq!(exec(&idle, &running, process).unwrap_or_else(|error| panic!("{}", chain(&error))).1, "jailed\n");
+    assert_eq!(exec(bundle, &running, process).unwrap_or_else(|error| panic!("{}", chain(&error))).1, "jailed\n");
     drop(running);
     // An overlay of its own, with the user's attributes.
     let own = |name: &str| {
@@ -167,7 +175,6 @@ fn without_privileges() {
     bundle.rootfs = vec![jail::RootfsMount { kind: "overlay".into(), source: "overlay".into(), target: String::new(), options }];
     bundle.spec["process"]["args"] = json!(["sh", "-c", "touch /etc-new && ls / | head -1"]);
     assert!(bundle.run().unwrap_or_else(|error| panic!("{}", chain(&error))).1.starts_with("bin"));
-    assert!(bundle.path.join("upper/etc-new").exists());
 }
 
 fn become_user(id: u32) {

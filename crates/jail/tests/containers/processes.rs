@@ -19,6 +19,8 @@ pub const TESTS: &[Test] = &[
     ("signals_are_reset", signals_are_reset),
     ("descriptors_do_not_leak", descriptors_do_not_leak),
     ("terminals", terminals),
+    ("terminals_of_others", terminals_of_others),
+    ("dies_with_its_caller", dies_with_its_caller),
     ("console_sockets", console_sockets),
     ("gates", gates),
     ("unsettled_containers_end", unsettled_containers_end),
@@ -154,6 +156,51 @@ fn terminals() {
     assert!(matches!(bundle.create(Stdio::Console, Gate::Held), Err(Error::Invalid { .. })));
 }
 
+fn terminals_of_others() {
+    for bundle in both(&["sleep", "60"]) {
+        let running = bundle.idle();
+        let (spec, cgroup) = (bundle.parsed(), cgroup::Cgroup::disabled());
+        let (pid, start_time) = (running.0.pid, running.0.start_time);
+        let target = jail::Target { id: "test", bundle: &bundle.path, pid, start_time, spec: &spec, cgroup: &cgroup };
+        let process = json!({"args": ["sh", "-c", "tty; stty size; echo job > /dev/tty"], "cwd": "/", "env": ["PATH=/bin"], "terminal": true,
+                             "user": {"uid": 5, "gid": 5}, "consoleSize": {"height": 5, "width": 6}});
+        let process = serde_json::from_value(process).expect("a process");
+        let mut execed = jail::exec(&target, &process, Stdio::Console, jail::ExecOptions::default()).unwrap_or_else(|error| panic!("{}", chain(&error)));
+        assert_eq!(read_all(execed.console.take().expect("a master")), "/dev/pts/0\r\n5 6\r\njob\r\n");
+        assert_eq!(crate::ground::wait(execed.pidfd.as_fd()), 0);
+    }
+}
+
+/// With `die_with_parent` a running container ends with its caller.
+fn dies_with_its_caller() {
+    for mut bundle in both(&["sleep", "60"]) {
+        bundle.options.die_with_parent = true;
+        let (mut told, teller) = std::io::pipe().expect("a pipe");
+        let sys::Fork::Parent { pidfd, .. } = sys::fork(0, None).expect("forks") else {
+            let running = bundle.idle();
+            std::io::Write::write_all(&mut &teller, &running.0.pid.to_le_bytes()).expect("is told");
+            std::thread::sleep(std::time::Duration::from_secs(60));
+            return;
+        };
+        drop(teller);
+        assert!(ends_after(&mut told, || {
+            rustix::process::pidfd_send_signal(&pidfd, rustix::process::Signal::KILL).expect("is sent");
+            crate::ground::wait(pidfd.as_fd());
+        }));
+    }
+}
+
+/// Whether the process whose pid is told ends within seconds once `cause` was done.
+fn ends_after(told: &mut std::io::PipeReader, cause: impl FnOnce()) -> bool {
+    let mut pid = [0; 4];
+    told.read_exact(&mut pid).expect("a pid");
+    let pid = rustix::process::Pid::from_raw(i32::from_le_bytes(pid)).expect("a pid");
+    let process = rustix::process::pidfd_open(pid, rustix::process::PidfdFlags::empty()).expect("runs");
+    cause();
+    let mut ended = [rustix::event::PollFd::new(&process, rustix::event::PollFlags::IN)];
+    rustix::event::poll(&mut ended, Some(&rustix::event::Timespec { tv_sec: 5, tv_nsec: 0 })) == Ok(1)
+}
+
 fn console_sockets() {
     let mut bundle = Bundle::new(&["tty"]);
     bundle.spec["process"]["terminal"] = json!(true);
@@ -221,15 +268,11 @@ fn unsettled_containers_end() {
                 }
                 sys::Fork::Parent { pidfd, .. } => {
                     drop(teller);
-                    let mut pid = [0; 4];
-                    told.read_exact(&mut pid).expect("a pid");
-                    let pid = rustix::process::Pid::from_raw(i32::from_le_bytes(pid)).expect("a pid");
-                    let init = rustix::process::pidfd_open(pid, rustix::process::PidfdFlags::empty()).expect("runs");
-                    rustix::process::pidfd_send_signal(&pidfd, rustix::process::Signal::KILL).expect("is sent");
-                    crate::ground::wait(pidfd.as_fd());
-                    let mut ended = [rustix::event::PollFd::new(&init, rustix::event::PollFlags::IN)];
-                    let patience = rustix::event::Timespec { tv_sec: 5, tv_nsec: 0 };
-                    assert_eq!(rustix::event::poll(&mut ended, Some(&patience)), Ok(1), "init outlives its caller");
+                    let ended = ends_after(&mut told, || {
+                        rustix::process::pidfd_send_signal(&pidfd, rustix::process::Signal::KILL).expect("is sent");
+                        crate::ground::wait(pidfd.as_fd());
+                    });
+                    assert!(ended, "init outlives its caller");
                     _ = fs::remove_file(bundle.path.join("gate"));
                 }
             }
