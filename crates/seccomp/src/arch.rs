@@ -94,33 +94,44 @@ impl Arch {
     }
 
     /// The number of a call as the filter sees it.
-    pub(crate) fn number(self, name: &str) -> Option<u32> {
-        let row = CALLS.binary_search_by_key(&name, |(known, _)| known).ok()?;
-        let cell = CALLS[row].1[self as usize];
-        match (self, cell) {
+    pub(crate) fn number(self, call: Call) -> Option<u32> {
+        match (self, call.row[self as usize]) {
             (_, u16::MAX) => None,
             (Arch::X32, cell) => Some(u32::from(cell) | X32_BIT),
             (Arch::Arm, cell) if cell & 0xff00 == 0xf000 => Some(0xf_0000 | u32::from(cell & 0xff)),
             (_, cell) => Some(u32::from(cell)),
         }
     }
+}
 
-    /// The way in which old 32-bit x86 programs make a call through socketcall(2) or ipc(2): the multiplexer's number
-    /// and the first argument that selects the call (linux/net.h, linux/ipc.h).
-    pub(crate) fn multiplexed(self, name: &str) -> Option<(u32, u64)> {
-        if self != Arch::X86 {
-            return None;
-        }
+/// A call that some architecture has.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Call {
+    row: &'static [u16; 6],
+    /// The way in which old 32-bit x86 programs make it, through socketcall(2) or ipc(2): the multiplexer's number and
+    /// the first argument that selects the call (linux/net.h, linux/ipc.h).
+    multiplexed: Option<(u32, u64)>,
+}
+
+impl Call {
+    pub(crate) fn named(name: &str) -> Option<Call> {
+        let row = CALLS.binary_search_by_key(&name, |(known, _)| known).ok()?;
         let find = |calls: &[(&str, u64)]| {
             calls
                 .iter()
                 .find(|(known, _)| *known == name)
                 .map(|(_, which)| *which)
         };
-        if let Some(which) = find(&SOCKETCALL) {
-            return Some((102, which));
-        }
-        find(&IPC).map(|which| (117, which))
+        let multiplexed = find(&SOCKETCALL).map(|which| (102, which));
+        let multiplexed = multiplexed.or_else(|| find(&IPC).map(|which| (117, which)));
+        Some(Call {
+            row: &CALLS[row].1,
+            multiplexed,
+        })
+    }
+
+    pub(crate) fn multiplexed(self, arch: Arch) -> Option<(u32, u64)> {
+        self.multiplexed.filter(|_| arch == Arch::X86)
     }
 }
 
@@ -171,14 +182,18 @@ mod tests {
         assert!(CALLS.is_sorted_by(|(a, _), (b, _)| a < b));
     }
 
+    fn number(arch: Arch, name: &str) -> Option<u32> {
+        Call::named(name).and_then(|call| arch.number(call))
+    }
+
     #[test]
     fn numbers_of_each_architecture() {
-        assert_eq!(Arch::X86_64.number("uprobe"), Some(336));
-        assert_eq!(Arch::X32.number("execve"), Some(X32_BIT | 520));
-        assert_eq!(Arch::X86.number("socketcall"), Some(102));
-        assert_eq!(Arch::Arm.number("set_tls"), Some(0xf_0005));
-        assert_eq!(Arch::Aarch64.number("open"), None);
-        assert_eq!(Arch::Aarch64.number("newfstatat"), Some(79));
-        assert_eq!(Arch::Riscv64.number("file_setattr"), Some(469));
+        assert_eq!(number(Arch::X86_64, "uprobe"), Some(336));
+        assert_eq!(number(Arch::X32, "execve"), Some(X32_BIT | 520));
+        assert_eq!(number(Arch::X86, "socketcall"), Some(102));
+        assert_eq!(number(Arch::Arm, "set_tls"), Some(0xf_0005));
+        assert_eq!(number(Arch::Aarch64, "open"), None);
+        assert_eq!(number(Arch::Aarch64, "newfstatat"), Some(79));
+        assert_eq!(number(Arch::Riscv64, "file_setattr"), Some(469));
     }
 }

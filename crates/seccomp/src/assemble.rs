@@ -1,8 +1,6 @@
 //! Classic BPF, written from its end to its beginning: every jump then knows its target, equal returns are shared, and a
 //! target further than a conditional jump reaches gets an unconditional one in between.
 
-use std::collections::HashMap;
-
 use sys::SockFilter;
 
 const LD_ABS: u16 = 0x20;
@@ -28,7 +26,8 @@ pub(crate) struct Position(usize);
 #[derive(Default)]
 pub(crate) struct Assembler {
     reversed: Vec<SockFilter>,
-    returns: HashMap<u32, Position>,
+    /// The latest return of each value; a filter has a handful.
+    returns: Vec<(u32, Position)>,
 }
 
 impl Assembler {
@@ -43,13 +42,17 @@ impl Assembler {
 
     /// A return of `value` that is near enough for any jump.
     pub(crate) fn ret(&mut self, value: u32) -> Position {
-        if let Some(&known) = self.returns.get(&value) {
+        let slot = self.returns.iter().position(|(known, _)| *known == value);
+        if let Some((_, known)) = slot.map(|slot| self.returns[slot]) {
             if self.distance(known) < REACH {
                 return known;
             }
         }
         let fresh = self.emit(RET, 0, 0, value);
-        self.returns.insert(value, fresh);
+        match slot {
+            Some(slot) => self.returns[slot].1 = fresh,
+            None => self.returns.push((value, fresh)),
+        }
         fresh
     }
 

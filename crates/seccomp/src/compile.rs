@@ -65,18 +65,11 @@ fn compile_for(spec: &spec::Seccomp, wanted: fn(&Arch) -> bool) -> Result<Filter
     })
 }
 
-fn check_notify(spec: &spec::Seccomp, rules: &[Rule<'_>], default: Action) -> Result<bool, Error> {
+fn check_notify(spec: &spec::Seccomp, rules: &[Rule], default: Action) -> Result<bool, Error> {
     if default.notifies() {
         return Err(Error::NotifyDefault);
     }
-    let mut notifying = rules
-        .iter()
-        .filter(|rule| rule.action.notifies())
-        .peekable();
-    let notify = notifying.peek().is_some();
-    if notifying.any(|rule| rule.names.iter().any(|name| name == "write")) {
-        return Err(Error::NotifyWrite);
-    }
+    let notify = rules.iter().any(|rule| rule.action.notifies());
     if notify && spec.listener_path.is_empty() {
         return Err(Error::NoListenerPath);
     }
@@ -101,7 +94,7 @@ fn section(
     assembler: &mut Assembler,
     arch: Arch,
     x32: bool,
-    rules: &[Rule<'_>],
+    rules: &[Rule],
     default: Action,
 ) -> Position {
     let tree = match arch {
@@ -143,7 +136,7 @@ fn without_x32(mut ranges: Ranges, default: Action) -> Ranges {
 /// Ranges by their first number; each goes on to the next one's.
 type Ranges = Vec<(u32, Decision)>;
 
-fn numbers(arch: Arch, rules: &[Rule<'_>], default: Action) -> Ranges {
+fn numbers(arch: Arch, rules: &[Rule], default: Action) -> Ranges {
     let calls = decisions(arch, rules, default);
     let mut ranges: Ranges = vec![(0, Decision::Always(default))];
     let mut end = 0;
@@ -184,12 +177,12 @@ fn no_such_call(ranges: &mut Ranges, start: u32) {
 
 /// The largest number among all the names of the profile, whatever their action. Arm's private calls are no sign of
 /// the profile's age.
-fn newest_named(arch: Arch, rules: &[Rule<'_>]) -> Option<u32> {
-    let names = rules.iter().flat_map(|rule| rule.names);
-    let numbers = names.flat_map(|name| {
+fn newest_named(arch: Arch, rules: &[Rule]) -> Option<u32> {
+    let calls = rules.iter().flat_map(|rule| &rule.calls);
+    let numbers = calls.flat_map(|call| {
         [
-            arch.number(name),
-            arch.multiplexed(name).map(|(number, _)| number),
+            arch.number(*call),
+            call.multiplexed(arch).map(|(number, _)| number),
         ]
     });
     numbers

@@ -1,8 +1,6 @@
 //! From the specification's rules to one decision per system call of an architecture.
 
-use std::collections::BTreeMap;
-
-use crate::arch::Arch;
+use crate::arch::{Arch, Call};
 use crate::{Action, Error};
 
 /// A condition on one argument.
@@ -32,23 +30,30 @@ pub(crate) enum Decision {
     Cases(Vec<(Vec<Condition>, Action)>),
 }
 
-/// One rule after reading: its calls, action and alternatives of conditions (none: always).
-pub(crate) struct Rule<'a> {
-    pub(crate) names: &'a [String],
+/// One rule after reading: its calls, action and alternatives of conditions (none: always). Names that nobody knows are gone.
+pub(crate) struct Rule {
+    pub(crate) calls: Vec<Call>,
     pub(crate) action: Action,
     pub(crate) alternatives: Vec<Vec<Condition>>,
 }
 
-impl<'a> Rule<'a> {
-    pub(crate) fn read(rule: &'a spec::SyscallRule) -> Result<Rule<'a>, Error> {
+impl Rule {
+    pub(crate) fn read(rule: &spec::SyscallRule) -> Result<Rule, Error> {
         let action = Action::parse(&rule.action, rule.errno_ret)?;
+        if action.notifies() && rule.names.iter().any(|name| name == "write") {
+            return Err(Error::NotifyWrite);
+        }
         let conditions = rule
             .args
             .iter()
             .map(Condition::read)
             .collect::<Result<Vec<_>, _>>()?;
         Ok(Rule {
-            names: &rule.names,
+            calls: rule
+                .names
+                .iter()
+                .filter_map(|name| Call::named(name))
+                .collect(),
             action,
             alternatives: alternatives(conditions),
         })
@@ -104,64 +109,70 @@ impl Condition {
     }
 }
 
-/// The decisions of `arch` by number. As in libseccomp an unconditional rule outweighs every conditional one of its
-/// call, and of several unconditional ones the first counts; a rule that says what the default says is no rule.
-pub(crate) fn decisions(
-    arch: Arch,
-    rules: &[Rule<'_>],
-    default: Action,
-) -> BTreeMap<u32, Decision> {
-    let mut calls = BTreeMap::new();
-    for rule in rules.iter().filter(|rule| rule.action != default) {
-        for name in rule.names {
-            if let Some(number) = arch.number(name) {
-                add(&mut calls, number, &rule.alternatives, rule.action);
-            }
-            if let Some((number, which)) = arch.multiplexed(name) {
-                multiplexed(&mut calls, (number, which), rule, default);
-            }
-        }
-    }
-    calls
-}
-
-fn add(
-    calls: &mut BTreeMap<u32, Decision>,
+/// A rule's say on one number; `selector`: only for this first argument.
+struct Entry<'a> {
     number: u32,
-    alternatives: &[Vec<Condition>],
-    action: Action,
-) {
-    let decision = calls
-        .entry(number)
-        .or_insert_with(|| Decision::Cases(Vec::new()));
-    match decision {
-        Decision::Always(_) => {}
-        decision if alternatives.is_empty() => *decision = Decision::Always(action),
-        Decision::Cases(cases) => {
-            for conditions in alternatives {
-                if !cases.iter().any(|(known, _)| known == conditions) {
-                    cases.push((conditions.clone(), action));
-                }
+    rule: &'a Rule,
+    selector: Option<u64>,
+}
+
+/// The decisions of `arch` in the order of their numbers. As in libseccomp an unconditional rule outweighs every
+/// conditional one of its call, and of several unconditional ones the first counts; a rule that says what the default
+/// says is no rule.
+pub(crate) fn decisions(arch: Arch, rules: &[Rule], default: Action) -> Vec<(u32, Decision)> {
+    let mut entries = Vec::with_capacity(512);
+    for rule in rules.iter().filter(|rule| rule.action != default) {
+        // A multiplexed call's arguments lie in memory, which a filter cannot read. A conditional rule therefore holds
+        // for all of the call or for none of it: whichever is stricter.
+        let multiplexable = rule.alternatives.is_empty() || rule.action.stricter_than(default);
+        for call in &rule.calls {
+            if let Some(number) = arch.number(*call) {
+                entries.push(Entry {
+                    number,
+                    rule,
+                    selector: None,
+                });
+            }
+            if let Some((number, which)) = call.multiplexed(arch).filter(|_| multiplexable) {
+                entries.push(Entry {
+                    number,
+                    rule,
+                    selector: Some(which),
+                });
             }
         }
     }
+    entries.sort_by_key(|entry| entry.number);
+    let groups = entries.chunk_by(|a, b| a.number == b.number);
+    groups
+        .map(|group| (group[0].number, decision(group)))
+        .collect()
 }
 
-/// A multiplexed call's arguments lie in memory, which a filter cannot read. A conditional rule therefore holds for
-/// all of the call or for none of it: whichever is stricter.
-fn multiplexed(
-    calls: &mut BTreeMap<u32, Decision>,
-    (number, which): (u32, u64),
-    rule: &Rule<'_>,
-    default: Action,
-) {
-    let conditional = !rule.alternatives.is_empty();
-    if conditional && !rule.action.stricter_than(default) {
-        return;
+fn decision(group: &[Entry<'_>]) -> Decision {
+    let always = group
+        .iter()
+        .find(|entry| entry.selector.is_none() && entry.rule.alternatives.is_empty());
+    if let Some(entry) = always {
+        return Decision::Always(entry.rule.action);
     }
-    let selector = Condition {
-        index: 0,
-        test: Comparison::Equal(which),
-    };
-    add(calls, number, &[vec![selector]], rule.action);
+    let mut cases: Vec<(Vec<Condition>, Action)> = Vec::new();
+    for entry in group {
+        let selected = entry.selector.map(|which| {
+            vec![Condition {
+                index: 0,
+                test: Comparison::Equal(which),
+            }]
+        });
+        let alternatives = match &selected {
+            Some(selected) => std::slice::from_ref(selected),
+            None => &entry.rule.alternatives,
+        };
+        for conditions in alternatives {
+            if !cases.iter().any(|(known, _)| known == conditions) {
+                cases.push((conditions.clone(), entry.rule.action));
+            }
+        }
+    }
+    Decision::Cases(cases)
 }
