@@ -106,7 +106,7 @@ def test_create_and_delete_at_once(ours: Runtime) -> None:
 def syscalls(command: list[str], log: Path) -> int:
     """How many system calls the first process of a command makes."""
     assert STRACE
-    done = subprocess.run([STRACE, "-o", str(log), *command], stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, timeout=60)
+    done = subprocess.run([STRACE, "-o", str(log), *command], stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, timeout=60)
     assert done.returncode == 0, done
     return sum(1 for line in log.read_text().splitlines() if re.match(r"\w+\(", line))
 
