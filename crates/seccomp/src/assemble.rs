@@ -43,10 +43,10 @@ impl Assembler {
     /// A return of `value` that is near enough for any jump.
     pub(crate) fn ret(&mut self, value: u32) -> Position {
         let slot = self.returns.iter().position(|(known, _)| *known == value);
-        if let Some((_, known)) = slot.map(|slot| self.returns[slot]) {
-            if self.distance(known) < REACH {
-                return known;
-            }
+        if let Some((_, known)) = slot.map(|slot| self.returns[slot])
+            && self.distance(known) < REACH
+        {
+            return known;
         }
         let fresh = self.emit(RET, 0, 0, value);
         match slot {

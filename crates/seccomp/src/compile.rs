@@ -148,10 +148,10 @@ fn numbers(arch: Arch, rules: &[Rule], default: Action) -> Ranges {
         end = number + 1;
     }
     push(&mut ranges, end, Decision::Always(default));
-    if !default.permissive() {
-        if let Some(newest) = newest_named(arch, rules) {
-            no_such_call(&mut ranges, newest + 1);
-        }
+    if !default.permissive()
+        && let Some(newest) = newest_named(arch, rules)
+    {
+        no_such_call(&mut ranges, newest + 1);
     }
     ranges
 }
