@@ -14,7 +14,7 @@ use sys::Fork;
 use crate::birth::{self, Newborn};
 use crate::fault::{At, Fault, Outcome};
 use crate::idmap::{IdMaps, reap};
-use crate::last::{Inside, Released, give_terminal, receive, tell};
+use crate::last::{Inside, Released, give_terminal, receive, tell, warn};
 use crate::namespaces::{flag, link_name};
 use crate::plan::{Program, Streams, program, state};
 use crate::wire::{Line, Tag};
@@ -32,7 +32,7 @@ pub fn exec(target: &Target<'_>, process: &Process, stdio: Stdio, options: ExecO
     let doorway = Doorway::find(target, init).map_err(|fault| gone_or(target, fault))?;
     let joining = Joining { target, process, program: &program, doorway, entry: target.cgroup.entry()? };
     let (ours, theirs) = Line::pair().at(Stage::Prepare, "a socket pair").map_err(Fault::on_host)?;
-    let newborn = birth::ushered(|| joining.usher()).map_err(|fault| gone_or(target, fault))?;
+    let newborn = birth::ushered(|| joining.usher(&theirs)).map_err(|fault| gone_or(target, fault))?;
     let Some(newborn) = newborn else {
         drop(ours);
         joining.run(theirs)
@@ -97,7 +97,8 @@ struct Joining<'a> {
 impl Joining<'_> {
     /// In the usher: what /proc of the host is needed for, then the namespaces, then the clone. The process is born in its cgroup,
     /// before it joins the cgroup namespace, from which the cgroup could not be named.
-    fn usher(&self) -> Outcome<Fork> {
+    fn usher(&self, line: &Line) -> Outcome<Fork> {
+        warn(line, self.program.schedule.permit(rustix::process::getpid().as_raw_nonzero().get())?)?;
         if let Some(cpus) = self.process.exec_cpu_affinity.as_ref().and_then(|affinity| affinity.initial.as_deref()) {
             schedule::set_affinity(cpus)?;
         }
@@ -191,8 +192,7 @@ fn prepare(execed: &mut Execed, line: &Line, program: &Program) -> Result<(), Er
             Tag::Warning => execed.warnings.push(String::from_utf8_lossy(&packet.payload).into_owned()),
             Tag::Console => execed.console = packet.descriptor,
             Tag::Ready => {
-                execed.warnings.extend(program.schedule.apply(execed.pid).map_err(Fault::on_host)?);
-                return Ok(());
+                return program.schedule.schedule(execed.pid).map_err(Fault::on_host);
             }
             _ => {}
         }

@@ -81,10 +81,11 @@ impl<'a> Inside<'a> {
 }
 
 impl<'a> User<'a> {
-    /// Closes all that was needed on the way here, but the line and `keep`: a small limit of open files is about to be set.
+    /// Closes all that was needed on the way here, but the line and `keep`, then sets the limits: that of open files may be small.
     pub fn let_go(&self, keep: Option<BorrowedFd<'_>>) -> Outcome<()> {
         let keep: Vec<_> = [Some(self.line.as_fd()), keep].into_iter().flatten().collect();
-        sys::close_others(3 + self.program.preserve_fds, &keep).at(Stage::WaitForStart, "close descriptors")
+        sys::close_others(3 + self.program.preserve_fds, &keep).at(Stage::WaitForStart, "close descriptors")?;
+        self.program.schedule.limit()
     }
 
     /// Goes on with the connection of whoever opened the gate.

@@ -111,6 +111,7 @@ impl Attendance<'_> {
     fn attend(mut self) -> Result<Container, Error> {
         let Some(newborn) = &self.newborn else { return Err(Error::NotRunning) };
         let (pid, root) = (newborn.pid, serve(self.plan, newborn).map_err(Fault::on_host)?);
+        self.container.warnings = self.plan.program.schedule.permit(pid).map_err(Fault::on_host)?;
         // A child that died meanwhile has left its reason on the line.
         _ = self.line.send(Tag::Mapped, &[], root.as_ref().map(AsFd::as_fd));
         let rootfs = loop {
@@ -120,12 +121,11 @@ impl Attendance<'_> {
                 Some(packet) => self.answer(packet, pid)?,
             }
         };
-        // Last, and from outside: the host's privileges count, and none of the steps before was limited.
-        let limited = self.plan.program.schedule.apply(pid).map_err(Fault::on_host)?;
+        self.plan.program.schedule.schedule(pid).map_err(Fault::on_host)?;
         let start_time = process::start_time(pid).ok_or(Error::NotRunning)?;
         let Some(Newborn { pid, pidfd }) = self.newborn.take() else { return Err(Error::NotRunning) };
         let Gathered { console, mut warnings } = std::mem::take(&mut self.container);
-        warnings.extend(self.plan.warnings.iter().cloned().chain(limited));
+        warnings.extend(self.plan.warnings.iter().cloned());
         let line = self.line.copy().at(Stage::Prepare, "the line").map_err(Fault::on_host)?;
         Ok(Container { pid, pidfd, start_time, rootfs, console, warnings, line: Some(line) })
     }

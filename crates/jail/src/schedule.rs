@@ -90,23 +90,32 @@ impl Plan {
         })
     }
 
-    /// Applies to process `pid`, by the caller: its privileges count, and the process's own steps are not limited yet. The
-    /// answers are warnings.
-    pub fn apply(&self, pid: i32) -> Outcome<Vec<String>> {
+    /// Before process `pid` leaves the caller's user: what the host's privileges decide. The answers are warnings.
+    pub fn permit(&self, pid: i32) -> Outcome<Vec<String>> {
         let mut warnings = Vec::new();
         if let Some(score) = self.oom_score {
             warnings.extend(set_oom_score(pid, score)?);
         }
+        for limit in &self.limits {
+            warnings.extend(limit.raise(pid)?);
+        }
+        Ok(warnings)
+    }
+
+    /// Scheduler and I/O priority of process `pid`, by the caller, which may have privileges that the process has not.
+    pub fn schedule(&self, pid: i32) -> Outcome<()> {
         if let Some(scheduler) = self.scheduler {
             sys::set_scheduler(pid, scheduler).at(Stage::SetSchedule, format_args!("policy {}", scheduler.policy))?;
         }
         if let Some((class, level)) = self.io_priority {
             sys::set_io_priority(pid, class, level).at(Stage::SetSchedule, format_args!("I/O class {class}, priority {level}"))?;
         }
-        for limit in &self.limits {
-            warnings.extend(limit.apply(pid)?);
-        }
-        Ok(warnings)
+        Ok(())
+    }
+
+    /// In the process, when nothing of its own is left to do that could hit a limit.
+    pub fn limit(&self) -> Outcome<()> {
+        self.limits.iter().try_for_each(Limit::lower)
     }
 
     /// What only the process can do to itself.
@@ -129,19 +138,30 @@ fn limits(limits: &[spec::Rlimit]) -> Result<Vec<Limit>, Error> {
 }
 
 impl Limit {
-    /// A hard limit above the present one needs CAP_SYS_RESOURCE on the host; without it the present one stays, and that is said.
-    fn apply(&self, pid: i32) -> Outcome<Option<String>> {
+    fn subject(&self) -> String {
         let named = |number: u64| if number == u64::MAX { "unlimited".into() } else { number.to_string() };
-        let subject = || format!("{} to {}:{}", self.name, named(self.soft), named(self.hard));
-        match sys::set_resource_limit(pid, self.number, self.soft, self.hard) {
-            Err(error) if error.raw_os_error() == Some(libc::EPERM) => {
-                let (_, highest) = sys::resource_limit(pid, self.number).at(Stage::SetLimits, subject())?;
-                let (soft, hard) = (self.soft.min(highest), self.hard.min(highest));
-                sys::set_resource_limit(pid, self.number, soft, hard).at(Stage::SetLimits, subject())?;
-                Ok(Some(format!("{} was clamped to {}:{}: the caller may not raise it", subject(), named(soft), named(hard))))
-            }
-            answer => answer.at(Stage::SetLimits, subject()).map(|()| None),
+        format!("{} to {}:{}", self.name, named(self.soft), named(self.hard))
+    }
+
+    /// A hard limit above the present one needs CAP_SYS_RESOURCE on the host; without it the present one stays, and that is said.
+    fn raise(&self, pid: i32) -> Outcome<Option<String>> {
+        let (soft, hard) = sys::resource_limit(pid, self.number).at(Stage::SetLimits, self.subject())?;
+        if self.hard <= hard {
+            return Ok(None);
         }
+        match sys::set_resource_limit(pid, self.number, soft, self.hard) {
+            Err(error) if error.raw_os_error() == Some(libc::EPERM) => {
+                Ok(Some(format!("{} was clamped to {hard}: the caller may not raise it", self.subject())))
+            }
+            answer => answer.at(Stage::SetLimits, self.subject()).map(|()| None),
+        }
+    }
+
+    /// Anyone may lower his limits.
+    fn lower(&self) -> Outcome<()> {
+        let (_, highest) = sys::resource_limit(0, self.number).at(Stage::SetLimits, self.subject())?;
+        let (soft, hard) = (self.soft.min(highest), self.hard.min(highest));
+        sys::set_resource_limit(0, self.number, soft, hard).at(Stage::SetLimits, self.subject())
     }
 }
 

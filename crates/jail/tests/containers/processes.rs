@@ -94,6 +94,11 @@ fn limits() {
     let text = bundle.output();
     assert!(text.starts_with("77\n0\n321\n"), "{text}");
     assert_eq!(text.split(' ').nth(18), Some("3"), "{text}");
+    let mut bundle = Bundle::new(&["sh", "-c", "ulimit -Hn; cat /proc/self/oom_score_adj"]);
+    bundle.spec["process"]["rlimits"] = json!([{"type": "RLIMIT_NOFILE", "soft": 1_048_576_000, "hard": 1_048_576_000}]);
+    bundle.spec["process"]["oomScoreAdj"] = json!(-999);
+    let running = bundle.create(nothing(), Gate::Held).unwrap_or_else(|error| panic!("{}", chain(&error)));
+    assert!(running.0.warnings.iter().all(|text| text.contains("clamped")), "{:?}", running.0.warnings);
     let mut bundle = Bundle::new(&["true"]);
     bundle.spec["process"]["rlimits"] = json!([{"type": "RLIMIT_WHAT", "soft": 1, "hard": 1}]);
     assert!(bundle.failure().contains("RLIMIT_WHAT"));
@@ -103,13 +108,15 @@ fn limits() {
 fn few_files() {
     for mut bundle in both(&["sleep", "60"]) {
         bundle.spec["process"]["rlimits"] = json!([{"type": "RLIMIT_NOFILE", "soft": 6, "hard": 6}, {"type": "RLIMIT_FSIZE", "soft": 0, "hard": 0}]);
+        bundle.spec["process"]["user"] = json!({"uid": 7, "gid": 8});
         let path = bundle.path.join("gate");
         let mut running = bundle.create(nothing(), Gate::Socket(path.clone())).unwrap_or_else(|error| panic!("{}", chain(&error)));
         running.0.settle().expect("settles");
         jail::open_gate(&path, running.0.pid, running.0.start_time).unwrap_or_else(|error| panic!("{}", chain(&error)));
         let mut process = json!({"args": ["true"], "cwd": "/", "env": ["PATH=/bin"], "user": {"uid": 0, "gid": 0}});
         process["rlimits"] = bundle.spec["process"]["rlimits"].clone();
-        assert_eq!(exec(&bundle, &running, process).expect("runs").0, 0);
+        process["user"] = json!({"uid": 5, "gid": 6});
+        assert_eq!(exec(&bundle, &running, process).unwrap_or_else(|error| panic!("{}", chain(&error))).0, 0);
     }
 }
 
