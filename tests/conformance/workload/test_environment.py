@@ -46,7 +46,7 @@ def test_only_its_own_processes(run: Run) -> None:
 
 
 def test_only_loopback_and_it_is_up(run: Run) -> None:
-    script = "import socket\nprint([n for _, n in socket.if_nameindex()])\nsocket.create_server(('127.0.0.1', 0))\n" \
+    script = "import socket\nprint([n for _, n in socket.if_nameindex()])\nl = socket.create_server(('127.0.0.1', 0)); socket.create_connection(l.getsockname(), 5)\n" \
              "s = socket.socket()\ntry: s.connect(('192.0.2.1', 80))\nexcept OSError as e: print(e.errno)"  # fmt: skip
     assert run("python3", "-c", script).ok() == "['lo']\n101\n"
 
