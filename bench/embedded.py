@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import os
-import re
-import subprocess
 import sys
 import tomllib
 from pathlib import Path
 
-from bench.figures import OURS, Context, Figure, Program, Unavailable, one, sample, take_turns
+from bench.figures import OURS, Context, Failed, Figure, Program, Unavailable, one, sample, take_turns
+from stockade.embedded.paths import find, make
+from stockade.embedded.session import Request, Session
+from stockade.model import Process
+from stockade.runtime.blocking import World, run
 
 
 def measure(context: Context) -> list[Figure]:
@@ -53,7 +55,8 @@ def measure(context: Context) -> list[Figure]:
 def rust(context: Context, environment: dict[str, str]) -> Figure:
     """The steps of `do` that wait for Rust: launching the shim, create, start, delete; `true` itself is in none."""
     paths = find(environment)
-    request = Request(Process(("true",), user_cwd()), given=None)
+    make(paths)
+    request = Request(Process(("true",), ("PATH=/usr/bin:/bin",)))
     found = []
     for _ in range(max(5, context.turns)):
         session = run(Session.open(World(), paths, request))

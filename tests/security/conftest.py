@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+
 from support import bundle, programs, roots
 from support.oci import Command
 from support.place import Place

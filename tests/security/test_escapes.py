@@ -20,6 +20,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+
 from security.conftest import Box
 from support.wall import Result
 

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+
 from support import programs, roots
 from support.oci import OciWall
 from support.place import Place

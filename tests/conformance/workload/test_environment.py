@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pytest
+
 from conformance.workload.conftest import Run
 from support.wall import PATH
 
@@ -45,10 +46,18 @@ def test_only_its_own_processes(run: Run) -> None:
     assert run("sh", "-c", "echo $$ /proc/[0-9]*").ok() == "1 /proc/1\n"
 
 
+LOOPBACK = """
+import socket
+print([name for _, name in socket.if_nameindex()])
+server = socket.create_server(("127.0.0.1", 0))
+socket.create_connection(server.getsockname(), 5)
+try: socket.create_connection(("192.0.2.1", 80), 5)
+except OSError as error: print(error.errno)
+"""
+
+
 def test_only_loopback_and_it_is_up(run: Run) -> None:
-    script = "import socket\nprint([n for _, n in socket.if_nameindex()])\nl = socket.create_server(('127.0.0.1', 0)); socket.create_connection(l.getsockname(), 5)\n" \
-             "s = socket.socket()\ntry: s.connect(('192.0.2.1', 80))\nexcept OSError as e: print(e.errno)"  # fmt: skip
-    assert run("python3", "-c", script).ok() == "['lo']\n101\n"
+    assert run("python3", "-c", LOOPBACK).ok() == "['lo']\n101\n"
 
 
 def test_devices(run: Run) -> None:

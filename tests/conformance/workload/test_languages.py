@@ -7,6 +7,7 @@ import subprocess
 from pathlib import Path
 
 import pytest
+
 from conformance.workload.conftest import PROGRAMS, Run
 from support.wall import PATH, Result
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 
 import pytest
+
 from conformance.workload.conftest import Run, Start
 from support.wall import finish, read_until
 

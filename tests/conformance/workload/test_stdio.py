@@ -6,6 +6,7 @@ import hashlib
 import random
 
 import pytest
+
 from conformance.workload.conftest import Run, Start
 from support.wall import finish, read_until, write
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pytest
+
 from conformance.workload.conftest import Start
 from support.wall import finish, read_until, write
 
