@@ -7,7 +7,7 @@ import time
 
 from bench.containers import Fleet, memory_available, settle
 from bench.figures import OURS, Context, Figure, Unavailable, one, sample
-from stockade.model import Process
+from stockade.model import Phase, Process
 from stockade.runtime.blocking import run
 
 COUNT = 1000
@@ -38,7 +38,7 @@ def measure(context: Context) -> list[Figure]:
         worked, begun = busy(), time.monotonic()
         time.sleep(10)
         share = (busy() - worked) / (time.monotonic() - begun)
-        alive = sum(run(task.state()).phase.value == "running" for task in fleet.tasks)
+        alive = sum(run(task.state()).phase is Phase.RUNNING for task in fleet.tasks)
         begun = time.perf_counter()
         run(fleet.tasks[count // 2].exec("look", Process(("/bin/busybox", "true"))))
         run(fleet.tasks[count // 2].start("look"))
