@@ -36,6 +36,21 @@ cat /proc/self/attr/current
 cat /proc/uptime >/dev/null 2>&1 || echo refused
 cat /proc/version >/dev/null && echo read
 """
+VERBS = """#!/bin/sh
+set -e
+stockade-oci create --bundle /bundle/long long </dev/null >/dev/null 2>&1
+stockade-oci start long
+stockade-oci exec long cat /proc/self/cgroup
+stockade-oci pause long
+cat /sys/fs/cgroup/stockade/long/cgroup.events
+stockade-oci resume long
+stockade-oci update --pids-limit 44 long
+cat /sys/fs/cgroup/stockade/long/pids.max
+stockade-oci events --stats long | grep -o '"pids":{[^}]*}'
+stockade-oci kill long KILL
+while stockade-oci state long | grep -q '"running"'; do sleep 0.1; done
+stockade-oci delete long
+"""
 LEFT = """#!/bin/sh
 for place in /sys/fs/cgroup/*/; do
     case $place in */stockade/) set -- $place*/ ;; *) set -- $place ;; esac
@@ -95,7 +110,7 @@ def v2() -> Report:
         archive.program(f"steps/1-cgroup-{number}", executable)
     archive.program("bin/stockade-oci", program("stockade-oci"))
     archive.program("bundle/rootfs/bin/busybox", machine.BUSYBOX)
-    for command in ("sh", "cat", "id"):
+    for command in ("sh", "cat", "id", "sleep"):
         archive.link(f"bundle/rootfs/bin/{command}", "busybox")
     for folder in ("proc", "sys", "dev"):
         archive.folder(f"bundle/rootfs/{folder}")
@@ -110,6 +125,10 @@ def v2() -> Report:
         "apparmorProfile": "stockade-test",
         "noNewPrivileges": True,
     }
+    long = bundle()
+    long["process"]["args"] = ["/bin/sleep", "100"]
+    archive.file("bundle/long/config.json", json.dumps(long).encode())
+    archive.file("steps/3-verbs", VERBS.encode(), 0o755)
     archive.file("bundle/apparmor/config.json", json.dumps(confined).encode())
     archive.file("share/policy", apparmor_policy(PROFILE))
     load = "#!/bin/sh\ncat /share/policy > /sys/kernel/security/apparmor/.load\n"
@@ -138,6 +157,14 @@ def test_the_command_runs_a_bundle_on_v2(v2: Report, kind: str) -> None:
     said = v2.said(f"2-run-{kind}")
     assert v2.status(f"2-run-{kind}") == 7, said
     assert said.split("\n")[1:] == ["0::/", str(LIMIT), "33", "0", ""], said
+
+
+def test_the_verbs_work_on_v2(v2: Report) -> None:
+    said = v2.said("3-verbs")
+    assert v2.status("3-verbs") == 0, said
+    lines = said.split("\n")[1:-1]
+    assert lines[:4] == ["0::/", "populated 1", "frozen 1", "44"], said
+    assert json.loads("{" + lines[4] + "}")["pids"] == {"current": 1, "limit": 44}, said
 
 
 def test_an_apparmor_profile_confines(v2: Report) -> None:
