@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -108,7 +109,7 @@ def test_a_log_is_read_in_order_past_broken_lines(tmp_path: Path) -> None:
 def test_a_followed_log_survives_its_rotation(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path = tmp_path / "log.json"
     path.write_text(line("a"))
-    steps = iter(
+    steps: Iterator[Callable[[], object]] = iter(
         [
             lambda: None,
             lambda: (
@@ -120,7 +121,7 @@ def test_a_followed_log_survives_its_rotation(tmp_path: Path, monkeypatch: pytes
         ]
     )
     over = [False, False, False, True]
-    monkeypatch.setattr(logs.time, "sleep", lambda _: next(steps)())
+    monkeypatch.setattr("time.sleep", lambda _: next(steps)())
     found = [entry.text for entry in logs.follow(str(path), lambda: over.pop(0))]
     assert found == ["a\n", "b\n", "c\n", "d\n"]
 
