@@ -13,6 +13,7 @@ from pathlib import Path
 
 import pytest
 from support import programs
+from support.home import Home, home
 from support.place import Place, place
 
 
@@ -25,6 +26,12 @@ def bin_dir() -> Path:
 @pytest.fixture(name="place")
 def _place() -> Iterator[Place]:
     with place() as made:
+        yield made
+
+
+@pytest.fixture(name="home", scope="module")
+def _home(bin_dir: Path) -> Iterator[Home]:
+    with home(bin_dir) as made:
         yield made
 
 

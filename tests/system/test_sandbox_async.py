@@ -5,30 +5,22 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Coroutine
-from pathlib import Path
 from typing import Any
 
 import pytest
-from support.place import Place
+from support.home import Home
 
 from stockade import AsyncSandbox, CommandNotFound, Limits, ProcessFailed, SandboxEnded, SandboxTimeout
 
 pytestmark = pytest.mark.root
 
 
-@pytest.fixture(autouse=True)
-def _here(place: Place, bin_dir: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("STOCKADE_BIN_DIR", str(bin_dir))
-    for name, value in place.environment().items():
-        monkeypatch.setenv(name, value)
-
-
-def finish(place: Place, story: Coroutine[Any, Any, None]) -> None:
+def finish(home: Home, story: Coroutine[Any, Any, None]) -> None:
     asyncio.run(story)
-    assert list((place.data / "containers").iterdir()) == []
+    assert home.left() == []
 
 
-def test_commands_run_at_once(place: Place) -> None:
+def test_commands_run_at_once(home: Home) -> None:
     async def story() -> None:
         async with AsyncSandbox(files={"/root/x": b"x"}) as box:
             began = time.monotonic()
@@ -41,10 +33,10 @@ def test_commands_run_at_once(place: Place) -> None:
         with pytest.raises(SandboxEnded):
             await box.run(["true"])
 
-    finish(place, story())
+    finish(home, story())
 
 
-def test_errors(place: Place) -> None:
+def test_errors(home: Home) -> None:
     async def story() -> None:
         async with AsyncSandbox(limits=Limits(pids=32)) as box:
             with pytest.raises(CommandNotFound):
@@ -55,10 +47,10 @@ def test_errors(place: Place) -> None:
                 await box.run(["sleep", "1000"], timeout=0.2)
             assert (await box.run(["true"])).returncode == 0
 
-    finish(place, story())
+    finish(home, story())
 
 
-def test_a_cancelled_run_is_killed(place: Place) -> None:
+def test_a_cancelled_run_is_killed(home: Home) -> None:
     async def story() -> None:
         async with AsyncSandbox() as box:
             with pytest.raises(TimeoutError):
@@ -66,10 +58,10 @@ def test_a_cancelled_run_is_killed(place: Place) -> None:
             count = "ls -d /proc/[0-9]* | wc -l"
             assert int((await box.run(["sh", "-c", count])).stdout) == 4
 
-    finish(place, story())
+    finish(home, story())
 
 
-def test_streams(place: Place) -> None:
+def test_streams(home: Home) -> None:
     async def story() -> None:
         async with AsyncSandbox() as box, await box.start(["sh", "-c", "cat; echo err >&2"]) as process:
             assert process.stdin is not None
@@ -83,10 +75,10 @@ def test_streams(place: Place) -> None:
             assert await process.wait(timeout=5) == 0
             assert await process.poll() == 0
 
-    finish(place, story())
+    finish(home, story())
 
 
-def test_the_loop_goes_on_meanwhile(place: Place) -> None:
+def test_the_loop_goes_on_meanwhile(home: Home) -> None:
     async def story() -> None:
         ticks = 0
 
@@ -102,4 +94,4 @@ def test_the_loop_goes_on_meanwhile(place: Place) -> None:
         ticking.cancel()
         assert ticks > 25
 
-    finish(place, story())
+    finish(home, story())

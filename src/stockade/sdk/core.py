@@ -74,7 +74,7 @@ class Core:
         if session is not None:
             await session.close()
         for running in list(self.living.values()):
-            running.close()
+            running.cut()
         self.living.clear()
 
     async def start(self, wish: Wish) -> Running:

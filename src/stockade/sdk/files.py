@@ -24,9 +24,8 @@ _CHUNK = 1 << 20
 
 def read(root: int, path: str, limit: int) -> bytes:
     """The content of a file of at most `limit` bytes."""
-    descriptor = _open(root, path, os.O_RDONLY | os.O_NONBLOCK | os.O_NOCTTY)
+    descriptor = _regular(_open(root, path, os.O_RDONLY | os.O_NONBLOCK | os.O_NOCTTY), path)
     with open(descriptor, "rb", buffering=0) as file:
-        _refuse_special(descriptor, path)
         parts, left = [], limit + 1
         while left > 0 and (part := file.read(min(_CHUNK, left))):
             parts.append(part)
@@ -45,11 +44,10 @@ def write(root: int, path: str, content: bytes | IO[bytes], owner: tuple[int, in
     try:
         # Not through a link that is there already: the last part is what the caller named.
         flags = os.O_WRONLY | os.O_CREAT | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_NOCTTY
-        descriptor = _open(directory, name, flags, mode, shown=path)
+        descriptor = _regular(_open(directory, name, flags, mode, shown=path), path)
     finally:
         os.close(directory)
     with open(descriptor, "wb", buffering=0) as file:
-        _refuse_special(descriptor, path)
         try:
             os.truncate(descriptor, 0)
             os.fchown(descriptor, *owner)
@@ -92,9 +90,12 @@ def _make(root: int, path: str, owner: tuple[int, int]) -> int:
         os.close(above)
 
 
-def _refuse_special(descriptor: int, path: str) -> None:
+def _regular(descriptor: int, path: str) -> int:
+    """The descriptor, which is closed if it is not that of a regular file."""
     if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+        os.close(descriptor)
         raise Refused(f"{path} is not a regular file")
+    return descriptor
 
 
 def _open(root: int, path: str, flags: int, mode: int = 0, shown: str = "") -> int:

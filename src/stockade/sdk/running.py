@@ -134,7 +134,7 @@ class Running:
             elif attachment is not None:
                 attachment.receive()
                 self._end_attachment()
-        if writable:
+        if writable and "stdin" in self.pipes:
             try:
                 left = left[os.write(writes[0], left[: 1 << 16]) :]
             except BrokenPipeError:
@@ -230,6 +230,12 @@ class Running:
             file.close()
         elif descriptor is not None:
             os.close(descriptor)
+
+    def cut(self) -> None:
+        """Its sandbox was closed under it."""
+        if self.end is None:
+            self.end = exits.from_status(128 + signal.SIGKILL)._replace(message="the sandbox was closed")
+        self.close()
 
     def close(self) -> None:
         """Let go of the streams. Idempotent."""
