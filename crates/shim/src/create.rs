@@ -182,6 +182,7 @@ impl Shim {
             execs: BTreeMap::new(),
             oom,
             oom_kills: 0,
+            oom_explained: 0,
             time_limit: wanted.wishes.time_limit,
             timed_out: false,
             lifeline: wanted.wishes.lifeline.then_some(conn),

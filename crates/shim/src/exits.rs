@@ -4,7 +4,7 @@
 //! a container's own end is told after those of all its other processes.
 
 use std::os::fd::{AsFd, OwnedFd};
-use std::time::{Duration, SystemTime};
+use std::time::{Duration, Instant, SystemTime};
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::process::{Pid, Signal, WaitOptions};
@@ -24,6 +24,8 @@ use crate::ttrpc::Refusal;
 
 /// How long a killed init may take to disappear: the kernel ends all of its namespace first.
 const PATIENCE: Duration = Duration::from_secs(5);
+/// How often children are collected while an init is waited for.
+const COLLECT: Duration = Duration::from_millis(2);
 /// How long output of a deleted process waits for somebody to take it.
 const LINGER: Duration = Duration::from_secs(10);
 
@@ -41,17 +43,33 @@ impl Shim {
         process.phase = Phase::Stopped;
         let container_key = process.container;
         let is_init = process.exec_id.is_empty();
+        self.see_oom(container_key);
         if is_init {
             self.poll.clear_alarm(Alarm::TimeLimit(container_key));
-            self.see_oom(container_key);
             self.end_container(container_key);
         }
+        let oom_kills = self.oom_kills_of(container_key, is_init, ended);
         let container = &self.containers[&container_key];
         let process = self.processes.get_mut(&key).expect("it was just there");
-        let exit = describe(container, process, ended, end);
+        let exit = describe(container, process, ended, end, oom_kills);
         record(container, &process.exec_id, &exit);
         process.end = Some(end);
         self.tell_end(key, end);
+    }
+
+    /// The kills for want of memory that explain an end: all of them init's; an exec's those that no earlier exec's explained.
+    fn oom_kills_of(&mut self, key: ContainerKey, is_init: bool, ended: Ended) -> u64 {
+        let Some(container) = self.containers.get_mut(&key) else {
+            return 0;
+        };
+        if is_init {
+            return container.oom_kills;
+        }
+        let fresh = container.oom_kills - container.oom_explained;
+        if matches!(ended, Ended::Signal(9)) {
+            container.oom_explained = container.oom_kills;
+        }
+        fresh
     }
 
     /// Init is gone; what shares a pid namespace with others is not ended by the kernel.
@@ -199,7 +217,14 @@ impl Shim {
         let _ = container.cgroup.kill(Signal::KILL.as_raw());
         let _ = container.cgroup.thaw();
         let _ = rustix::process::pidfd_send_signal(&container.wall.pidfd, Signal::KILL);
-        wait_gone(&container.wall.pidfd);
+        let Ok(pidfd) = container.wall.pidfd.try_clone() else {
+            return;
+        };
+        // Init is not gone before its namespace is empty, and the execs in it are our children: they are collected meanwhile.
+        let deadline = Instant::now() + PATIENCE;
+        while !gone_within(&pidfd, COLLECT) && Instant::now() < deadline {
+            self.reap();
+        }
         self.reap();
     }
 
@@ -315,24 +340,32 @@ pub fn kill_and_wait(pidfd: &OwnedFd, pid: i32) {
 
 /// Waits, within bounds, until the process of this descriptor has ended.
 fn wait_gone(pidfd: &OwnedFd) {
+    gone_within(pidfd, PATIENCE);
+}
+
+fn gone_within(pidfd: &OwnedFd, time: Duration) -> bool {
     let timeout = Timespec {
-        tv_sec: PATIENCE.as_secs() as i64,
-        tv_nsec: 0,
+        tv_sec: time.as_secs() as i64,
+        tv_nsec: time.subsec_nanos().into(),
     };
-    let _ = poll(
-        &mut [PollFd::from_borrowed_fd(pidfd.as_fd(), PollFlags::IN)],
-        Some(&timeout),
-    );
+    let mut ended = [PollFd::from_borrowed_fd(pidfd.as_fd(), PollFlags::IN)];
+    poll(&mut ended, Some(&timeout)).is_ok_and(|count| count > 0)
 }
 
 /// What is known of an end. An exec shares its container's counters, so only its end is its own.
-fn describe(container: &Container, process: &Process, ended: Ended, end: End) -> Exit {
-    let (reason, message) = reason(ended, container.oom_kills, container.timed_out);
+fn describe(
+    container: &Container,
+    process: &Process,
+    ended: Ended,
+    end: End,
+    oom_kills: u64,
+) -> Exit {
+    let (reason, message) = reason(ended, oom_kills, container.timed_out);
     let mut exit = Exit::bare(end.status, end.at, reason, message);
     exit.started_at = process.started_at.map(rfc3339);
     exit.steps = process.steps;
     exit.output_dropped = process.io.dropped();
-    exit.oom_kills = container.oom_kills;
+    exit.oom_kills = oom_kills;
     if process.exec_id.is_empty()
         && let Ok(stats) = container.cgroup.stats()
     {

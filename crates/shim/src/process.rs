@@ -54,6 +54,8 @@ pub struct Container {
     pub oom: Option<OomWatch>,
     /// Kills by the kernel that were reported.
     pub oom_kills: u64,
+    /// Those of them that ends of execs were explained by.
+    pub oom_explained: u64,
     pub time_limit: Option<Duration>,
     pub timed_out: bool,
     /// The connection that the container's life hangs on.
