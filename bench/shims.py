@@ -14,7 +14,6 @@ from bench.figures import Context, Unavailable
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "tests"))
 from conformance.containerd import image
-from conformance.peers.cell import Cell, cell, eventually
 from contract.shim import peer
 from support import bundle
 from support.place import place
@@ -48,4 +47,4 @@ def memory(pid: int) -> float:
     return float(next(line.split()[1] for line in lines if line.startswith("Pss:")))
 
 
-__all__ = ["PROGRAM", "Cell", "cell", "config", "eventually", "memory", "peer", "stage"]
+__all__ = ["PROGRAM", "config", "memory", "peer", "stage"]
