@@ -166,7 +166,6 @@ fn serve(plan: &Plan<'_>, newborn: &Newborn) -> Outcome<Option<OwnedFd>> {
     if !plan.rootfs.needs_caller() {
         return Ok(None);
     }
-    plan.rootfs.prepare(&mut mappers)?;
     within(newborn.pidfd.as_fd(), || plan.rootfs.assemble(&mut mappers)).map(Some)
 }
 

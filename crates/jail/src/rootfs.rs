@@ -88,16 +88,6 @@ impl Plan {
         self.privileged && matches!(self.source, Source::List(_))
     }
 
-    /// Makes the user namespaces that the list's maps need: in the child's mount namespace, with a mount on `/`, the kernel takes
-    /// the caller for chrooted and forbids new ones (clone(2), EPERM).
-    pub fn prepare(&self, mappers: &mut Mappers<'_>) -> Outcome<()> {
-        let Source::List(entries) = &self.source else { return Ok(()) };
-        for maps in entries.iter().filter_map(|entry| entry.maps.as_ref()) {
-            mappers.get(Some(maps)).at(Stage::MapIds, "a user namespace for the root's mounts")?;
-        }
-        Ok(())
-    }
-
     /// How many mounts lie on the new root after pivot_root, one on the other: the old root, and the scratch tmpfs on that.
     pub fn stacked(&self) -> usize {
         if matches!(self.source, Source::List(_)) { 2 } else { 1 }
