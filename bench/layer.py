@@ -15,13 +15,21 @@ import subprocess
 import tarfile
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 from bench.figures import OURS, Context, Failed, Figure, Unavailable, take_turns
 
-SOURCES = ("usr/share", "usr/include", "usr/bin", "usr/sbin", "usr/lib/python3", "usr/lib/gcc", "usr/lib/x86_64-linux-gnu")
+SOURCES = (
+    "usr/share",
+    "usr/include",
+    "usr/bin",
+    "usr/sbin",
+    "usr/lib/python3",
+    "usr/lib/gcc",
+    "usr/lib/x86_64-linux-gnu",
+)
 ENOUGH = 850 << 20  # bytes of tar; gzip makes about a third of it
 TURNS = 3  # each takes seconds
 IMAGE = "stockade.invalid/bench:layer"
@@ -34,11 +42,22 @@ def measure(context: Context) -> list[Figure]:
     with tempfile.TemporaryDirectory(prefix="stockade-bench-layer-", dir="/dev/shm") as scratch:
         layer = make_layer(Path(scratch))
         with containerd(Path(scratch), layer) as peer:
-            contestants = {OURS: Ours(context.programs / "stockade-layer", layer), "containerd": peer, "tar": Tar(layer)}
+            contestants: dict[str, Callable[[], float]] = {
+                OURS: Ours(context.programs / "stockade-layer", layer),
+                "containerd": peer,
+                "tar": Tar(layer),
+            }
             samples = take_turns(contestants, min(context.turns, TURNS))
     size = layer.size >> 20
     return [
-        Figure("unpack a gzip layer", "s", samples, "containerd", at_most=0.4, note=f"{size} MB, {layer.tar_size >> 20} MB of tar")
+        Figure(
+            "unpack a gzip layer",
+            "s",
+            samples,
+            "containerd",
+            at_most=0.4,
+            note=f"{size} MB, {layer.tar_size >> 20} MB of tar",
+        )
     ]
 
 
@@ -78,7 +97,14 @@ class Ours:
 
     def __call__(self) -> float:
         out = Path(tempfile.mkdtemp(dir=self.layer.gzip.parent))
-        words = [self.program, "unpack", "--expect-digest", self.layer.digest, "--expect-diff-id", self.layer.diff_id]
+        words: list[str | Path] = [
+            self.program,
+            "unpack",
+            "--expect-digest",
+            self.layer.digest,
+            "--expect-diff-id",
+            self.layer.diff_id,
+        ]
         try:
             return timed([*words, "--input", self.layer.gzip, out])
         finally:
@@ -131,7 +157,17 @@ def containerd(scratch: Path, layer: Layer) -> Iterator[Peer]:
     config = top / "config.toml"
     config.write_text('version = 2\ndisabled_plugins = ["io.containerd.grpc.v1.cri"]\n')
     socket = top / "socket"
-    words = ["containerd", "--config", config, "--root", top / "root", "--state", top / "state", "--address", socket]
+    words: list[str | Path] = [
+        "containerd",
+        "--config",
+        config,
+        "--root",
+        top / "root",
+        "--state",
+        top / "state",
+        "--address",
+        socket,
+    ]
     with (top / "log").open("wb") as log:
         daemon = subprocess.Popen(words, stdout=log, stderr=log)
     peer = Peer(socket, top / "mount", layer.diff_id)
@@ -160,9 +196,18 @@ def image(top: Path, layer: Layer) -> Path:
 
     machine = {"x86_64": "amd64", "aarch64": "arm64"}.get(os.uname().machine, os.uname().machine)
     base = "application/vnd.oci.image"
-    config = put({"architecture": machine, "os": "linux", "config": {}, "rootfs": {"type": "layers", "diff_ids": [layer.diff_id]}})
+    config = put(
+        {
+            "architecture": machine,
+            "os": "linux",
+            "config": {},
+            "rootfs": {"type": "layers", "diff_ids": [layer.diff_id]},
+        }
+    )
     described = {"mediaType": f"{base}.layer.v1.tar+gzip", "digest": layer.digest, "size": layer.size}
-    manifest = put({"schemaVersion": 2, "config": {"mediaType": f"{base}.config.v1+json", **config}, "layers": [described]})
+    manifest = put(
+        {"schemaVersion": 2, "config": {"mediaType": f"{base}.config.v1+json", **config}, "layers": [described]}
+    )
     named = {"annotations": {"io.containerd.image.name": IMAGE}, "platform": {"architecture": machine, "os": "linux"}}
     index = {"schemaVersion": 2, "manifests": [{"mediaType": f"{base}.manifest.v1+json", **manifest, **named}]}
     layout = top / "layout"

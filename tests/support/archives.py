@@ -23,7 +23,9 @@ def header(
     """One header block; `tail` replaces what stands from byte 345 on."""
     sizes = size if isinstance(size, bytes) else b"%011o\0" % size
     block = name.ljust(100, b"\0") + b"%07o\0" % mode + b"%07o\0" % 0 * 2 + sizes + b"%011o\0" % 1_600_000_000
-    block += b" " * 8 + kind + link.ljust(100, b"\0") + magic + bytes(64) + b"%07o\0" % device[0] + b"%07o\0" % device[1]
+    block += (
+        b" " * 8 + kind + link.ljust(100, b"\0") + magic + bytes(64) + b"%07o\0" % device[0] + b"%07o\0" % device[1]
+    )
     block += tail.ljust(167, b"\0")
     assert len(block) == BLOCK, len(block)
     return block[:148] + b"%06o\0 " % sum(block) + block[156:]

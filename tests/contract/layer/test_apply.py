@@ -24,7 +24,9 @@ def now() -> str:
 
 
 def plan(layer: Layer, overlay: Overlay, since: str, *more: str) -> tuple[dict[str, dict[str, Any]], dict[str, Any]]:
-    *lines, last = layer.lines("apply", "plan", "--upper", overlay.upper, "--dir", overlay.lower, "--since", since, *more)
+    *lines, last = layer.lines(
+        "apply", "plan", "--upper", overlay.upper, "--dir", overlay.lower, "--since", since, *more
+    )
     return {line["path"]: line for line in lines}, last
 
 
@@ -69,7 +71,9 @@ def test_changes_arrive_with_the_callers_owner(layer: Layer, overlay: Overlay, r
         file.truncate(1 << 30)
         file.seek(1 << 20)
         file.write(b"data")
-    expected = {path: (mode, 1234, 1235, content) for path, (mode, _, _, content) in tree(work).items() if path != "kept"}
+    expected = {
+        path: (mode, 1234, 1235, content) for path, (mode, _, _, content) in tree(work).items() if path != "kept"
+    }
     overlay.close()
     lines, last = plan(layer, overlay, since)
     assert (last["add"], last["replace"], last["delete"], last["mode"], last["refused"]) == (6, 1, 2, 1, 0) or last
@@ -134,7 +138,13 @@ def test_what_the_host_changed_meanwhile_is_not_lost(layer: Layer, overlay: Over
         (low / name).write_text("the host's")
     (low / "vanished").unlink()
     lines, _ = plan(layer, overlay, since)
-    assert {path for path, line in lines.items() if line["refused"]} == {"edited", "appeared", "removed", "dir", "vanished"}
+    assert {path for path, line in lines.items() if line["refused"]} == {
+        "edited",
+        "appeared",
+        "removed",
+        "dir",
+        "vanished",
+    }
     layer.answer(*arguments(overlay, since, room / "j"), "--skip-refused")
     assert (low / "edited").read_text() == (low / "dir/x").read_text() == "the host's"
     assert (low / "quiet").read_text() == "the container's"
@@ -150,12 +160,25 @@ def test_another_plan_than_the_one_shown_is_not_run(layer: Layer, overlay: Overl
 
 
 def test_git_and_what_starts_by_itself_are_apart(layer: Layer, overlay: Overlay, room: Path) -> None:
-    for name in (".git/hooks/pre-commit", "sub/.envrc", ".vscode/tasks.json", "Makefile", "bare/HEAD", "bare/objects/x", "bare/refs/y"):
+    for name in (
+        ".git/hooks/pre-commit",
+        "sub/.envrc",
+        ".vscode/tasks.json",
+        "Makefile",
+        "bare/HEAD",
+        "bare/objects/x",
+        "bare/refs/y",
+    ):
         (overlay.upper / name).parent.mkdir(parents=True, exist_ok=True)
         (overlay.upper / name).write_text("1")
     since = now()
     lines, last = plan(layer, overlay, since)
-    assert lines[".git/hooks/pre-commit"]["class"] == lines["bare/HEAD"]["class"] == lines["bare/objects/x"]["class"] == "git"
+    assert (
+        lines[".git/hooks/pre-commit"]["class"]
+        == lines["bare/HEAD"]["class"]
+        == lines["bare/objects/x"]["class"]
+        == "git"
+    )
     assert lines["sub/.envrc"]["class"] == lines[".vscode/tasks.json"]["class"] == "startup"
     assert lines["Makefile"]["class"] == "normal"
     answer = layer.answer(*arguments(overlay, since, room / "j"))
@@ -240,7 +263,11 @@ def test_a_kill_at_any_moment_is_finished_or_undone(layer: Layer, room: Path, so
 
 def test_a_journal_that_is_none_is_refused(layer: Layer, room: Path) -> None:
     assert layer.answer("apply", "recover", room / "absent")["outcome"] == "nothing"
-    for text in ("{}\n", '"commit"\n', '{"begin":{"directory":"2f746d70","device":[0,0],"inode":1,"staging":"../etc"}}\n'):
+    for text in (
+        "{}\n",
+        '"commit"\n',
+        '{"begin":{"directory":"2f746d70","device":[0,0],"inode":1,"staging":"../etc"}}\n',
+    ):
         (room / "j").write_text(text)
         assert "journal" in layer.refusal("apply", "recover", room / "j")
     (room / "j").write_text('{"begin":{"directory":"2f74')

@@ -23,7 +23,9 @@ def name(rng: random.Random) -> bytes:
     return b"x" + made[1:] if made in (b".", b"..") or made.startswith(b".wh.") else made
 
 
-def fill(rng: random.Random, top: bytes, depth: int, files: list[bytes]) -> None:
+def fill(  # noqa: C901 - one case a file type
+    rng: random.Random, top: bytes, depth: int, files: list[bytes]
+) -> None:
     for _ in range(rng.randint(1, 7)):
         path = os.path.join(top, name(rng))
         if os.path.lexists(path) or len(path) > 3000:
@@ -89,13 +91,25 @@ def picture(top: bytes) -> dict[bytes, object]:
             if kind in (stat.S_IFREG, stat.S_IFDIR):
                 attributes = {key: os.getxattr(path, key) for key in os.listxattr(path)}
             names = first.setdefault(about.st_ino, short) if kind != stat.S_IFDIR else short
-            found[short] = (about.st_mode, about.st_uid, about.st_gid, about.st_rdev, about.st_mtime_ns, content, attributes, names)
+            found[short] = (
+                about.st_mode,
+                about.st_uid,
+                about.st_gid,
+                about.st_rdev,
+                about.st_mtime_ns,
+                content,
+                attributes,
+                names,
+            )
     # The root's own attributes are no part of a layer, and which of several names comes first is the walk's.
     groups: dict[object, set[bytes]] = {}
-    for short, entry in found.items():
-        if isinstance(entry, tuple):
-            groups.setdefault(entry[-1], set()).add(short)
-    return {short: (*entry[:-1], frozenset(groups[entry[-1]])) if isinstance(entry, tuple) else entry for short, entry in found.items()}
+    for short, about_it in found.items():
+        if isinstance(about_it, tuple):
+            groups.setdefault(about_it[-1], set()).add(short)
+    return {
+        short: (*about_it[:-1], frozenset(groups[about_it[-1]])) if isinstance(about_it, tuple) else about_it
+        for short, about_it in found.items()
+    }
 
 
 @pytest.mark.parametrize("seed", range(12))
@@ -107,8 +121,21 @@ def test_unpack_undoes_diff(layer: Layer, room: Path, seed: int, compression: li
     after.mkdir()
     fill(rng, os.fsencode(before), 0, [])
     written = layer.answer("diff", *compression, "--output", archive, before)
-    read = layer.answer("unpack", "--input", archive, "--expect-digest", written["digest"], "--expect-diff-id", written["diff_id"], after)
-    assert (read["size"], read["tar_size"], read["entries"]) == (written["size"], written["tar_size"], written["entries"])
+    read = layer.answer(
+        "unpack",
+        "--input",
+        archive,
+        "--expect-digest",
+        written["digest"],
+        "--expect-diff-id",
+        written["diff_id"],
+        after,
+    )
+    assert (read["size"], read["tar_size"], read["entries"]) == (
+        written["size"],
+        written["tar_size"],
+        written["entries"],
+    )
     assert picture(os.fsencode(after)) == picture(os.fsencode(before))
     assert layer.answer("diff", *compression, "--output", archive, after)["digest"] == written["digest"]
 
@@ -120,7 +147,9 @@ def test_other_readers_agree(layer: Layer, room: Path) -> None:
         (before / str(seed)).mkdir()
         fill(random.Random(seed), os.fsencode(before / str(seed)), 1, [])
     layer.answer("diff", "--output", room / "layer", before)
-    listed = subprocess.run(["tar", "-tf", room / "layer", "--quoting-style=literal", "--null"], capture_output=True, check=True)
+    listed = subprocess.run(
+        ["tar", "-tf", room / "layer", "--quoting-style=literal", "--null"], capture_output=True, check=True
+    )
     assert not listed.stderr
     with tarfile.open(room / "layer", errors="surrogateescape") as archive:
         members = archive.getmembers()

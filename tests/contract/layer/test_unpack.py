@@ -1,4 +1,4 @@
-"""`unpack`: what layers mean, and what hostile ones do not get. Each attack is named by the weakness that it was elsewhere."""
+"""`unpack`: what layers mean, and what hostile ones do not get. Attacks are named by what they were elsewhere."""
 
 from __future__ import annotations
 
@@ -72,7 +72,11 @@ def test_a_stream_that_is_cut_or_damaged_is_refused(layer: Layer, out: Path) -> 
 def test_modes_times_and_replacements(layer: Layer, out: Path) -> None:
     buffer = io.BytesIO()
     with tarfile.open(fileobj=buffer, mode="w", format=tarfile.PAX_FORMAT) as made:
-        for path, kind, mode in (("d", tarfile.DIRTYPE, 0o2555), ("d/f", tarfile.REGTYPE, 0o4711), ("d/p", tarfile.FIFOTYPE, 0o600)):
+        for path, kind, mode in (
+            ("d", tarfile.DIRTYPE, 0o2555),
+            ("d/f", tarfile.REGTYPE, 0o4711),
+            ("d/p", tarfile.FIFOTYPE, 0o600),
+        ):
             info = tarfile.TarInfo(path)
             info.type, info.mode, info.uid, info.gid, info.mtime = kind, mode, 1000, 50, 1_500_000_000.25
             made.addfile(info)
@@ -98,7 +102,9 @@ def test_sparse_files_of_gnu_tar(layer: Layer, out: Path, room: Path, name: str)
             file.write(b"%d" % number * 700)
         file.truncate(100 << 20)
     form = {"gnu": ["--format=gnu"], "pax": ["--format=pax"], "old": ["--format=pax", "--sparse-version=0.1"]}[name]
-    data = subprocess.run(["tar", "-C", source.parent, "-S", *form, "-cf", "-", "holes"], capture_output=True, check=True).stdout
+    data = subprocess.run(
+        ["tar", "-C", source.parent, "-S", *form, "-cf", "-", "holes"], capture_output=True, check=True
+    ).stdout
     assert len(data) < 2 << 20
     layer.answer("unpack", out, stdin=data)
     assert (out / "holes").read_bytes() == source.read_bytes()
@@ -121,8 +127,21 @@ def test_long_names_of_gnu_and_pax(layer: Layer, out: Path) -> None:
 
 
 def test_whiteouts_become_overlays_own(layer: Layer, out: Path) -> None:
-    parts = [entry(b"d/.wh.gone"), entry(b"o/.wh..wh..opq"), entry(b"o/kept"), entry(b".wh..wh.plnk"), entry(b".wh.both"), entry(b"both")]
-    parts += [entry(b".wh.tree"), header(b"tree/", b"5", mode=0o755), entry(b"tree/new"), entry(b".wh.implied"), entry(b"implied/f")]
+    parts = [
+        entry(b"d/.wh.gone"),
+        entry(b"o/.wh..wh..opq"),
+        entry(b"o/kept"),
+        entry(b".wh..wh.plnk"),
+        entry(b".wh.both"),
+        entry(b"both"),
+    ]
+    parts += [
+        entry(b".wh.tree"),
+        header(b"tree/", b"5", mode=0o755),
+        entry(b"tree/new"),
+        entry(b".wh.implied"),
+        entry(b"implied/f"),
+    ]
     layer.answer("unpack", out, stdin=archive(*parts))
     gone = (out / "d/gone").stat()
     assert (stat.S_ISCHR(gone.st_mode), gone.st_rdev) == (True, 0)
@@ -159,7 +178,7 @@ def test_names_stay_beneath(layer: Layer, out: Path) -> None:
 
 
 def test_no_link_of_the_archive_is_followed(layer: Layer, out: Path) -> None:
-    """CVE-2014-6407 (write through a symbolic link that the archive brought), CVE-2021-32803 (a cached directory swapped)."""
+    """CVE-2014-6407 (write through a symbolic link of the archive), CVE-2021-32803 (a cached directory swapped)."""
     room = os.fsencode(out.parent)
     escape = header(b"link", b"2", link=room + b"/secret")
     upwards = header(b"link", b"2", link=b"../secret")
@@ -257,8 +276,11 @@ def test_headers_that_lie_are_refused(layer: Layer, out: Path) -> None:
         "component beyond the kernel's": pax(record(b"path", b"a" * 300)) + good,
         "link to an empty name": header(b"l", b"2"),
         "sparse map beyond its data": entry(b"f", b"data", b"S", magic=b"ustar  \0", tail=sparse_tail),
-        "sparse without a size": pax(record(b"GNU.sparse.major", b"1"), record(b"GNU.sparse.minor", b"0")) + entry(b"f", b"0\n".ljust(512, b"\0")),
-        "sparse map that never ends": pax(record(b"GNU.sparse.major", b"1"), record(b"GNU.sparse.minor", b"0"), record(b"GNU.sparse.realsize", b"9"))
+        "sparse without a size": pax(record(b"GNU.sparse.major", b"1"), record(b"GNU.sparse.minor", b"0"))
+        + entry(b"f", b"0\n".ljust(512, b"\0")),
+        "sparse map that never ends": pax(
+            record(b"GNU.sparse.major", b"1"), record(b"GNU.sparse.minor", b"0"), record(b"GNU.sparse.realsize", b"9")
+        )
         + entry(b"f", b"1" * 4096),
         "sparse map of overlapping runs": pax(
             record(b"GNU.sparse.map", b"0,4,2,4"), record(b"GNU.sparse.size", b"9"), record(b"GNU.sparse.name", b"s")
@@ -273,7 +295,7 @@ def test_headers_that_lie_are_refused(layer: Layer, out: Path) -> None:
 
 
 def test_bombs_are_bounded(layer: Layer, out: Path) -> None:
-    """CVE-2022-2879 (endless extension headers), CVE-2025-58183 (endless sparse maps), CVE-2017-14992 (what expands)."""
+    """CVE-2022-2879 (extension headers), CVE-2025-58183 (sparse maps), CVE-2017-14992 (what expands)."""
     endless = header(b"x", b"x", size=2 << 20) + bytes(2 << 20)
     assert "1048576" in layer.refusal("unpack", out, stdin=archive(endless))
     many = b"".join(entry(b"x", b"", b"g") for _ in range(3000))
@@ -283,10 +305,22 @@ def test_bombs_are_bounded(layer: Layer, out: Path) -> None:
     zeros = gzip.compress(archive(header(b"z", size=8 << 20), bytes(8 << 20)))
     assert "4194304 bytes" in layer.refusal("unpack", "--max-bytes", "4M", out, stdin=zeros)
     # A hole costs nothing to store, and everything to whoever copies it.
-    hole = archive(pax(record(b"GNU.sparse.map", b""), record(b"GNU.sparse.size", b"9000000000000000000"), record(b"GNU.sparse.name", b"s")), entry(b"f"))
+    hole = archive(
+        pax(
+            record(b"GNU.sparse.map", b""),
+            record(b"GNU.sparse.size", b"9000000000000000000"),
+            record(b"GNU.sparse.name", b"s"),
+        ),
+        entry(b"f"),
+    )
     assert "hold more than" in layer.refusal("unpack", out, stdin=hole)
     big = subprocess.run("head -c 1200M /dev/zero | zstd -q -c", shell=True, capture_output=True, check=True).stdout
-    body = subprocess.run(["zstd", "-q", "-c"], input=header(b"z", size=1200 << 20), capture_output=True, check=True).stdout + big
+    body = (
+        subprocess.run(
+            ["zstd", "-q", "-c"], input=header(b"z", size=1200 << 20), capture_output=True, check=True
+        ).stdout
+        + big
+    )
     assert "300 times" in layer.refusal("unpack", out, stdin=body)
 
 
@@ -313,8 +347,18 @@ def test_an_ordinary_user_unpacks_its_own(layer: Layer, out: Path) -> None:
     as_nobody = ["setpriv", "--reuid", "65534", "--regid", "65534", "--clear-groups"]
     program = Path("/proc/self/fd")
     with layer.program.open("rb") as file:
-        command = [*as_nobody, str(program / str(file.fileno())), "unpack", "--userxattr", "--uid-map", "0:65534:1", out]
-        data = archive(header(b"d/", b"5", mode=0o555), entry(b"d/f", b"1"), entry(b"d/.wh.x"), entry(b"d/.wh..wh..opq"))
+        command: list[str | Path] = [
+            *as_nobody,
+            str(program / str(file.fileno())),
+            "unpack",
+            "--userxattr",
+            "--uid-map",
+            "0:65534:1",
+            out,
+        ]
+        data = archive(
+            header(b"d/", b"5", mode=0o555), entry(b"d/f", b"1"), entry(b"d/.wh.x"), entry(b"d/.wh..wh..opq")
+        )
         out.parent.chmod(0o755)
         subprocess.run(command, input=data, check=True, pass_fds=[file.fileno()], stdout=subprocess.DEVNULL)
     assert (out / "d/f").read_text() == "1"

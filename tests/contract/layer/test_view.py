@@ -18,9 +18,25 @@ pytestmark = pytest.mark.root
 def host(room: Path) -> Path:
     """The system files of a small host."""
     top = room / "host"
-    for directory in ("etc/ssl/private", "etc/init", "usr/bin", "usr/share/doc/x/y/z", "usr/closed/inner", "opt/tool", "lib", "var/lib/dpkg", "home/a"):
+    for directory in (
+        "etc/ssl/private",
+        "etc/init",
+        "usr/bin",
+        "usr/share/doc/x/y/z",
+        "usr/closed/inner",
+        "opt/tool",
+        "lib",
+        "var/lib/dpkg",
+        "home/a",
+    ):
         (top / directory).mkdir(parents=True)
-    for file, mode in (("etc/passwd", 0o644), ("etc/shadow", 0o640), ("etc/suid", 0o4755), ("etc/ssl/private/key", 0o644), ("etc/hostname", 0o644)):
+    for file, mode in (
+        ("etc/passwd", 0o644),
+        ("etc/shadow", 0o640),
+        ("etc/suid", 0o4755),
+        ("etc/ssl/private/key", 0o644),
+        ("etc/hostname", 0o644),
+    ):
         (top / file).write_text(file)
         (top / file).chmod(mode)
     (top / "etc/ssl/private").chmod(0o710)
@@ -90,7 +106,13 @@ def test_a_change_is_noticed(layer: Layer, host: Path, change: str) -> None:
     assert view(layer, host, "--only-if-stale")["stamp"] == first["stamp"]
     time.sleep(0.012)
     subprocess.run(change, shell=True, check=True, cwd=host)
-    assert view(layer, host, "--check") | {"now": ""} == {"stale": True, "built": False, "stamp": None, "path": None, "now": ""}
+    assert view(layer, host, "--check") | {"now": ""} == {
+        "stale": True,
+        "built": False,
+        "stamp": None,
+        "path": None,
+        "now": "",
+    }
     second = view(layer, host, "--only-if-stale")
     assert second["built"] is True
     assert second["stamp"] != first["stamp"]
@@ -99,11 +121,24 @@ def test_a_change_is_noticed(layer: Layer, host: Path, change: str) -> None:
     kept = layer.answer("view", "--dest", host.parent / "v", "--prune", "--keep", str(first["stamp"]))
     assert kept == {"removed": []}
     assert layer.answer("view", "--dest", host.parent / "v", "--prune") == {"removed": [first["stamp"]]}
-    assert {path.name for path in (host.parent / "v").iterdir()} == {"current", "lock", second["stamp"], f"{second['stamp']}.seen"}
+    assert {path.name for path in (host.parent / "v").iterdir()} == {
+        "current",
+        "lock",
+        second["stamp"],
+        f"{second['stamp']}.seen",
+    }
 
 
 def test_many_at_once_build_once(layer: Layer, host: Path) -> None:
-    command = [layer.program, "view", "--source-root", host, "--dest", host.parent / "v", "--only-if-stale"]
+    command: list[str | Path] = [
+        layer.program,
+        "view",
+        "--source-root",
+        host,
+        "--dest",
+        host.parent / "v",
+        "--only-if-stale",
+    ]
     running = [subprocess.Popen(command, stdout=subprocess.PIPE) for _ in range(8)]
     answers = [process.communicate()[0] for process in running]
     assert all(process.returncode == 0 for process in running)
@@ -118,7 +153,12 @@ def test_a_killed_builder_leaves_nothing(layer: Layer, room: Path) -> None:
         running.wait()
     answer = layer.answer("view", "--dest", room / "v")
     layer.answer("view", "--dest", room / "v", "--prune")
-    assert {path.name for path in (room / "v").iterdir()} == {"current", "lock", answer["stamp"], f"{answer['stamp']}.seen"}
+    assert {path.name for path in (room / "v").iterdir()} == {
+        "current",
+        "lock",
+        answer["stamp"],
+        f"{answer['stamp']}.seen",
+    }
 
 
 def test_the_real_host_as_nobody_sees_it(layer: Layer, room: Path) -> None:
@@ -140,8 +180,18 @@ def test_an_ordinary_user_has_a_view_of_its_own(layer: Layer, room: Path) -> Non
     os.chown(home, 65534, 65534)
     room.chmod(0o755)
     with layer.program.open("rb") as file:
-        command = ["setpriv", "--reuid", "65534", "--regid", "65534", "--clear-groups", f"/proc/self/fd/{file.fileno()}"]
-        subprocess.run([*command, "view", "--dest", home / "a/v"], check=True, pass_fds=[file.fileno()], stdout=subprocess.DEVNULL)
+        command = [
+            "setpriv",
+            "--reuid",
+            "65534",
+            "--regid",
+            "65534",
+            "--clear-groups",
+            f"/proc/self/fd/{file.fileno()}",
+        ]
+        subprocess.run(
+            [*command, "view", "--dest", home / "a/v"], check=True, pass_fds=[file.fileno()], stdout=subprocess.DEVNULL
+        )
         own = names((home / "a/v/current").resolve())
         assert own == names(Path(str(layer.answer("view", "--dest", room / "root")["path"])))
         subprocess.run([*command, "remove", home / "a"], check=True, pass_fds=[file.fileno()])
