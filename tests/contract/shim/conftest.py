@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+
 from conformance.containerd import image
 from contract.shim import peer
 from support import bundle, programs

@@ -7,6 +7,7 @@ import subprocess
 from pathlib import Path
 
 import pytest
+
 from contract.shim.conftest import Config
 from contract.shim.peer import V3, Shim, decode, encode
 

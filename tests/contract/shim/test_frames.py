@@ -10,6 +10,7 @@ import time
 from pathlib import Path
 
 import pytest
+
 from contract.shim.conftest import Config
 from contract.shim.peer import (
     EXHAUSTED,

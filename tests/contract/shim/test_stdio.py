@@ -13,6 +13,7 @@ import tty
 from pathlib import Path
 
 import pytest
+
 from contract.shim.conftest import Config
 from contract.shim.peer import Shim, until
 

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+
 from contract.shim.conftest import Config
 from contract.shim.peer import (
     ALREADY_EXISTS,
