@@ -5,7 +5,6 @@ Unpacked archives keep their ids as they are, beneath the data directory, which 
 
 from __future__ import annotations
 
-import hashlib
 import json
 import os
 import stat
@@ -54,6 +53,8 @@ def find(paths: Paths, program: str, source: str) -> str:
 
 def _unpacked(paths: Paths, program: str, path: str, found: os.stat_result) -> str:
     """The directory that an archive was unpacked into, now or earlier."""
+    import hashlib
+
     top = f"{paths.data}/rootfs"
     # Who looks into a file again must see a change: as make(1), but to the nanosecond.
     seen = f"{path}\0{found.st_dev}\0{found.st_ino}\0{found.st_size}\0{found.st_mtime_ns}\0{found.st_ctime_ns}"
