@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from bench.figures import Context, Unavailable
+from stockade.runtime.spec import default_seccomp
 
 BASE, COUNT = 1_000_000, 65_536
 BUSYBOX = Path("/bin/busybox")
@@ -37,6 +38,7 @@ def config(context: Context, user_namespace: bool) -> dict[str, Any]:
         place.mkdir()
         subprocess.run([context.programs / "stockade-oci", "spec", "--bundle", place], check=True)
     document: dict[str, Any] = json.loads((place / "config.json").read_text())
+    document["ociVersion"] = "1.0.2"  # what the oldest of the peers knows
     document["process"]["terminal"] = False
     document["process"]["args"] = ["/bin/busybox", "true"]
     document["root"] = {"path": str(root(context)), "readonly": True}
@@ -50,6 +52,10 @@ def config(context: Context, user_namespace: bool) -> dict[str, Any]:
         for name in ("hosts", "hostname", "resolv.conf")
     ]
     linux = document["linux"]
+    linux["seccomp"] = json.loads(default_seccomp())
+    # The machine's own family, as Docker's profile has it; runc refuses architectures that it does not know.
+    own = ("X86_64", "X86", "X32") if os.uname().machine == "x86_64" else ("AARCH64", "ARM")
+    linux["seccomp"]["architectures"] = [f"SCMP_ARCH_{name}" for name in own]
     linux["resources"] = {
         "devices": [
             {"allow": False, "access": "rwm"},
@@ -64,6 +70,16 @@ def config(context: Context, user_namespace: bool) -> dict[str, Any]:
         linux["namespaces"] = [*[n for n in names if n["type"] != "user"], {"type": "user"}]
         mapping = [{"containerID": 0, "hostID": BASE, "size": COUNT}]
         linux |= {"uidMappings": mapping, "gidMappings": mapping}
+        document["mounts"].append(
+            {
+                "destination": "/bin",
+                "type": "bind",
+                "source": str(root(context) / "bin"),
+                "options": ["bind", "ro", "idmap"],
+                "uidMappings": mapping,
+                "gidMappings": mapping,
+            }
+        )
     return document
 
 

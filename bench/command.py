@@ -45,7 +45,7 @@ def measure(context: Context) -> list[Figure]:
 
 
 def runs(context: Context, pause: float) -> dict[str, Sample]:
-    """`run true`: ours, ours with a user namespace and an id-mapped root, and the peers."""
+    """`run true`: ours, ours with a user namespace and an id-mapped mount, and the peers."""
     plain = bundles.write(context.scratch / "plain", bundles.config(context, user_namespace=False))
     mapped = bundles.write(context.scratch / "mapped", bundles.config(context, user_namespace=True))
     state = context.scratch / "state"
@@ -100,7 +100,7 @@ def inside(context: Context) -> list[dict[str, Any]]:
             f"run true in a user namespace, {label}",
             {**samples, OURS: mapped},
             0.5,
-            "id-mapped root; the peers without a user namespace",
+            "its programs on an id-mapped mount; the peers without a user namespace",
         )
     add("exec true", executions(context), 0.4)
     return found

@@ -22,7 +22,6 @@ from typing import Any
 import pytest
 
 from security.conftest import Box
-from support.wall import Result
 
 pytestmark = pytest.mark.root
 
@@ -46,10 +45,6 @@ def sleeping(box: Box, **more: Any) -> Iterator[str]:
         box.command.call("delete", "--force", name)
 
 
-def outside(done: Result, marker: str) -> bool:
-    return marker.encode() in done.out
-
-
 # Descriptors and the working directory -----------------------------------------------------------------------
 
 
@@ -57,10 +52,10 @@ def outside(done: Result, marker: str) -> bool:
 def test_working_directory_through_a_leaked_descriptor(box: Box, number: int) -> None:
     """CVE-2024-21626: a cwd of /proc/self/fd/N entered a directory of the host that the runtime had open."""
     (box.place.top / "canary").write_text("host")
-    escape = "import os; print([n for n in os.listdir('../' * 12) if n == 'boot' or n == 'work']); print(os.getcwd())"
+    escape = "import os; print('vol' in os.listdir('../' * 12), os.getcwd()[0])"
     for directory in (f"/proc/self/fd/{number}", f"/proc/self/fd/{number}/.."):
         done = box.python(escape, cwd=directory)
-        assert done.status != 0 or done.out == b"[]\n/proc/self/fd\n", done
+        assert done.status != 0 or done.out == b"True /\n", done
 
 
 def test_working_directory_of_exec_through_a_leaked_descriptor(box: Box) -> None:
@@ -176,13 +171,14 @@ def test_a_link_race_does_not_move_a_mount_outside(box: Box) -> None:
     racer = threading.Thread(target=swap)
     racer.start()
     try:
-        results = [box.run("grep", "-c", str(prize), "/proc/self/mountinfo", change=change) for _ in range(40)]
+        results = [box.run("true", change=change) for _ in range(40)]
     finally:
         stop.set()
         racer.join()
     assert swaps > 1000
+    # The targets do not exist, so a runtime that went astray has made them where it arrived.
     assert list(prize.iterdir()) == []
-    assert not any(outside(done, "1") for done in results)
+    assert any(done.status == 0 for done in results), results[-1]
 
 
 def exchange(one: Path, other: Path) -> None:
@@ -288,8 +284,9 @@ pid = os.fork()
 if pid == 0:
     mounted = libc.mount(b"proc", b"/vol", b"proc", 0, None) == 0
     print("mounted", mounted)
-    for path in (b"/proc/sys", b"/proc/timer_list", b"/proc/keys"):
+    for path in (b"/proc/sys", b"/proc/bus", b"/proc/timer_list", b"/proc/keys"):
         if libc.umount2(path, 2) == 0: print("uncovered", path)
+    for path in (b"/proc/sys", b"/proc/bus"):
         if libc.mount(b"none", path, None, 32 | 4096, None) == 0: print("made writable", path)
     try: os.close(os.open("/vol/sys/kernel/core_pattern", os.O_WRONLY)); print("writable")
     except OSError: pass
