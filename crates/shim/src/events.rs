@@ -97,100 +97,129 @@ fn pack(event: Event) -> (&'static str, Any) {
             rootfs,
             names,
             pid,
-        } => {
-            let Names {
-                stdin,
-                stdout,
-                stderr,
-                terminal,
-            } = names;
-            let io = Some(TaskIo {
-                stdin,
-                stdout,
-                stderr,
-                terminal,
-            });
-            let message = TaskCreate {
-                container_id: id,
-                bundle,
-                rootfs,
-                io,
-                checkpoint: String::new(),
-                pid: pid as u32,
-            };
-            ("/tasks/create", any("TaskCreate", &message))
-        }
-        Event::Start { id, pid } => (
-            "/tasks/start",
-            any(
-                "TaskStart",
-                &TaskStart {
-                    container_id: id,
-                    pid: pid as u32,
-                },
-            ),
-        ),
-        Event::ExecAdded { id, exec_id } => (
-            "/tasks/exec-added",
-            any(
-                "TaskExecAdded",
-                &TaskExecAdded {
-                    container_id: id,
-                    exec_id,
-                },
-            ),
-        ),
+        } => ("/tasks/create", created(id, bundle, rootfs, names, pid)),
+        Event::Start { id, pid } => ("/tasks/start", started(id, pid)),
+        Event::ExecAdded { id, exec_id } => ("/tasks/exec-added", exec_added(id, exec_id)),
         Event::ExecStarted { id, exec_id, pid } => {
-            let message = TaskExecStarted {
-                container_id: id,
-                exec_id,
-                pid: pid as u32,
-            };
-            ("/tasks/exec-started", any("TaskExecStarted", &message))
+            ("/tasks/exec-started", exec_started(id, exec_id, pid))
         }
-        Event::Paused { id } => (
+        Event::Paused { id: container_id } => (
             "/tasks/paused",
-            any("TaskPaused", &TaskPaused { container_id: id }),
+            any("TaskPaused", &TaskPaused { container_id }),
         ),
-        Event::Resumed { id } => (
+        Event::Resumed { id: container_id } => (
             "/tasks/resumed",
-            any("TaskResumed", &TaskResumed { container_id: id }),
+            any("TaskResumed", &TaskResumed { container_id }),
         ),
-        Event::Oom { id } => ("/tasks/oom", any("TaskOOM", &TaskOom { container_id: id })),
+        Event::Oom { id: container_id } => {
+            ("/tasks/oom", any("TaskOOM", &TaskOom { container_id }))
+        }
         Event::Exit {
             id,
             process,
             pid,
             status,
             at,
-        } => {
-            let exited_at = Some(timestamp(at));
-            let message = TaskExit {
-                container_id: id,
-                id: process,
-                pid: pid as u32,
-                exit_status: status,
-                exited_at,
-            };
-            ("/tasks/exit", any("TaskExit", &message))
-        }
+        } => ("/tasks/exit", exited(id, process, pid, status, at)),
         Event::Delete {
             id,
             pid,
             status,
             at,
-        } => {
-            let exited_at = Some(timestamp(at));
-            let message = TaskDelete {
-                id: id.clone(),
-                container_id: id,
-                pid: pid as u32,
-                exit_status: status,
-                exited_at,
-            };
-            ("/tasks/delete", any("TaskDelete", &message))
-        }
+        } => ("/tasks/delete", deleted(id, pid, status, at)),
     }
+}
+
+fn started(container_id: String, pid: i32) -> Any {
+    any(
+        "TaskStart",
+        &TaskStart {
+            container_id,
+            pid: pid as u32,
+        },
+    )
+}
+
+fn exec_added(container_id: String, exec_id: String) -> Any {
+    any(
+        "TaskExecAdded",
+        &TaskExecAdded {
+            container_id,
+            exec_id,
+        },
+    )
+}
+
+fn exec_started(container_id: String, exec_id: String, pid: i32) -> Any {
+    any(
+        "TaskExecStarted",
+        &TaskExecStarted {
+            container_id,
+            exec_id,
+            pid: pid as u32,
+        },
+    )
+}
+
+fn created(
+    container_id: String,
+    bundle: String,
+    rootfs: Vec<Mount>,
+    names: Names,
+    pid: i32,
+) -> Any {
+    let Names {
+        stdin,
+        stdout,
+        stderr,
+        terminal,
+    } = names;
+    let io = Some(TaskIo {
+        stdin,
+        stdout,
+        stderr,
+        terminal,
+    });
+    let pid = pid as u32;
+    any(
+        "TaskCreate",
+        &TaskCreate {
+            container_id,
+            bundle,
+            rootfs,
+            io,
+            pid,
+            ..TaskCreate::default()
+        },
+    )
+}
+
+fn exited(container_id: String, id: String, pid: i32, exit_status: u32, at: SystemTime) -> Any {
+    let exited_at = Some(timestamp(at));
+    any(
+        "TaskExit",
+        &TaskExit {
+            container_id,
+            id,
+            pid: pid as u32,
+            exit_status,
+            exited_at,
+        },
+    )
+}
+
+fn deleted(id: String, pid: i32, exit_status: u32, at: SystemTime) -> Any {
+    let (container_id, exited_at) = (id.clone(), Some(timestamp(at)));
+    any(
+        "TaskDelete",
+        &TaskDelete {
+            container_id,
+            id,
+            pid: pid as u32,
+            exit_status,
+            exited_at,
+        },
+    )
 }
 
 #[cfg(test)]

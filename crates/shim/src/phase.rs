@@ -35,66 +35,46 @@ pub enum Verb {
 /// Says whether `verb` may be done to a process in `phase`; `who` names it in the refusal.
 pub fn admit(verb: Verb, phase: Phase, who: &str) -> Result<(), Refusal> {
     use Phase::*;
-    let (code, words) = match (verb, phase) {
-        (Verb::Start, Created)
-        | (Verb::Pause, Running)
-        | (Verb::Resume, Paused)
-        | (Verb::Kill, Created | Running | Paused)
-        | (Verb::Exec, Running)
-        | (Verb::Delete, Stopped | Created)
-        | (Verb::Update, Created | Running | Paused)
-        | (Verb::Resize, Created | Running | Paused) => return Ok(()),
-        (Verb::Start, Running | Paused) => (
-            Code::FailedPrecondition,
-            "cannot be started: it is already running",
-        ),
-        (Verb::Start, Stopped) => (
-            Code::FailedPrecondition,
-            "cannot be started: process already finished",
-        ),
-        (Verb::Pause, Paused) => (
-            Code::FailedPrecondition,
-            "cannot be paused: it is already paused",
-        ),
-        (Verb::Pause, _) => (
-            Code::FailedPrecondition,
-            "cannot be paused: container not running",
-        ),
-        (Verb::Resume, Running) => (
-            Code::FailedPrecondition,
-            "cannot be resumed: it is not paused",
-        ),
-        (Verb::Resume, _) => (
-            Code::FailedPrecondition,
-            "cannot be resumed: container not running",
-        ),
-        (Verb::Kill, Stopped) => (Code::NotFound, "process already finished"),
-        (Verb::Exec, Paused) => (
-            Code::FailedPrecondition,
-            "cannot run another process: it is paused",
-        ),
-        (Verb::Exec, Created) => (
-            Code::FailedPrecondition,
-            "cannot run another process: it was not started yet",
-        ),
-        (Verb::Exec, Stopped) => (
-            Code::FailedPrecondition,
-            "cannot run another process: process already finished",
-        ),
-        (Verb::Delete, _) => (
-            Code::FailedPrecondition,
-            "cannot be deleted: it is still running",
-        ),
-        (Verb::Update, Stopped) => (
-            Code::FailedPrecondition,
-            "cannot be updated: process already finished",
-        ),
-        (Verb::Resize, Stopped) => (
-            Code::FailedPrecondition,
-            "cannot be resized: process already finished",
-        ),
+    let allowed: &[Phase] = match verb {
+        Verb::Start => &[Created],
+        Verb::Pause | Verb::Exec => &[Running],
+        Verb::Resume => &[Paused],
+        Verb::Kill | Verb::Update | Verb::Resize => &[Created, Running, Paused],
+        Verb::Delete => &[Created, Stopped],
     };
-    Err(Refusal::new(code, format!("{who}: {words}")))
+    if allowed.contains(&phase) {
+        return Ok(());
+    }
+    let code = match (verb, phase) {
+        // Engines take this for success: it is what they wanted.
+        (Verb::Kill, _) => Code::NotFound,
+        _ => Code::FailedPrecondition,
+    };
+    Err(Refusal::new(code, format!("{who}: {}", words(verb, phase))))
+}
+
+/// The words of a refusal; some of them are looked for by engines.
+fn words(verb: Verb, phase: Phase) -> String {
+    let why = match (verb, phase) {
+        (Verb::Kill, _) => return "process already finished".into(),
+        (Verb::Pause | Verb::Resume, Phase::Created | Phase::Stopped) => "container not running",
+        (Verb::Resume, Phase::Running) => "it is not paused",
+        (_, Phase::Created) => "it was not started yet",
+        (_, Phase::Running) => "it is still running",
+        (_, Phase::Paused) => "it is paused",
+        (_, Phase::Stopped) => "process already finished",
+    };
+    let what = match verb {
+        Verb::Start => "be started",
+        Verb::Pause => "be paused",
+        Verb::Resume => "be resumed",
+        Verb::Exec => "run another process",
+        Verb::Delete => "be deleted",
+        Verb::Update => "be updated",
+        Verb::Resize => "be resized",
+        Verb::Kill => "be signalled",
+    };
+    format!("cannot {what}: {why}")
 }
 
 #[cfg(test)]

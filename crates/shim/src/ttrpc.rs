@@ -139,7 +139,7 @@ impl Decoder {
 /// Reads one message; `None` for types that this side has no use for (stream data), which the protocol lets it ignore.
 fn read(kind: u8, flags: u8, stream: u32, message: &[u8]) -> Option<Incoming> {
     match kind {
-        REQUEST if stream % 2 == 0 => Some(refused(
+        REQUEST if stream.is_multiple_of(2) => Some(refused(
             stream,
             Code::InvalidArgument,
             "a client's stream numbers are odd".into(),
