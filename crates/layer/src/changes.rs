@@ -165,21 +165,20 @@ impl<E: From<disk::Error>> Walk<'_, E> {
                 }
                 None => false,
             };
-            let mut descend = Descend::Yes;
-            if !same {
-                let kind = if below.is_some() {
-                    Kind::Modified
-                } else {
-                    Kind::Added
-                };
-                let before = below.as_ref().map(|below| below.found);
-                descend = (self.visit)(&Change {
-                    path: &path,
+            let before = below.as_ref().map(|below| below.found);
+            let descend = if same {
+                Descend::Yes
+            } else {
+                let kind = before.map_or(Kind::Added, |_| Kind::Modified);
+                let now = Some(now);
+                let path = &path[..];
+                (self.visit)(&Change {
+                    path,
                     kind,
-                    now: Some(now),
+                    now,
                     before,
-                })?;
-            }
+                })?
+            };
             if is_directory && descend == Descend::Yes {
                 let lowers = below
                     .filter(|_| merged)

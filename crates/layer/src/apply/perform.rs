@@ -112,37 +112,46 @@ pub fn recover(path: &Path) -> Result<Outcome, Error> {
             reason: "its directory is another one now",
         });
     }
-    let (mut operations, mut committed, mut undoing, mut done) = (Vec::new(), false, false, false);
-    for line in lines {
-        match line {
-            Line::Do(operation) => operations.push(operation),
-            Line::Commit => committed = true,
-            Line::Undo => undoing = true,
-            Line::Done => done = true,
-            Line::Begin { .. } => {
-                return Err(Error::Malformed {
-                    path: path.to_owned(),
-                    reason: "it begins twice",
-                });
-            }
-        }
-    }
+    let story = Story::read(lines).ok_or_else(|| Error::Malformed {
+        path: path.to_owned(),
+        reason: "it begins twice",
+    })?;
     let work = Work {
         target: &target,
         staging: &staging,
     };
-    if done {
-        work.clear(journal)?;
-        return Ok(if undoing {
-            Outcome::Undone
-        } else {
-            Outcome::Finished
-        });
+    let (operations, undone) = (&story.operations, Outcome::Undone);
+    match (story.done, story.committed, story.undoing) {
+        (true, _, false) => work.clear(journal).map(|()| Outcome::Finished),
+        (true, _, true) | (false, false, _) => work.clear(journal).map(|()| undone),
+        (false, true, false) => finish(work, journal, operations),
+        (false, true, true) => work.undo(journal, operations).map(|()| undone),
     }
-    match (committed, undoing) {
-        (true, false) => finish(work, journal, &operations),
-        (true, true) => work.undo(journal, &operations).map(|()| Outcome::Undone),
-        (false, _) => work.clear(journal).map(|()| Outcome::Undone),
+}
+
+/// How far a journal got.
+#[derive(Default)]
+struct Story {
+    operations: Vec<Operation>,
+    committed: bool,
+    undoing: bool,
+    done: bool,
+}
+
+impl Story {
+    /// None when it begins a second time.
+    fn read(lines: impl Iterator<Item = Line>) -> Option<Story> {
+        let mut story = Story::default();
+        for line in lines {
+            match line {
+                Line::Do(operation) => story.operations.push(operation),
+                Line::Commit => story.committed = true,
+                Line::Undo => story.undoing = true,
+                Line::Done => story.done = true,
+                Line::Begin { .. } => return None,
+            }
+        }
+        Some(story)
     }
 }
 
@@ -360,24 +369,32 @@ impl Work<'_> {
                 path,
                 number,
                 before,
-            } => {
-                let aside = format!("{number}.old");
-                if disk::look(staging, aside.as_bytes())
-                    .on("look at", aside.as_bytes())?
-                    .is_some()
-                {
-                    return Ok(());
-                }
-                let spot = self.spot(path)?;
-                if spot.found()?.as_ref().map(identity) != Some(*before) {
-                    return Err(spot.conflict());
-                }
-                Ok(
-                    rustix::fs::renameat(&spot.parent, spot.name, staging, aside)
-                        .on("delete", spot.path)?,
-                )
-            }
+            } => self.delete(staging, (path, *number), before),
             Operation::Mode { path, after, .. } => self.mode(path, *after),
+        }
+    }
+
+    fn delete(
+        &self,
+        staging: &OwnedFd,
+        (path, number): (&Name, u64),
+        before: &Identity,
+    ) -> Result<(), Error> {
+        let aside = format!("{number}.old");
+        let moved = || disk::look(staging, aside.as_bytes()).on("look at", aside.as_bytes());
+        if moved()?.is_some() {
+            return Ok(());
+        }
+        let spot = self.spot(path)?;
+        if spot.found()?.as_ref().map(identity) != Some(*before) {
+            return Err(spot.conflict());
+        }
+        rustix::fs::renameat(&spot.parent, spot.name, staging, &aside).on("delete", spot.path)?;
+        // Between the look and the rename something else may have come there.
+        if moved()?.is_some_and(|out| out.stx_ino == before.inode) {
+            Ok(())
+        } else {
+            Err(spot.conflict())
         }
     }
 
