@@ -41,7 +41,9 @@ def close(text: str, start: int, pair: str) -> int:
 
 
 def commas(parameters: str) -> int:
-    """How many parameters a list has; commas inside brackets do not separate."""
+    """How many parameters a list has; commas inside brackets do not separate. Those of a property test are inputs."""
+    if re.match(r"\s*\w+ in ", parameters):
+        return 0
     depth, count = 0, 0
     for character in parameters.replace("->", "  ").rstrip().rstrip(","):
         depth += (character in "([{<") - (character in ")]}>")
