@@ -19,15 +19,28 @@ pub struct Flag {
 
 impl Flag {
     pub const fn switch(name: &'static str, about: &'static str) -> Flag {
-        Flag { name, short: None, value: None, about }
+        Flag {
+            name,
+            short: None,
+            value: None,
+            about,
+        }
     }
 
     pub const fn value(name: &'static str, value: &'static str, about: &'static str) -> Flag {
-        Flag { name, short: None, value: Some(value), about }
+        Flag {
+            name,
+            short: None,
+            value: Some(value),
+            about,
+        }
     }
 
     pub const fn short(self, short: char) -> Flag {
-        Flag { short: Some(short), ..self }
+        Flag {
+            short: Some(short),
+            ..self
+        }
     }
 }
 
@@ -45,7 +58,11 @@ pub enum Error {
     #[error("flag needs an argument: --{0}")]
     NoValue(&'static str),
     #[error("invalid value {value:?} for flag --{flag}: {reason}")]
-    Invalid { flag: &'static str, value: String, reason: &'static str },
+    Invalid {
+        flag: &'static str,
+        value: String,
+        reason: &'static str,
+    },
 }
 
 /// What a command line said.
@@ -58,7 +75,11 @@ pub struct Args {
 impl Args {
     /// Reads `argv` up to its end or, before operands, up to the first of these, which is left with the rest in
     /// [`Args::operands`].
-    pub fn parse(table: &[Flag], argv: impl IntoIterator<Item = OsString>, order: Order) -> Result<Args, Error> {
+    pub fn parse(
+        table: &[Flag],
+        argv: impl IntoIterator<Item = OsString>,
+        order: Order,
+    ) -> Result<Args, Error> {
         let mut args = Args::default();
         let mut argv = argv.into_iter();
         while let Some(arg) = argv.next() {
@@ -80,13 +101,23 @@ impl Args {
         Ok(args)
     }
 
-    fn flag(&mut self, table: &[Flag], arg: &[u8], rest: &mut impl Iterator<Item = OsString>) -> Result<(), Error> {
+    fn flag(
+        &mut self,
+        table: &[Flag],
+        arg: &[u8],
+        rest: &mut impl Iterator<Item = OsString>,
+    ) -> Result<(), Error> {
         let text = &arg[if arg.starts_with(b"--") { 2 } else { 1 }..];
         let (name, inline) = match text.iter().position(|byte| *byte == b'=') {
-            Some(at) => (&text[..at], Some(OsStr::from_bytes(&text[at + 1..]).to_owned())),
+            Some(at) => (
+                &text[..at],
+                Some(OsStr::from_bytes(&text[at + 1..]).to_owned()),
+            ),
             None => (text, None),
         };
-        let Some(flag) = find(table, name) else { return self.cluster(table, arg, name, inline.is_some()) };
+        let Some(flag) = find(table, name) else {
+            return self.cluster(table, arg, name, inline.is_some());
+        };
         let value = match (flag.value, inline) {
             (_, Some(inline)) => inline,
             (None, None) => OsString::from("true"),
@@ -94,20 +125,32 @@ impl Args {
         };
         if flag.value.is_none() && truth(&value).is_none() {
             let value = value.to_string_lossy().into_owned();
-            return Err(Error::Invalid { flag: flag.name, value, reason: "neither true nor false" });
+            return Err(Error::Invalid {
+                flag: flag.name,
+                value,
+                reason: "neither true nor false",
+            });
         }
         self.flags.push((flag.name, value));
         Ok(())
     }
 
     /// `-it`: several switches behind one dash.
-    fn cluster(&mut self, table: &[Flag], arg: &[u8], name: &[u8], valued: bool) -> Result<(), Error> {
+    fn cluster(
+        &mut self,
+        table: &[Flag],
+        arg: &[u8],
+        name: &[u8],
+        valued: bool,
+    ) -> Result<(), Error> {
         let unknown = || Error::Unknown(String::from_utf8_lossy(name).into_owned());
         if arg.starts_with(b"--") || valued {
             return Err(unknown());
         }
         for short in name {
-            let flag = find(table, &[*short]).filter(|flag| flag.value.is_none()).ok_or_else(unknown)?;
+            let flag = find(table, &[*short])
+                .filter(|flag| flag.value.is_none())
+                .ok_or_else(unknown)?;
             self.flags.push((flag.name, "true".into()));
         }
         Ok(())
@@ -115,7 +158,8 @@ impl Args {
 
     /// The switch's last word.
     pub fn has(&self, name: &str) -> bool {
-        self.last(name).is_some_and(|value| truth(value).unwrap_or(true))
+        self.last(name)
+            .is_some_and(|value| truth(value).unwrap_or(true))
     }
 
     /// Whether the flag stands on the command line at all.
@@ -134,7 +178,9 @@ impl Args {
     /// Every value of a flag that may be repeated, in order.
     pub fn texts(&self, name: &'static str) -> Result<Vec<String>, Error> {
         let values = self.flags.iter().filter(|(flag, _)| *flag == name);
-        values.map(|(_, value)| utf8(name, value).map(str::to_owned)).collect()
+        values
+            .map(|(_, value)| utf8(name, value).map(str::to_owned))
+            .collect()
     }
 
     pub fn number<T: FromStr>(&self, name: &'static str) -> Result<Option<T>, Error> {
@@ -142,17 +188,31 @@ impl Args {
     }
 
     fn last(&self, name: &str) -> Option<&OsStr> {
-        self.flags.iter().rev().find(|(flag, _)| *flag == name).map(|(_, value)| value.as_os_str())
+        self.flags
+            .iter()
+            .rev()
+            .find(|(flag, _)| *flag == name)
+            .map(|(_, value)| value.as_os_str())
     }
 }
 
 /// A decimal number that was the value of `flag`.
 pub fn number<T: FromStr>(flag: &'static str, text: &str) -> Result<T, Error> {
-    text.trim().parse().map_err(|_| Error::Invalid { flag, value: text.into(), reason: "not a number in range" })
+    text.trim().parse().map_err(|_| Error::Invalid {
+        flag,
+        value: text.into(),
+        reason: "not a number in range",
+    })
 }
 
 fn find<'a>(table: &'a [Flag], name: &[u8]) -> Option<&'a Flag> {
-    table.iter().find(|flag| flag.name.as_bytes() == name || (name.len() == 1 && flag.short.is_some_and(|short| short as u32 == u32::from(name[0]))))
+    table.iter().find(|flag| {
+        flag.name.as_bytes() == name
+            || (name.len() == 1
+                && flag
+                    .short
+                    .is_some_and(|short| short as u32 == u32::from(name[0])))
+    })
 }
 
 fn truth(value: &OsStr) -> Option<bool> {
@@ -164,13 +224,18 @@ fn truth(value: &OsStr) -> Option<bool> {
 }
 
 fn utf8<'a>(flag: &'static str, value: &'a OsStr) -> Result<&'a str, Error> {
-    let invalid = || Error::Invalid { flag, value: value.to_string_lossy().into_owned(), reason: "not UTF-8" };
+    let invalid = || Error::Invalid {
+        flag,
+        value: value.to_string_lossy().into_owned(),
+        reason: "not UTF-8",
+    };
     value.to_str().ok_or_else(invalid)
 }
 
 /// An operand as text; what is no UTF-8 cannot name anything here and becomes a text that matches nothing.
 pub fn operand(value: &OsStr) -> String {
-    String::from_utf8(value.to_owned().into_vec()).unwrap_or_else(|error| String::from_utf8_lossy(error.as_bytes()).into_owned())
+    String::from_utf8(value.to_owned().into_vec())
+        .unwrap_or_else(|error| String::from_utf8_lossy(error.as_bytes()).into_owned())
 }
 
 #[cfg(test)]
@@ -191,8 +256,17 @@ mod tests {
 
     #[test]
     fn go_spellings_are_understood() {
-        let args = parse("-no-subreaper --detach=false -b=/x -e A=1 --env B=2 id --tty", Order::Anywhere).unwrap();
-        assert!(args.has("no-subreaper") && args.has("tty") && !args.has("detach") && args.given("detach"));
+        let args = parse(
+            "-no-subreaper --detach=false -b=/x -e A=1 --env B=2 id --tty",
+            Order::Anywhere,
+        )
+        .unwrap();
+        assert!(
+            args.has("no-subreaper")
+                && args.has("tty")
+                && !args.has("detach")
+                && args.given("detach")
+        );
         assert_eq!(args.path("bundle"), Some(PathBuf::from("/x")));
         assert_eq!(args.texts("env").unwrap(), ["A=1", "B=2"]);
         assert_eq!(args.operands, ["id"]);
@@ -211,7 +285,10 @@ mod tests {
             ("--bogus", "flag provided but not defined: -bogus"),
             ("-tx", "flag provided but not defined: -tx"),
             ("--bundle", "flag needs an argument: --bundle"),
-            ("--detach=maybe", "invalid value \"maybe\" for flag --detach: neither true nor false"),
+            (
+                "--detach=maybe",
+                "invalid value \"maybe\" for flag --detach: neither true nor false",
+            ),
         ] {
             assert_eq!(parse(line, Order::Anywhere).unwrap_err().to_string(), text);
         }

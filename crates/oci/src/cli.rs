@@ -22,7 +22,9 @@ impl Context {
     /// The state directory; asked only by those who need one.
     pub fn store(&self) -> Result<Store, Error> {
         match &self.root {
-            Some(root) => Ok(Store::new(std::path::absolute(root).map_err(Error::io("find", root))?)),
+            Some(root) => Ok(Store::new(
+                std::path::absolute(root).map_err(Error::io("find", root))?,
+            )),
             None => Ok(Store::new(default_root()?)),
         }
     }
@@ -51,14 +53,37 @@ pub struct Verb {
 }
 
 const FLAGS: &[Flag] = &[
-    Flag::value("root", "DIR", "where the state of containers is kept (/run/stockade/oci; for users $XDG_RUNTIME_DIR/stockade/oci)"),
-    Flag::value("log", "FILE", "write errors and warnings to FILE too, one a line"),
+    Flag::value(
+        "root",
+        "DIR",
+        "where the state of containers is kept (/run/stockade/oci; for users $XDG_RUNTIME_DIR/stockade/oci)",
+    ),
+    Flag::value(
+        "log",
+        "FILE",
+        "write errors and warnings to FILE too, one a line",
+    ),
     Flag::value("log-format", "text|json", "how a line of the log looks"),
     Flag::switch("debug", "log each step"),
-    Flag::value("cgroup-manager", "cgroupfs|disabled", "who makes cgroups; disabled: the caller did, no limit is set"),
-    Flag::switch("systemd-cgroup", "refused: cgroups are made by cgroupfs only"),
-    Flag::value("rootless", "auto|true|false", "accepted for callers' sake: what the caller may do is found out by trying"),
-    Flag::value("criu", "PATH", "accepted for callers' sake: there is no checkpoint"),
+    Flag::value(
+        "cgroup-manager",
+        "cgroupfs|disabled",
+        "who makes cgroups; disabled: the caller did, no limit is set",
+    ),
+    Flag::switch(
+        "systemd-cgroup",
+        "refused: cgroups are made by cgroupfs only",
+    ),
+    Flag::value(
+        "rootless",
+        "auto|true|false",
+        "accepted for callers' sake: what the caller may do is found out by trying",
+    ),
+    Flag::value(
+        "criu",
+        "PATH",
+        "accepted for callers' sake: there is no checkpoint",
+    ),
     Flag::switch("version", "print the version").short('v'),
     Flag::switch("help", "print this help, or a command's").short('h'),
 ];
@@ -68,7 +93,11 @@ const HELP: Flag = Flag::switch("help", "print this help").short('h');
 pub fn main() -> ExitCode {
     let mut argv = std::env::args_os();
     let name = argv.next().map(PathBuf::from);
-    let name = name.as_deref().and_then(Path::file_name).and_then(|name| name.to_str()).unwrap_or("stockade-oci");
+    let name = name
+        .as_deref()
+        .and_then(Path::file_name)
+        .and_then(|name| name.to_str())
+        .unwrap_or("stockade-oci");
     let mut log = Log::stderr();
     match dispatch(name, argv, &mut log) {
         Ok(code) => ExitCode::from(code),
@@ -99,10 +128,16 @@ fn dispatch(name: &str, argv: impl Iterator<Item = OsString>, log: &mut Log) -> 
     };
     let table = verb.flags;
     let args = parse_verb(table, rest, verb.order)?;
-    let Some(args) = args else { return print(&verb_help(name, verb)) };
+    let Some(args) = args else {
+        return print(&verb_help(name, verb));
+    };
     let (least, most) = verb.count;
     if !(least..=most).contains(&args.operands.len()) {
-        return Err(Error::Operands { verb: verb.name, want: want(verb.count), got: args.operands.len() });
+        return Err(Error::Operands {
+            verb: verb.name,
+            want: want(verb.count),
+            got: args.operands.len(),
+        });
     }
     let context = context(&global, std::mem::replace(log, Log::stderr()))?;
     if verb.enters {
@@ -114,28 +149,62 @@ fn dispatch(name: &str, argv: impl Iterator<Item = OsString>, log: &mut Log) -> 
 }
 
 /// `None` when help is asked for.
-fn parse_verb(table: &[Flag], argv: impl Iterator<Item = OsString>, order: Order) -> Result<Option<Args>, Error> {
+fn parse_verb(
+    table: &[Flag],
+    argv: impl Iterator<Item = OsString>,
+    order: Order,
+) -> Result<Option<Args>, Error> {
     let argv: Vec<OsString> = argv.collect();
     // The command of `exec` may have a flag of this name: only the first word counts.
-    let asked = argv.first().is_some_and(|word| word == "--help" || word == "-h" || word == "-help");
-    if asked { Ok(None) } else { Ok(Some(Args::parse(table, argv, order)?)) }
+    let asked = argv
+        .first()
+        .is_some_and(|word| word == "--help" || word == "-h" || word == "-help");
+    if asked {
+        Ok(None)
+    } else {
+        Ok(Some(Args::parse(table, argv, order)?))
+    }
 }
 
 fn context(global: &Args, log: Log) -> Result<Context, Error> {
     if global.has("systemd-cgroup") {
-        return Err(Error::Unsupported("--systemd-cgroup", "cgroups are made by cgroupfs; on systemd hosts give cgroupsPath a delegated slice"));
+        return Err(Error::Unsupported(
+            "--systemd-cgroup",
+            "cgroups are made by cgroupfs; on systemd hosts give cgroupsPath a delegated slice",
+        ));
     }
     let cgroup_manager = match global.text("cgroup-manager")?.unwrap_or("cgroupfs") {
         "cgroupfs" => CgroupManager::Cgroupfs,
         "disabled" => CgroupManager::Disabled,
-        "systemd" => return Err(Error::Unsupported("--cgroup-manager systemd", "cgroups are made by cgroupfs; on systemd hosts give cgroupsPath a delegated slice")),
-        other => return Err(Error::Flag { flag: "cgroup-manager", value: other.into(), reason: "neither cgroupfs nor disabled" }),
+        "systemd" => {
+            return Err(Error::Unsupported(
+                "--cgroup-manager systemd",
+                "cgroups are made by cgroupfs; on systemd hosts give cgroupsPath a delegated slice",
+            ));
+        }
+        other => {
+            return Err(Error::Flag {
+                flag: "cgroup-manager",
+                value: other.into(),
+                reason: "neither cgroupfs nor disabled",
+            });
+        }
     };
     match global.text("rootless")?.unwrap_or("auto") {
         "auto" | "true" | "false" => {}
-        other => return Err(Error::Flag { flag: "rootless", value: other.into(), reason: "neither auto nor true nor false" }),
+        other => {
+            return Err(Error::Flag {
+                flag: "rootless",
+                value: other.into(),
+                reason: "neither auto nor true nor false",
+            });
+        }
     }
-    Ok(Context { root: global.path("root"), cgroup_manager, log })
+    Ok(Context {
+        root: global.path("root"),
+        cgroup_manager,
+        log,
+    })
 }
 
 fn default_root() -> Result<PathBuf, Error> {
@@ -148,7 +217,10 @@ fn default_root() -> Result<PathBuf, Error> {
 }
 
 fn find(word: &str) -> Result<&'static Verb, Error> {
-    verbs::ALL.iter().find(|verb| verb.name == word).ok_or_else(|| Error::UnknownVerb(word.into()))
+    verbs::ALL
+        .iter()
+        .find(|verb| verb.name == word)
+        .ok_or_else(|| Error::UnknownVerb(word.into()))
 }
 
 fn want(count: (usize, usize)) -> &'static str {
@@ -162,8 +234,13 @@ fn want(count: (usize, usize)) -> &'static str {
 
 /// To standard output; a reader that left early is no failure.
 pub fn print(text: &str) -> Result<u8, Error> {
-    match std::io::stdout().write_all(text.as_bytes()).and_then(|()| std::io::stdout().flush()) {
-        Err(error) if error.kind() != ErrorKind::BrokenPipe => Err(Error::System("write to standard output", error)),
+    match std::io::stdout()
+        .write_all(text.as_bytes())
+        .and_then(|()| std::io::stdout().flush())
+    {
+        Err(error) if error.kind() != ErrorKind::BrokenPipe => {
+            Err(Error::System("write to standard output", error))
+        }
         _ => Ok(0),
     }
 }
@@ -171,7 +248,11 @@ pub fn print(text: &str) -> Result<u8, Error> {
 /// The first line's first word is the name by which the program was called: some callers want `runc version`.
 fn version(name: &str) -> String {
     let commit = option_env!("STOCKADE_COMMIT").unwrap_or("unknown");
-    format!("{name} version {}\ncommit: {commit}\nspec: {}\n", env!("CARGO_PKG_VERSION"), spec::OCI_VERSION)
+    format!(
+        "{name} version {}\ncommit: {commit}\nspec: {}\n",
+        env!("CARGO_PKG_VERSION"),
+        spec::OCI_VERSION
+    )
 }
 
 fn help(name: &str) -> String {
@@ -199,7 +280,10 @@ fn help_on(name: &str, word: Option<OsString>) -> Result<String, Error> {
 }
 
 fn verb_help(name: &str, verb: &Verb) -> String {
-    let mut text = format!("{name} {} - {}\n\nusage: {name} {} [flags] {}\n", verb.name, verb.about, verb.name, verb.operands);
+    let mut text = format!(
+        "{name} {} - {}\n\nusage: {name} {} [flags] {}\n",
+        verb.name, verb.about, verb.name, verb.operands
+    );
     if !verb.teach.is_empty() {
         text.push_str(&format!("\n{}\n", verb.teach.replace("{name}", name)));
     }
@@ -210,7 +294,9 @@ fn verb_help(name: &str, verb: &Verb) -> String {
 }
 
 fn describe(text: &mut String, flag: &Flag) {
-    let short = flag.short.map_or("    ".into(), |short| format!("-{short}, "));
+    let short = flag
+        .short
+        .map_or("    ".into(), |short| format!("-{short}, "));
     let long = match flag.value {
         Some(value) => format!("--{} {value}", flag.name),
         None => format!("--{}", flag.name),

@@ -21,7 +21,11 @@ pub fn state(record: &Record, status: Status) -> State {
         oci_version: spec::OCI_VERSION.into(),
         id: record.id.clone(),
         status,
-        pid: if status == Status::Stopped { 0 } else { record.init.map_or(0, |init| init.pid) },
+        pid: if status == Status::Stopped {
+            0
+        } else {
+            record.init.map_or(0, |init| init.pid)
+        },
         bundle: record.bundle.clone(),
         annotations: record.annotations.clone(),
     }
@@ -30,12 +34,16 @@ pub fn state(record: &Record, status: Status) -> State {
 /// Whether the specification gives the container a pid namespace of its own.
 pub fn own_pids(spec: &Spec) -> bool {
     let namespaces = spec.linux.iter().flat_map(|linux| &linux.namespaces);
-    namespaces.filter(|namespace| namespace.kind == spec::NamespaceKind::Pid).any(|namespace| namespace.path.is_none())
+    namespaces
+        .filter(|namespace| namespace.kind == spec::NamespaceKind::Pid)
+        .any(|namespace| namespace.path.is_none())
 }
 
 /// Kills every process of the container and waits until init is gone.
 pub fn kill(record: &Record) -> Result<(), Error> {
-    let Some(init) = record.init else { return Ok(record.cgroup.kill(signal::KILL)?) };
+    let Some(init) = record.init else {
+        return Ok(record.cgroup.kill(signal::KILL)?);
+    };
     let pidfd = init.open();
     process::signal(init, signal::KILL).map_err(Error::SignalInit)?;
     if !record.own_pids || pidfd.is_none() {
@@ -57,9 +65,14 @@ fn wait(pidfd: impl AsFd, identity: Identity) -> Result<(), Error> {
     while identity.alive() {
         let left = end.saturating_duration_since(Instant::now());
         if left.is_zero() {
-            return Err(Error::Refused("the container's init does not die of SIGKILL"));
+            return Err(Error::Refused(
+                "the container's init does not die of SIGKILL",
+            ));
         }
-        let timeout = Timespec { tv_sec: left.as_secs() as i64, tv_nsec: left.subsec_nanos().into() };
+        let timeout = Timespec {
+            tv_sec: left.as_secs() as i64,
+            tv_nsec: left.subsec_nanos().into(),
+        };
         let _ = poll(&mut [PollFd::new(&pidfd, PollFlags::IN)], Some(&timeout));
     }
     Ok(())
@@ -75,14 +88,22 @@ pub fn destroy(locked: Locked, log: &Log) -> Result<(), Error> {
         if !record.own_pids {
             record.cgroup.kill(signal::KILL)?;
         }
-        record.cgroup.remove()?;
+        if record.cgroup.remove().is_err() {
+            // Somebody who was only on his way in.
+            record.cgroup.kill(signal::KILL)?;
+            record.cgroup.remove()?;
+        }
     }
     locked.remove()?;
     if let Some(record) = record {
         let state = state(&record, Status::Stopped);
         for hook in &record.poststop {
             // runtime.md, "Lifecycle" 13: a failure is logged and the other hooks still run.
-            if let Err(error) = jail::run_hooks(jail::HookStage::Poststop, std::slice::from_ref(hook), &state) {
+            if let Err(error) = jail::run_hooks(
+                jail::HookStage::Poststop,
+                std::slice::from_ref(hook),
+                &state,
+            ) {
                 log.warning(&chain(&error));
             }
         }

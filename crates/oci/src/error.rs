@@ -24,19 +24,25 @@ pub enum Error {
     #[error("unknown command {0:?}")]
     UnknownVerb(String),
     #[error("\"{verb}\" requires {want} argument(s), got {got}")]
-    Operands { verb: &'static str, want: &'static str, got: usize },
+    Operands {
+        verb: &'static str,
+        want: &'static str,
+        got: usize,
+    },
     #[error("{0} is not supported: {1}")]
     Unsupported(&'static str, &'static str),
     #[error("invalid value {value:?} for --{flag}: {reason}")]
-    Flag { flag: &'static str, value: String, reason: &'static str },
+    Flag {
+        flag: &'static str,
+        value: String,
+        reason: &'static str,
+    },
     #[error("{0}")]
     Refused(&'static str),
     #[error("JSON specification file {0} not found")]
     NoConfig(PathBuf),
     #[error("{0} is no valid configuration")]
     Malformed(PathBuf, #[source] serde_json::Error),
-    #[error("container's cgroup is not empty: {0} process(es) found")]
-    CgroupInUse(usize),
     #[error("cannot start an already running container")]
     AlreadyRunning,
     #[error("cannot start a container that has stopped")]
@@ -62,7 +68,12 @@ pub enum Error {
     #[error("File config.json exists. Remove it first")]
     SpecExists,
     #[error("{act} {path}")]
-    Io { act: &'static str, path: PathBuf, #[source] source: io::Error },
+    Io {
+        act: &'static str,
+        path: PathBuf,
+        #[source]
+        source: io::Error,
+    },
     #[error("{0}")]
     System(&'static str, #[source] io::Error),
     /// `exec` says 255 of its own failures, so that they differ from the codes most programs use.
@@ -84,7 +95,10 @@ impl Error {
 
     /// Whether a look at the verb's help is what the caller needs.
     pub fn is_usage(&self) -> bool {
-        matches!(self, Error::Args(_) | Error::Operands { .. } | Error::UnknownVerb(_))
+        matches!(
+            self,
+            Error::Args(_) | Error::Operands { .. } | Error::UnknownVerb(_)
+        )
     }
 
     pub fn io(act: &'static str, path: impl Into<PathBuf>) -> impl FnOnce(io::Error) -> Error {

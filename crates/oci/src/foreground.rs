@@ -7,7 +7,9 @@ use std::os::fd::{AsFd, OwnedFd};
 use rustix::event::{PollFd, PollFlags, poll};
 use rustix::fs::{OFlags, fcntl_getfl, fcntl_setfl};
 use rustix::process::{Pid, WaitOptions, WaitStatus, wait};
-use rustix::termios::{OptionalActions, Termios, isatty, tcgetattr, tcgetwinsize, tcsetattr, tcsetwinsize};
+use rustix::termios::{
+    OptionalActions, Termios, isatty, tcgetattr, tcgetwinsize, tcsetattr, tcsetwinsize,
+};
 use sys::{SignalFd, SignalSet};
 
 use crate::error::Error;
@@ -28,16 +30,21 @@ pub struct Foreground {
 
 impl Foreground {
     pub fn prepare() -> Result<Foreground, Error> {
-        let set = OURS.iter().fold(SignalSet::all(), |set, signal| set.without(*signal));
+        let set = OURS
+            .iter()
+            .fold(SignalSet::all(), |set, signal| set.without(*signal));
         let failed = |source| Error::System("hold signals", source);
         sys::set_signal_mask(&set).map_err(failed)?;
-        Ok(Foreground { signals: SignalFd::new(&set).map_err(failed)? })
+        Ok(Foreground {
+            signals: SignalFd::new(&set).map_err(failed)?,
+        })
     }
 
     /// Orphans of the container become our children instead of the host's init's.
     pub fn adopt_orphans(&self) -> Result<(), Error> {
         let own = rustix::process::getpid();
-        rustix::process::set_child_subreaper(Some(own)).map_err(|error| Error::System("become a subreaper", error.into()))
+        rustix::process::set_child_subreaper(Some(own))
+            .map_err(|error| Error::System("become a subreaper", error.into()))
     }
 
     /// Waits for our child `pid` and says its exit code, 128+n for a signal.
@@ -45,7 +52,11 @@ impl Foreground {
         let mut relay = console.map(Relay::new).transpose()?;
         loop {
             if self.ready(relay.as_mut())? {
-                while let Some(arrived) = self.signals.read().map_err(|source| Error::System("read signals", source))? {
+                while let Some(arrived) = self
+                    .signals
+                    .read()
+                    .map_err(|source| Error::System("read signals", source))?
+                {
                     match arrived.signal {
                         SIGCHLD => {}
                         SIGWINCH => relay.iter().for_each(Relay::resize),
@@ -99,11 +110,18 @@ fn reap(pid: i32) -> Result<Option<u8>, Error> {
     let mut code = None;
     loop {
         match wait(WaitOptions::NOHANG) {
-            Ok(Some((ended, status))) if Pid::as_raw(Some(ended)) == pid => code = exit_code(status).or(code),
+            Ok(Some((ended, status))) if Pid::as_raw(Some(ended)) == pid => {
+                code = exit_code(status).or(code)
+            }
             Ok(Some(_)) | Err(rustix::io::Errno::INTR) => {}
             Ok(None) => return Ok(code),
             Err(rustix::io::Errno::CHILD) if code.is_some() => return Ok(code),
-            Err(error) => return Err(Error::System("wait for the container's process", error.into())),
+            Err(error) => {
+                return Err(Error::System(
+                    "wait for the container's process",
+                    error.into(),
+                ));
+            }
         }
     }
 }
@@ -128,10 +146,24 @@ impl Relay {
     fn new(master: OwnedFd) -> Result<Relay, Error> {
         let failed = |error: rustix::io::Errno| Error::System("prepare the terminal", error.into());
         // The master is ours alone, so the flag disturbs nobody; our own descriptors may be shared and stay as they are.
-        fcntl_setfl(&master, fcntl_getfl(&master).map_err(failed)? | OFlags::NONBLOCK).map_err(failed)?;
+        fcntl_setfl(
+            &master,
+            fcntl_getfl(&master).map_err(failed)? | OFlags::NONBLOCK,
+        )
+        .map_err(failed)?;
         let stdin = rustix::stdio::stdin();
-        let saved = if isatty(stdin) { Some(tcgetattr(stdin).map_err(failed)?) } else { None };
-        let relay = Relay { master: master.into(), pending: Vec::new(), input_open: true, master_open: true, saved };
+        let saved = if isatty(stdin) {
+            Some(tcgetattr(stdin).map_err(failed)?)
+        } else {
+            None
+        };
+        let relay = Relay {
+            master: master.into(),
+            pending: Vec::new(),
+            input_open: true,
+            master_open: true,
+            saved,
+        };
         relay.resize();
         if let Some(saved) = &relay.saved {
             let mut raw = saved.clone();
@@ -146,11 +178,17 @@ impl Relay {
     }
 
     fn wants(&self) -> PollFlags {
-        if self.pending.is_empty() { PollFlags::IN } else { PollFlags::IN | PollFlags::OUT }
+        if self.pending.is_empty() {
+            PollFlags::IN
+        } else {
+            PollFlags::IN | PollFlags::OUT
+        }
     }
 
     fn resize(&self) {
-        if self.saved.is_some() && let Ok(size) = tcgetwinsize(rustix::stdio::stdin()) {
+        if self.saved.is_some()
+            && let Ok(size) = tcgetwinsize(rustix::stdio::stdin())
+        {
             let _ = tcsetwinsize(&self.master, size);
         }
     }
@@ -183,7 +221,8 @@ impl Relay {
     fn push(&mut self) {
         match self.master.write(&self.pending) {
             Ok(count) => drop(self.pending.drain(..count)),
-            Err(error) if matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::Interrupted) => {}
+            Err(error)
+                if matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::Interrupted) => {}
             Err(_) => self.pending.clear(),
         }
     }
@@ -196,7 +235,11 @@ impl Relay {
                 print(&buffer[..count]);
                 true
             }
-            Err(error) if matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::Interrupted) => false,
+            Err(error)
+                if matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::Interrupted) =>
+            {
+                false
+            }
             // EIO: nobody holds the other side for now.
             _ => {
                 self.master_open = false;
@@ -218,7 +261,9 @@ fn print(mut bytes: &[u8]) {
         match rustix::io::write(stdout, bytes) {
             Ok(count) => bytes = &bytes[count..],
             Err(rustix::io::Errno::INTR) => {}
-            Err(rustix::io::Errno::AGAIN) => drop(poll(&mut [PollFd::new(&stdout, PollFlags::OUT)], None)),
+            Err(rustix::io::Errno::AGAIN) => {
+                _ = poll(&mut [PollFd::new(&stdout, PollFlags::OUT)], None);
+            }
             Err(_) => return,
         }
     }

@@ -30,7 +30,11 @@ pub enum OpenError {
     #[error("invalid log-format: {0}")]
     Format(String),
     #[error("cannot open the log file {path}")]
-    Open { path: PathBuf, #[source] source: std::io::Error },
+    Open {
+        path: PathBuf,
+        #[source]
+        source: std::io::Error,
+    },
 }
 
 pub struct Log {
@@ -54,15 +58,30 @@ impl Log {
             other => return Err(OpenError::Format(other.into())),
         };
         let open = |path: &Path| {
-            let source = |source| OpenError::Open { path: path.into(), source };
-            OpenOptions::new().append(true).create(true).open(path).map_err(source)
+            let source = |source| OpenError::Open {
+                path: path.into(),
+                source,
+            };
+            OpenOptions::new()
+                .append(true)
+                .create(true)
+                .open(path)
+                .map_err(source)
         };
-        Ok(Log { file: path.map(open).transpose()?, format, debug })
+        Ok(Log {
+            file: path.map(open).transpose()?,
+            format,
+            debug,
+        })
     }
 
     /// What is used before the command line is understood.
     pub fn stderr() -> Log {
-        Log { file: None, format: Format::Text, debug: false }
+        Log {
+            file: None,
+            format: Format::Text,
+            debug: false,
+        }
     }
 
     pub fn error(&self, message: &str) {
@@ -94,7 +113,9 @@ impl Log {
 
 fn line(format: Format, level: Level, msg: &str, time: &str) -> String {
     match format {
-        Format::Json => serde_json::to_string(&Line { level, msg, time }).unwrap_or_default() + "\n",
+        Format::Json => {
+            serde_json::to_string(&Line { level, msg, time }).unwrap_or_default() + "\n"
+        }
         Format::Text => {
             let level = match level {
                 Level::Debug => "debug",
@@ -121,11 +142,16 @@ pub fn chain(error: &(dyn std::error::Error + 'static)) -> String {
 /// The kernel's reason in lower case and without its number: dockerd looks for "permission denied".
 fn words(error: &(dyn std::error::Error + 'static)) -> String {
     let text = error.to_string();
-    let system = error.downcast_ref::<std::io::Error>().is_some_and(|error| error.raw_os_error().is_some());
+    let system = error
+        .downcast_ref::<std::io::Error>()
+        .is_some_and(|error| error.raw_os_error().is_some());
     match text.find(" (os error ") {
         Some(end) if system => {
             let mut letters = text[..end].chars();
-            letters.next().map(|first| first.to_lowercase().collect::<String>() + letters.as_str()).unwrap_or_default()
+            letters
+                .next()
+                .map(|first| first.to_lowercase().collect::<String>() + letters.as_str())
+                .unwrap_or_default()
         }
         _ => text,
     }
@@ -140,6 +166,9 @@ mod tests {
         let text = line(Format::Text, Level::Error, "a \"b\"\nc", "T");
         assert_eq!(text, "time=\"T\" level=error msg=\"a \\\"b\\\"\\nc\"\n");
         let json = line(Format::Json, Level::Warning, "a \"b\"\nc", "T");
-        assert_eq!(json, "{\"level\":\"warning\",\"msg\":\"a \\\"b\\\"\\nc\",\"time\":\"T\"}\n");
+        assert_eq!(
+            json,
+            "{\"level\":\"warning\",\"msg\":\"a \\\"b\\\"\\nc\",\"time\":\"T\"}\n"
+        );
     }
 }

@@ -43,9 +43,19 @@ pub enum Error {
     #[error("container {0} is being changed by another command")]
     Busy(String),
     #[error("the state of container {id} is unreadable: {path}")]
-    Unreadable { id: String, path: PathBuf, #[source] source: serde_json::Error },
+    Unreadable {
+        id: String,
+        path: PathBuf,
+        #[source]
+        source: serde_json::Error,
+    },
     #[error("{act} {path}")]
-    Io { act: &'static str, path: PathBuf, #[source] source: io::Error },
+    Io {
+        act: &'static str,
+        path: PathBuf,
+        #[source]
+        source: io::Error,
+    },
 }
 
 /// What is written of a container.
@@ -121,12 +131,20 @@ impl Store {
         loop {
             let Some(lock) = open_lock(&dir, false)? else {
                 // A directory without a lock file is what a creator left that was killed after its first call.
-                return if dir.is_dir() && open_lock(&dir, true)?.is_some() { continue } else { Err(missing()) };
+                return if dir.is_dir() && open_lock(&dir, true)?.is_some() {
+                    continue;
+                } else {
+                    Err(missing())
+                };
             };
             if try_lock(&lock, &dir)? {
                 if linked(&lock) {
                     let record = read(&dir, id)?;
-                    return Ok(Locked { dir, _lock: lock, record });
+                    return Ok(Locked {
+                        dir,
+                        _lock: lock,
+                        record,
+                    });
                 }
                 continue;
             }
@@ -143,13 +161,21 @@ impl Store {
     pub fn claim(&self, id: &str) -> Result<Locked, Error> {
         let dir = self.dir(id)?;
         let exists = || Error::Exists(id.into());
-        DirBuilder::new().recursive(true).mode(0o711).create(&self.root).map_err(at("create", &self.root))?;
+        DirBuilder::new()
+            .recursive(true)
+            .mode(0o711)
+            .create(&self.root)
+            .map_err(at("create", &self.root))?;
         loop {
             match DirBuilder::new().mode(0o711).create(&dir) {
-                Err(error) if error.kind() != ErrorKind::AlreadyExists => return Err(at("create", &dir)(error)),
+                Err(error) if error.kind() != ErrorKind::AlreadyExists => {
+                    return Err(at("create", &dir)(error));
+                }
                 _ => {}
             }
-            let Some(lock) = open_lock(&dir, true)? else { continue };
+            let Some(lock) = open_lock(&dir, true)? else {
+                continue;
+            };
             if !try_lock(&lock, &dir)? {
                 return Err(exists());
             }
@@ -157,10 +183,17 @@ impl Store {
                 continue;
             }
             let record = read(&dir, id)?;
-            if record.as_ref().is_some_and(|record| record.init.is_some() || record.creator.alive()) {
+            if record
+                .as_ref()
+                .is_some_and(|record| record.init.is_some() || record.creator.alive())
+            {
                 return Err(exists());
             }
-            return Ok(Locked { dir, _lock: lock, record });
+            return Ok(Locked {
+                dir,
+                _lock: lock,
+                record,
+            });
         }
     }
 
@@ -219,21 +252,43 @@ impl Locked {
 
     fn file(&self, name: &str, text: &[u8]) -> Result<(), Error> {
         let path = self.dir.join(name);
-        let options = OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&path);
-        options.and_then(|mut file| file.write_all(text)).map_err(at("write", &path))
+        let options = OpenOptions::new()
+            .write(true)
+            .create(true)
+            .truncate(true)
+            .mode(0o600)
+            .open(&path);
+        options
+            .and_then(|mut file| file.write_all(text))
+            .map_err(at("write", &path))
     }
 
     /// Removes the directory; the lock file goes last, so that whoever waits for it finds it gone.
     pub fn remove(self) -> Result<(), Error> {
-        for name in ["gate", "state.json.new", "config.json", "state.json", "lock"] {
+        for name in [
+            "gate",
+            "state.json.new",
+            "config.json",
+            "state.json",
+            "lock",
+        ] {
             match fs::remove_file(self.dir.join(name)) {
-                Err(error) if error.kind() != ErrorKind::NotFound => return Err(at("remove", &self.dir.join(name))(error)),
+                Err(error) if error.kind() != ErrorKind::NotFound => {
+                    return Err(at("remove", &self.dir.join(name))(error));
+                }
                 _ => {}
             }
         }
         match fs::remove_dir(&self.dir) {
             // Somebody claims the id already: the directory is his.
-            Err(error) if !matches!(error.kind(), ErrorKind::NotFound | ErrorKind::DirectoryNotEmpty) => Err(at("remove", &self.dir)(error)),
+            Err(error)
+                if !matches!(
+                    error.kind(),
+                    ErrorKind::NotFound | ErrorKind::DirectoryNotEmpty
+                ) =>
+            {
+                Err(at("remove", &self.dir)(error))
+            }
             _ => Ok(()),
         }
     }
@@ -256,7 +311,9 @@ fn check_id(id: &str) -> Result<(), Error> {
     if id.is_empty() {
         return Err(Error::EmptyId);
     }
-    let letters = id.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"_+-.".contains(&byte));
+    let letters = id
+        .bytes()
+        .all(|byte| byte.is_ascii_alphanumeric() || b"_+-.".contains(&byte));
     if !letters || id == "." || id == ".." || id.len() > 255 {
         return Err(Error::InvalidId(id.into()));
     }
@@ -266,17 +323,33 @@ fn check_id(id: &str) -> Result<(), Error> {
 fn read(dir: &Path, id: &str) -> Result<Option<Record>, Error> {
     let path = dir.join("state.json");
     match fs::read(&path) {
-        Ok(text) => serde_json::from_slice(&text).map(Some).map_err(|source| Error::Unreadable { id: id.into(), path, source }),
-        Err(error) if matches!(error.kind(), ErrorKind::NotFound | ErrorKind::NotADirectory) => Ok(None),
+        Ok(text) => serde_json::from_slice(&text)
+            .map(Some)
+            .map_err(|source| Error::Unreadable {
+                id: id.into(),
+                path,
+                source,
+            }),
+        Err(error) if matches!(error.kind(), ErrorKind::NotFound | ErrorKind::NotADirectory) => {
+            Ok(None)
+        }
         Err(error) => Err(at("read", &path)(error)),
     }
 }
 
 fn open_lock(dir: &Path, create: bool) -> Result<Option<File>, Error> {
     let path = dir.join("lock");
-    match OpenOptions::new().read(true).write(true).create(create).mode(0o600).open(&path) {
+    match OpenOptions::new()
+        .read(true)
+        .write(true)
+        .create(create)
+        .mode(0o600)
+        .open(&path)
+    {
         Ok(file) => Ok(Some(file)),
-        Err(error) if matches!(error.kind(), ErrorKind::NotFound | ErrorKind::NotADirectory) => Ok(None),
+        Err(error) if matches!(error.kind(), ErrorKind::NotFound | ErrorKind::NotADirectory) => {
+            Ok(None)
+        }
         Err(error) => Err(at("open", &path)(error)),
     }
 }
@@ -308,7 +381,17 @@ mod tests {
         for id in ["a", "A-b_c.d+e", "..a", "0"] {
             assert!(check_id(id).is_ok(), "{id}");
         }
-        for id in ["", ".", "..", "a/b", "a b", "ä", "a\n", "../x", &"x".repeat(256)] {
+        for id in [
+            "",
+            ".",
+            "..",
+            "a/b",
+            "a b",
+            "ä",
+            "a\n",
+            "../x",
+            &"x".repeat(256),
+        ] {
             assert!(check_id(id).is_err(), "{id}");
         }
     }

@@ -45,7 +45,7 @@ class Cell:
         number = secrets.token_hex(4)
         with open(self.top / f"out{number}", "w+b") as out, open(self.top / f"err{number}", "w+b") as err:
             given = {"stdin": subprocess.DEVNULL} if stdin is None else {"input": stdin.encode()}
-            done = subprocess.run(self.command(*args), stdout=out, stderr=err, timeout=timeout, **given)  # type: ignore[call-overload]
+            done = subprocess.run(self.command(*args), stdout=out, stderr=err, timeout=timeout, **given)
             out.seek(0), err.seek(0)
             return Done(done.returncode, out.read().decode(errors="replace"), err.read().decode(errors="replace"))
 
@@ -57,7 +57,9 @@ class Cell:
     def daemon(self, *args: str | Path) -> subprocess.Popen[bytes]:
         log = open(self.top / f"{Path(args[0]).name}.log", "wb")
         with log:
-            return subprocess.Popen(self.command(*args), stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True)
+            return subprocess.Popen(
+                self.command(*args), stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True
+            )
 
     def rootfs(self) -> Path:
         """A busybox root, made once."""
@@ -85,8 +87,23 @@ def cell() -> Iterator[Cell]:
     tag = f"peer{os.getpid():x}{secrets.token_hex(3)}"
     top = Path(tempfile.mkdtemp(prefix=f"stockade-{tag}-"))
     top.chmod(0o755)
-    unshare = ["unshare", "--mount", "--net", "--pid", "--fork", "--kill-child", "--mount-proc", "--propagation", "private"]
-    init = subprocess.Popen([*unshare, sys.executable, "-c", INIT], stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    unshare = [
+        "unshare",
+        "--mount",
+        "--net",
+        "--pid",
+        "--fork",
+        "--kill-child",
+        "--mount-proc",
+        "--propagation",
+        "private",
+    ]
+    init = subprocess.Popen(
+        [*unshare, sys.executable, "-c", INIT],
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+    )
     try:
         pid = inner(init.pid)
         made = Cell(top, tag, pid)

@@ -45,7 +45,18 @@ class Containerd:
         return self.cell.ok(*self.command(*args), stdin=stdin)
 
     def run(self, *flags: str) -> list[str]:
-        return ["run", "--runtime", "io.containerd.runc.v2", "--runc-binary", str(self.binary), "--env", "PATH=/bin", *flags, "--rootfs", str(self.cell.rootfs())]
+        return [
+            "run",
+            "--runtime",
+            "io.containerd.runc.v2",
+            "--runc-binary",
+            str(self.binary),
+            "--env",
+            "PATH=/bin",
+            *flags,
+            "--rootfs",
+            str(self.cell.rootfs()),
+        ]
 
     def start(self, *command: str, flags: tuple[str, ...] = ()) -> str:
         id = f"c{secrets.token_hex(4)}"
@@ -112,7 +123,9 @@ def test_metrics_and_processes(containerd: Containerd) -> None:
 
 
 def test_a_terminal(containerd: Containerd) -> None:
-    command = containerd.cell.command(*containerd.command(*containerd.run("--rm", "--tty"), f"c{secrets.token_hex(4)}", "sh"))
+    command = containerd.cell.command(
+        *containerd.command(*containerd.run("--rm", "--tty"), f"c{secrets.token_hex(4)}", "sh")
+    )
     with screen(command) as view:
         time.sleep(0.5)
         view.send("tty; stty size\r")
@@ -124,6 +137,12 @@ def test_a_terminal(containerd: Containerd) -> None:
 
 def test_a_killed_container_is_reported(containerd: Containerd) -> None:
     id = containerd.start("sh", "-c", "trap 'exit 44' TERM; while :; do sleep 0.02; done")
-    eventually(lambda: containerd("task", "kill", "--signal", "SIGTERM", id).code != 0 or containerd.status(id) == "STOPPED", "it ends")
-    assert "44" in containerd("task", "delete", id).err + containerd("task", "delete", id).out or containerd.status(id) == ""
+    eventually(
+        lambda: containerd("task", "kill", "--signal", "SIGTERM", id).code != 0 or containerd.status(id) == "STOPPED",
+        "it ends",
+    )
+    assert (
+        "44" in containerd("task", "delete", id).err + containerd("task", "delete", id).out
+        or containerd.status(id) == ""
+    )
     containerd("container", "delete", id)

@@ -52,7 +52,9 @@ def docker(binary: Path) -> Iterator[Docker]:
         yield Docker(inside, binary)
 
 
-@pytest.mark.parametrize(("command", "code"), [("true", 0), ("exit 7", 7), ("kill -9 $$; sleep 1", 0), ("sh -c 'kill -9 $$'; exit $?", 137)])
+@pytest.mark.parametrize(
+    ("command", "code"), [("true", 0), ("exit 7", 7), ("kill -9 $$; sleep 1", 0), ("sh -c 'kill -9 $$'; exit $?", 137)]
+)
 def test_run(docker: Docker, command: str, code: int) -> None:
     done = docker("run", "--rm", "--network", "none", "box", "sh", "-c", f"echo out; echo err >&2; {command}")
     assert (done.code, done.out) == (code, "out\n"), done
@@ -65,7 +67,9 @@ def test_run_what_cannot_run(docker: Docker, command: str, code: int) -> None:
 
 
 def test_standard_input(docker: Docker) -> None:
-    assert docker("run", "--rm", "-i", "--network", "none", "box", "wc", "-c", stdin="x" * 100_000).out.strip() == "100000"
+    assert (
+        docker("run", "--rm", "-i", "--network", "none", "box", "wc", "-c", stdin="x" * 100_000).out.strip() == "100000"
+    )
 
 
 def test_logs_exec_stop(docker: Docker) -> None:
@@ -74,7 +78,10 @@ def test_logs_exec_stop(docker: Docker) -> None:
     assert docker.ok("exec", id, "sh", "-c", "echo inside; id -u") == "inside\n0\n"
     assert docker("exec", id, "sh", "-c", "exit 9").code == 9
     assert docker("exec", id, "nope").code in (126, 127)
-    assert docker.ok("exec", "--user", "5:6", "--workdir", "/tmp", "--env", "A=b", id, "sh", "-c", "id -u; pwd; echo $A") == "5\n/tmp\nb\n"
+    assert (
+        docker.ok("exec", "--user", "5:6", "--workdir", "/tmp", "--env", "A=b", id, "sh", "-c", "id -u; pwd; echo $A")
+        == "5\n/tmp\nb\n"
+    )
     docker.ok("stop", id)
     assert docker.ok("logs", id) == "hello\nbye\n"
     assert docker.inspect(id, "{{.State.ExitCode}} {{.State.Status}}") == "3 exited"
@@ -99,7 +106,9 @@ def test_pause(docker: Docker) -> None:
 
 
 def test_stats_update_top(docker: Docker) -> None:
-    id = docker.start("--memory", "64m", "--memory-swap", "64m", "--pids-limit", "20", "--cpus", "0.5", "box", "sleep", "1000")
+    id = docker.start(
+        "--memory", "64m", "--memory-swap", "64m", "--pids-limit", "20", "--cpus", "0.5", "box", "sleep", "1000"
+    )
     stats = json.loads(docker.ok("stats", "--no-stream", "--format", "{{json .}}", id))
     assert stats["PIDs"] == "1"
     assert stats["MemUsage"].endswith("/ 64MiB")
@@ -111,7 +120,16 @@ def test_stats_update_top(docker: Docker) -> None:
 
 
 def test_memory_exhausted(docker: Docker) -> None:
-    id = docker.start("--memory", "16m", "--memory-swap", "16m", "box", "sh", "-c", "dd if=/dev/zero of=/dev/null bs=100M count=1; exit 4")
+    id = docker.start(
+        "--memory",
+        "16m",
+        "--memory-swap",
+        "16m",
+        "box",
+        "sh",
+        "-c",
+        "dd if=/dev/zero of=/dev/null bs=100M count=1; exit 4",
+    )
     docker.ok("wait", id)
     eventually(lambda: docker.inspect(id, "{{.State.OOMKilled}}") == "true", "it is said")
     docker.ok("rm", "--force", id)
@@ -154,9 +172,26 @@ def test_options_that_reach_the_runtime(docker: Docker) -> None:
 
 
 def test_privileged_and_host_namespaces(docker: Docker) -> None:
-    out = docker.ok("run", "--rm", "--privileged", "--pid", "host", "--ipc", "host", "--uts", "host", "--network", "host", "box", "cat", "/proc/self/status")
+    out = docker.ok(
+        "run",
+        "--rm",
+        "--privileged",
+        "--pid",
+        "host",
+        "--ipc",
+        "host",
+        "--uts",
+        "host",
+        "--network",
+        "host",
+        "box",
+        "cat",
+        "/proc/self/status",
+    )
     assert "Seccomp:\t0" in out
-    assert os.uname().nodename == docker.ok("run", "--rm", "--network", "host", "--uts", "host", "box", "hostname").strip()
+    assert (
+        os.uname().nodename == docker.ok("run", "--rm", "--network", "host", "--uts", "host", "box", "hostname").strip()
+    )
 
 
 def test_a_bind_mount(docker: Docker) -> None:
@@ -164,6 +199,9 @@ def test_a_bind_mount(docker: Docker) -> None:
     shared.mkdir(exist_ok=True)
     (shared / "in").write_text("given\n")
     run = ("run", "--rm", "--network", "none")
-    assert docker.ok(*run, "-v", f"{shared}:/shared", "box", "sh", "-c", "cat /shared/in; echo taken > /shared/out") == "given\n"
+    assert (
+        docker.ok(*run, "-v", f"{shared}:/shared", "box", "sh", "-c", "cat /shared/in; echo taken > /shared/out")
+        == "given\n"
+    )
     assert (shared / "out").read_text() == "taken\n"
     assert docker(*run, "-v", f"{shared}:/shared:ro", "box", "sh", "-c", "echo x > /shared/no").code != 0

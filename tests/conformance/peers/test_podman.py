@@ -40,7 +40,18 @@ class Podman:
     def run(self, *args: str) -> list[str]:
         """The words before the command: rootfs mode needs no image."""
         parent = ("--cgroup-parent", f"/{self.cell.tag}")
-        return ["run", "--network", "none", "--log-driver", "k8s-file", *LIMITS, *parent, *args, "--rootfs", str(self.cell.rootfs())]
+        return [
+            "run",
+            "--network",
+            "none",
+            "--log-driver",
+            "k8s-file",
+            *LIMITS,
+            *parent,
+            *args,
+            "--rootfs",
+            str(self.cell.rootfs()),
+        ]
 
     def start(self, *command: str, flags: tuple[str, ...] = ()) -> str:
         return self.ok(*self.run("--detach", *flags), *command).strip()
@@ -120,7 +131,9 @@ def test_a_terminal(podman: Podman) -> None:
 
 def test_exec_on_a_terminal(podman: Podman) -> None:
     id = podman.start("sleep", "1000")
-    with screen(podman.cell.command(*podman.command("exec", "--interactive", "--tty", id, "sh", "-c", "tty; exit 5"))) as view:
+    with screen(
+        podman.cell.command(*podman.command("exec", "--interactive", "--tty", id, "sh", "-c", "tty; exit 5"))
+    ) as view:
         assert view.wait() == 5
         assert b"/dev/pts" in view.seen
     podman.ok("rm", "--force", "--time", "0", id)
@@ -136,5 +149,7 @@ def test_a_pod_shares_namespaces(podman: Podman) -> None:
 
 
 def test_a_user_namespace(podman: Podman) -> None:
-    out = podman.ok(*podman.run("--rm", "--uidmap", "0:100000:65536", "--gidmap", "0:100000:65536"), "cat", "/proc/self/uid_map")
+    out = podman.ok(
+        *podman.run("--rm", "--uidmap", "0:100000:65536", "--gidmap", "0:100000:65536"), "cat", "/proc/self/uid_map"
+    )
     assert out.split() == ["0", "100000", "65536"]

@@ -1,7 +1,7 @@
 """runtime-tools' validation programs: built from the Go module, run against a runtime, their TAP read.
 
 The programs mount, make cgroups and call a runtime by the name in RUNTIME. Some of their containers share the host's
-namespaces, mount namespace included, so each program gets namespaces of its own here: what it leaves behind dies with it.
+namespaces, mount namespace included, so each program gets namespaces of its own here: what it leaves dies with it.
 """
 
 from __future__ import annotations
@@ -73,8 +73,16 @@ def build() -> Path:
     BUILD.mkdir(parents=True)
     environment = {**os.environ, "CGO_ENABLED": "0", "GOFLAGS": "-mod=mod"}
     for package in ("cmd/runtimetest", "validation/..."):
-        subprocess.run(["go", "build", "-o", f"{BUILD}/", f"{MODULE}/{package}"], cwd=HERE, env=environment, check=True, timeout=600)
-    found = subprocess.run(["go", "list", "-m", "-f", "{{.Dir}}", MODULE], cwd=HERE, capture_output=True, text=True, check=True, timeout=60)
+        subprocess.run(
+            ["go", "build", "-o", f"{BUILD}/", f"{MODULE}/{package}"],
+            cwd=HERE,
+            env=environment,
+            check=True,
+            timeout=600,
+        )
+    found = subprocess.run(
+        ["go", "list", "-m", "-f", "{{.Dir}}", MODULE], cwd=HERE, capture_output=True, text=True, check=True, timeout=60
+    )
     architecture = MACHINES[platform.machine()]
     shutil.copy(Path(found.stdout.strip()) / f"rootfs-{architecture}.tar.gz", BUILD / f"rootfs-{architecture}.tar.gz")
     done.write_text(stamp)
@@ -83,11 +91,13 @@ def build() -> Path:
 
 def programs(built: Path) -> list[str]:
     kept = {"runtimetest", "done"}
-    return sorted(path.name for path in built.iterdir() if path.name not in kept and not path.name.startswith("rootfs-"))
+    return sorted(
+        path.name for path in built.iterdir() if path.name not in kept and not path.name.startswith("rootfs-")
+    )
 
 
 @contextlib.contextmanager
-def bench(command: list[str]) -> Iterator["Bench"]:
+def bench(command: list[str]) -> Iterator[Bench]:
     """A place in which programs meet one runtime."""
     top = Path(tempfile.mkdtemp(prefix="stockade-rt-"))
     top.chmod(0o755)  # roots of user namespaces pass through
@@ -112,7 +122,19 @@ class Bench:
         runtime.chmod(0o755)
         (self.top / "tmp").mkdir(exist_ok=True)
         script = 'mount -t tmpfs tmpfs "$TMPDIR" && ip link set lo up; exec "$@"'
-        wrapped = ["unshare", "--mount", "--net", "--uts", "--ipc", "--propagation", "private", "sh", "-c", script, "sh"]
+        wrapped = [
+            "unshare",
+            "--mount",
+            "--net",
+            "--uts",
+            "--ipc",
+            "--propagation",
+            "private",
+            "sh",
+            "-c",
+            script,
+            "sh",
+        ]
         with open(self.top / "out", "w+") as out:
             process = subprocess.Popen(
                 [*wrapped, str(built / program)],
@@ -138,7 +160,9 @@ class Bench:
         """Delete the containers that a program left, and its cgroups."""
         state = self.top / "state"
         for id in os.listdir(state) if state.is_dir() else []:
-            subprocess.run([*self.command, "--root", str(state), "delete", "--force", id], capture_output=True, timeout=30)
+            subprocess.run(
+                [*self.command, "--root", str(state), "delete", "--force", id], capture_output=True, timeout=30
+            )
         for base, directories, _ in list(os.walk("/sys/fs/cgroup", topdown=False)):
             for name in set(directories) & set(CGROUPS):
                 with contextlib.suppress(OSError):

@@ -1,4 +1,4 @@
-"""runtime-tools' validation programs: whatever runc passes on this machine, ours passes; exceptions have their reason here.
+"""runtime-tools' validation programs: what runc passes on this machine, ours passes; exceptions have their reason here.
 
 The full table (`python -m conformance.runtime_tools.table` writes it into docs/oci.md) runs with `make judge`; a short
 sample runs with every `make test`.
@@ -16,12 +16,29 @@ from conformance.runtime_tools import suite
 
 pytestmark = [pytest.mark.root, pytest.mark.timeout(600)]
 
-SAMPLE = ("create", "default", "delete", "hooks_stdin", "hostname", "kill", "linux_seccomp", "linux_uid_mappings", "pidfile", "process_user", "start", "state")
+SAMPLE = (
+    "create",
+    "default",
+    "delete",
+    "hooks_stdin",
+    "hostname",
+    "kill",
+    "linux_seccomp",
+    "linux_uid_mappings",
+    "pidfile",
+    "process_user",
+    "start",
+    "state",
+)
 
 # Program → test → why ours differs from what runc does there.
 NO_MOUNT_NAMESPACE = "the wall refuses to mount in a mount namespace that is not the container's own"
-ORDER = "mountinfo lists mounts by their number; ours are made before they are attached, which happens in the listed order"
-RESOURCE = "runc makes no container here at all: the machine grants no CAP_SYS_RESOURCE; ours goes without it and says so"
+ORDER = (
+    "mountinfo lists mounts by their number; ours are made before they are attached, which happens in the listed order"
+)
+RESOURCE = (
+    "runc makes no container here at all: the machine grants no CAP_SYS_RESOURCE; ours goes without it and says so"
+)
 EXCEPTIONS: dict[str, dict[str, str]] = {
     "linux_ns_itype": {"cannot run validation tests: exit status 1": NO_MOUNT_NAMESPACE},
     "linux_ns_path": {"set mnt namespace by path": NO_MOUNT_NAMESPACE},

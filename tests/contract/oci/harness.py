@@ -20,7 +20,9 @@ from typing import Any
 from support.place import Place
 
 BUSYBOX = Path("/bin/busybox")
-APPLETS = "sh sleep cat echo true false id ls ps kill env pwd tty stty test mkdir rm yes head dd seq wc printf mount".split()
+APPLETS = (
+    "sh sleep cat echo true false id ls ps kill env pwd tty stty test mkdir rm yes head dd seq wc printf mount".split()
+)
 ORACLES = ("runc", "crun")
 
 CAPABILITIES = ["CAP_AUDIT_WRITE", "CAP_KILL", "CAP_NET_BIND_SERVICE", "CAP_SETUID", "CAP_SETGID"]
@@ -45,7 +47,7 @@ def config(*args: str) -> dict[str, Any]:
             "args": list(args),
             "env": ["PATH=/bin", "TERM=xterm"],
             "cwd": "/",
-            "capabilities": {name: CAPABILITIES for name in ("bounding", "effective", "permitted")},
+            "capabilities": dict.fromkeys(("bounding", "effective", "permitted"), CAPABILITIES),
             "noNewPrivileges": True,
         },
         "root": {"path": "rootfs"},
@@ -108,7 +110,9 @@ class Runtime:
     def state(self, id: str) -> Any:
         return json.loads(self.ok("state", id))
 
-    def bundle(self, *args: str, change: Callable[[dict[str, Any]], object] | None = None, name: str = "bundle") -> Path:
+    def bundle(
+        self, *args: str, change: Callable[[dict[str, Any]], object] | None = None, name: str = "bundle"
+    ) -> Path:
         """A bundle with a busybox root; `change` edits the configuration."""
         made = self.place.top / name
         binaries = made / "rootfs/bin"

@@ -11,7 +11,9 @@ import pytest
 
 from contract.oci.harness import Runtime
 
-VERBS = "create start run state kill delete exec list ps pause resume update events spec features checkpoint restore".split()
+VERBS = (
+    "create start run state kill delete exec list ps pause resume update events spec features checkpoint restore"
+).split()
 
 
 def call(bin_dir: Path, *args: str, **more: str) -> subprocess.CompletedProcess[str]:

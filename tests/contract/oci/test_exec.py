@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -26,7 +27,13 @@ def test_standard_input(runtime: Runtime) -> None:
 def test_it_is_inside(runtime: Runtime) -> None:
     id = runtime.running()
     pid = runtime.state(id)["pid"]
-    inside = runtime.ok("exec", id, "sh", "-c", "cat /proc/1/cmdline | head -c 5; for n in ipc mnt net pid uts; do ls -l /proc/self/ns/$n; done")
+    inside = runtime.ok(
+        "exec",
+        id,
+        "sh",
+        "-c",
+        "cat /proc/1/cmdline | head -c 5; for n in ipc mnt net pid uts; do ls -l /proc/self/ns/$n; done",
+    )
     assert inside.startswith("sleep")
     for namespace in ("ipc", "mnt", "net", "pid", "uts"):
         assert os.readlink(f"/proc/{pid}/ns/{namespace}") in inside
@@ -92,7 +99,7 @@ def test_detached_as_containerd_does(runtime: Runtime) -> None:
     file = process_file(runtime, args=["sleep", "999"])
     runtime.ok("exec", "--process", file, "--detach", "--pid-file", str(pid_file), id)
     pid = int(pid_file.read_text())
-    assert open(f"/proc/{pid}/cmdline").read() == "sleep\x00999\x00"
+    assert Path(f"/proc/{pid}/cmdline").read_text() == "sleep\x00999\x00"
     assert pid in json.loads(runtime.ok("ps", "--format", "json", id))
 
 

@@ -25,7 +25,9 @@ def with_hooks(log: Path, failing: str = "") -> Any:
         # startContainer runs inside the container, where the log is not.
         stages = [stage for stage in STAGES if stage != "startContainer"]
         config["hooks"] = {stage: [hook(log, stage, "exit 3" if stage == failing else "true")] for stage in stages}
-        config["hooks"]["startContainer"] = [hook(Path("/tmp/inside"), "startContainer", "exit 3" if failing == "startContainer" else "true")]
+        config["hooks"]["startContainer"] = [
+            hook(Path("/tmp/inside"), "startContainer", "exit 3" if failing == "startContainer" else "true")
+        ]
         config["annotations"] = {"who": "me"}
 
     return change

@@ -50,7 +50,9 @@ def test_state_has_what_callers_read(runtime: Runtime) -> None:
 
 @pytest.mark.parametrize(("command", "code"), [("exit 0", 0), ("exit 7", 7), ("exit 255", 255)])
 def test_run_passes_the_exit_code(runtime: Runtime, command: str, code: int) -> None:
-    done = runtime("run", "--bundle", runtime.bundle("sh", "-c", f"echo out; echo err >&2; {command}"), runtime.place.name())
+    done = runtime(
+        "run", "--bundle", runtime.bundle("sh", "-c", f"echo out; echo err >&2; {command}"), runtime.place.name()
+    )
     assert (done.code, done.out) == (code, "out\n")
     assert "err\n" in done.err
     assert runtime("state", runtime.place.name()).code == 1
@@ -104,7 +106,9 @@ def test_a_created_container_is_deleted_without_force(like_runc: Runtime) -> Non
     id = like_runc.create("sleep", "1000")
     pid = like_runc.state(id)["pid"]
     like_runc.ok("delete", id)
-    eventually(lambda: not os.path.exists(f"/proc/{pid}") or "Z" in Path(f"/proc/{pid}/stat").read_text(), "init is gone")
+    eventually(
+        lambda: not os.path.exists(f"/proc/{pid}") or "Z" in Path(f"/proc/{pid}/stat").read_text(), "init is gone"
+    )
 
 
 def test_a_shared_pid_namespace_is_emptied(runtime: Runtime) -> None:
@@ -157,7 +161,7 @@ def test_preserve_fds(runtime: Runtime) -> None:
         os.set_inheritable(3, True)
 
     command = runtime.command("run", "--preserve-fds", "1", "--bundle", bundle, runtime.place.name())
-    done = subprocess.run(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, preexec_fn=place_at_three, close_fds=False, timeout=30)
+    done = subprocess.run(command, capture_output=True, preexec_fn=place_at_three, close_fds=False, timeout=30)
     os.close(read)
     assert done.returncode == 0, done
     assert done.stdout.startswith(b"through three\n")

@@ -20,7 +20,11 @@ v1_only = pytest.mark.skipif(not V1, reason="names files of cgroup v1")
 
 
 def limited(config: dict[str, Any]) -> None:
-    config["linux"]["resources"] |= {"memory": {"limit": 64 << 20}, "pids": {"limit": 50}, "cpu": {"shares": 512, "quota": 50000, "period": 100000}}
+    config["linux"]["resources"] |= {
+        "memory": {"limit": 64 << 20},
+        "pids": {"limit": 50},
+        "cpu": {"shares": 512, "quota": 50000, "period": 100000},
+    }
 
 
 def value(pid: int, controller: str, name: str) -> str:
@@ -45,7 +49,9 @@ def test_limits_are_set(runtime: Runtime) -> None:
 def test_update_by_flags(runtime: Runtime) -> None:
     id = runtime.running(change=limited)
     pid = runtime.state(id)["pid"]
-    runtime.ok("update", "--memory", str(32 << 20), "--pids-limit", "7", "--cpu-share", "100", "--cpu-quota", "20000", id)
+    runtime.ok(
+        "update", "--memory", str(32 << 20), "--pids-limit", "7", "--cpu-share", "100", "--cpu-quota", "20000", id
+    )
     assert value(pid, "memory", "memory.limit_in_bytes") == str(32 << 20)
     assert value(pid, "pids", "pids.max") == "7"
     assert value(pid, "cpu", "cpu.shares") == "100"
@@ -70,14 +76,23 @@ def test_update_by_json(runtime: Runtime, by: str) -> None:
 def test_update_as_containerd_writes_it(ours: Runtime) -> None:
     """`--resources=- ID`, with every field of the document."""
     id = ours.running(change=limited)
-    document = {"memory": {"limit": 40 << 20, "swap": -1}, "cpu": {"shares": 300, "quota": 0, "period": 0, "cpus": "", "mems": ""}, "blockIO": {"weight": 0}}
+    document = {
+        "memory": {"limit": 40 << 20, "swap": -1},
+        "cpu": {"shares": 300, "quota": 0, "period": 0, "cpus": "", "mems": ""},
+        "blockIO": {"weight": 0},
+    }
     ours("update", "--resources=-", id, stdin=json.dumps(document))
     assert value(ours.state(id)["pid"], "cpu", "cpu.shares") == "300"
 
 
 def test_update_with_nonsense(like_runc: Runtime) -> None:
     id = like_runc.running(change=limited)
-    for args, stdin in [(("--memory", "much"), None), (("--resources", "-"), "{"), (("--resources", "/nope"), None), (("--pids-limit", "x"), None)]:
+    for args, stdin in [
+        (("--memory", "much"), None),
+        (("--resources", "-"), "{"),
+        (("--resources", "/nope"), None),
+        (("--pids-limit", "x"), None),
+    ]:
         assert like_runc("update", *args, id, stdin=stdin).code == 1
 
 
@@ -139,7 +154,9 @@ def test_events_once(runtime: Runtime) -> None:
 
 def test_events_as_a_stream(like_runc: Runtime) -> None:
     id = like_runc.running(change=limited)
-    with subprocess.Popen(["timeout", "10", *like_runc.command("events", "--interval", "50ms", id)], stdout=subprocess.PIPE, text=True) as process:
+    with subprocess.Popen(
+        ["timeout", "10", *like_runc.command("events", "--interval", "50ms", id)], stdout=subprocess.PIPE, text=True
+    ) as process:
         assert process.stdout is not None
         lines = [json.loads(process.stdout.readline()) for _ in range(3)]
         assert [line["type"] for line in lines] == ["stats"] * 3
@@ -150,9 +167,16 @@ def test_events_as_a_stream(like_runc: Runtime) -> None:
 
 
 def test_events_tell_of_memory_exhausted(ours: Runtime) -> None:
-    id = ours.running("sh", "-c", "while [ ! -e /tmp/go ]; do sleep 0.01; done; (dd if=/dev/zero of=/dev/null bs=200M count=1); sleep 1000", change=limited)
+    id = ours.running(
+        "sh",
+        "-c",
+        "while [ ! -e /tmp/go ]; do sleep 0.01; done; (dd if=/dev/zero of=/dev/null bs=200M count=1); sleep 1000",
+        change=limited,
+    )
 
-    with subprocess.Popen(["timeout", "10", *ours.command("events", "--interval", "1h", id)], stdout=subprocess.PIPE, text=True) as process:
+    with subprocess.Popen(
+        ["timeout", "10", *ours.command("events", "--interval", "1h", id)], stdout=subprocess.PIPE, text=True
+    ) as process:
         assert process.stdout is not None
         assert json.loads(process.stdout.readline())["type"] == "stats"
         (ours.place.top / "bundle/rootfs/tmp/go").touch()
@@ -179,4 +203,7 @@ def test_without_a_cgroup(ours: Runtime) -> None:
     assert ours("--cgroup-manager", "disabled", "pause", id).code == 1
     assert json.loads(ours.ok("ps", "--format", "json", id)) == [pid]
     ours.ok("delete", "--force", id)
-    eventually(lambda: not os.path.exists(f"/proc/{pid}") or "(zombie)" in Path(f"/proc/{pid}/status").read_text(), "init is gone")
+    eventually(
+        lambda: not os.path.exists(f"/proc/{pid}") or "(zombie)" in Path(f"/proc/{pid}/status").read_text(),
+        "init is gone",
+    )

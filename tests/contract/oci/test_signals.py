@@ -65,7 +65,9 @@ def test_kill_a_paused_container(ours: Runtime) -> None:
 
 
 def foreground(runtime: Runtime, *args: str) -> subprocess.Popen[bytes]:
-    return subprocess.Popen(runtime.command(*args), stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+    return subprocess.Popen(
+        runtime.command(*args), stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE
+    )
 
 
 def target(runtime: Runtime, process: subprocess.Popen[bytes]) -> int:
@@ -73,7 +75,9 @@ def target(runtime: Runtime, process: subprocess.Popen[bytes]) -> int:
     return process.pid
 
 
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGUSR1, signal.SIGUSR2, signal.SIGQUIT])
+@pytest.mark.parametrize(
+    "number", [signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGUSR1, signal.SIGUSR2, signal.SIGQUIT]
+)
 def test_run_passes_signals_on(runtime: Runtime, number: signal.Signals) -> None:
     name = number.name.removeprefix("SIG")
     bundle = runtime.bundle("sh", "-c", TRAP.format(name))
@@ -106,7 +110,9 @@ def test_a_signal_during_create_is_not_lost(ours: Runtime) -> None:
 def test_the_container_starts_with_clean_signals(runtime: Runtime) -> None:
     """No mask and nothing ignored but what the caller ignores (SIGPIPE is ignored by many runtimes' own languages)."""
     out = runtime.ok("run", "--bundle", runtime.bundle("cat", "/proc/self/status"), runtime.place.name())
-    masks = {line.split()[0]: int(line.split()[1], 16) for line in out.splitlines() if line.startswith(("SigBlk", "SigIgn"))}
+    masks = {
+        line.split()[0]: int(line.split()[1], 16) for line in out.splitlines() if line.startswith(("SigBlk", "SigIgn"))
+    }
     if runtime.name == "ours":
         assert masks == {"SigBlk:": 0, "SigIgn:": 0}
 

@@ -78,7 +78,7 @@ def screen(command: list[str]) -> Iterator[Screen]:
 
 
 def test_run_on_a_terminal(like_runc: Runtime) -> None:
-    bundle = like_runc.bundle("sh", "-c", "tty; read line; echo \"<$line>\"; exit 5", change=terminal)
+    bundle = like_runc.bundle("sh", "-c", 'tty; read line; echo "<$line>"; exit 5', change=terminal)
     with screen(like_runc.command("run", "--bundle", bundle, like_runc.place.name())) as view:
         view.until("/dev/(pts/0|console)")
         view.send("typed\r")
@@ -87,7 +87,9 @@ def test_run_on_a_terminal(like_runc: Runtime) -> None:
 
 
 def test_the_size_follows(like_runc: Runtime) -> None:
-    bundle = like_runc.bundle("sh", "-c", "trap 'stty size' WINCH; echo up; while :; do sleep 0.01; done", change=terminal)
+    bundle = like_runc.bundle(
+        "sh", "-c", "trap 'stty size' WINCH; echo up; while :; do sleep 0.01; done", change=terminal
+    )
     with screen(like_runc.command("run", "--bundle", bundle, like_runc.place.name())) as view:
         view.until("up")
         view.resize(44, 99)
@@ -105,7 +107,9 @@ def test_the_first_size_is_ours(like_runc: Runtime) -> None:
 
 
 def test_job_control_and_interrupt(like_runc: Runtime) -> None:
-    bundle = like_runc.bundle("sh", "-c", "trap 'echo interrupted; exit 6' INT; echo up; while :; do sleep 0.01; done", change=terminal)
+    bundle = like_runc.bundle(
+        "sh", "-c", "trap 'echo interrupted; exit 6' INT; echo up; while :; do sleep 0.01; done", change=terminal
+    )
     with screen(like_runc.command("run", "--bundle", bundle, like_runc.place.name())) as view:
         view.until("up")
         view.send("\x03")
@@ -123,7 +127,9 @@ def test_exec_on_a_terminal(like_runc: Runtime) -> None:
 def test_our_terminal_is_restored(ours: Runtime) -> None:
     bundle = ours.bundle("sh", "-c", "exit 0", change=terminal)
     command = " ".join(ours.command("run", "--bundle", bundle, ours.place.name()))
-    with screen(["sh", "-c", f"stty -a > {ours.place.top}/before; {command}; stty -a > {ours.place.top}/after"]) as view:
+    with screen(
+        ["sh", "-c", f"stty -a > {ours.place.top}/before; {command}; stty -a > {ours.place.top}/after"]
+    ) as view:
         assert view.wait() == 0
     assert (ours.place.top / "before").read_text() == (ours.place.top / "after").read_text()
 
@@ -176,9 +182,15 @@ def read_master(master: int, pattern: str) -> None:
 
 
 def test_the_master_goes_through_the_socket(runtime: Runtime) -> None:
-    bundle, path, id = runtime.bundle("sh", "-c", "tty; stty size; sleep 1000", change=terminal), runtime.place.top / "s", runtime.place.name()
+    bundle, path, id = (
+        runtime.bundle("sh", "-c", "tty; stty size; sleep 1000", change=terminal),
+        runtime.place.top / "s",
+        runtime.place.name(),
+    )
     with console_socket(path) as listener:
-        process = subprocess.Popen(runtime.command("create", "--bundle", bundle, "--console-socket", path, id), stdin=subprocess.DEVNULL)
+        process = subprocess.Popen(
+            runtime.command("create", "--bundle", bundle, "--console-socket", path, id), stdin=subprocess.DEVNULL
+        )
         master, _ = receive(listener)
         assert process.wait(10) == 0
     try:
@@ -192,7 +204,9 @@ def test_the_master_goes_through_the_socket(runtime: Runtime) -> None:
 def test_exec_through_the_socket(runtime: Runtime) -> None:
     id, path = runtime.running(), runtime.place.top / "s"
     with console_socket(path) as listener:
-        command = runtime.command("exec", "--tty", "--detach", "--console-socket", path, id, "sh", "-c", "tty; sleep 1000")
+        command = runtime.command(
+            "exec", "--tty", "--detach", "--console-socket", path, id, "sh", "-c", "tty; sleep 1000"
+        )
         process = subprocess.Popen(command, stdin=subprocess.DEVNULL)
         master, _ = receive(listener)
         assert process.wait(10) == 0
@@ -205,9 +219,16 @@ def test_a_console_size_that_is_configured(like_runc: Runtime) -> None:
         terminal(config)
         config["process"]["consoleSize"] = {"height": 12, "width": 34}
 
-    bundle, path, id = like_runc.bundle("sh", "-c", "stty size; sleep 1000", change=sized), like_runc.place.top / "s", like_runc.place.name()
+    bundle, path, id = (
+        like_runc.bundle("sh", "-c", "stty size; sleep 1000", change=sized),
+        like_runc.place.top / "s",
+        like_runc.place.name(),
+    )
     with console_socket(path) as listener:
-        process = subprocess.Popen(like_runc.command("run", "--detach", "--bundle", bundle, "--console-socket", path, id), stdin=subprocess.DEVNULL)
+        process = subprocess.Popen(
+            like_runc.command("run", "--detach", "--bundle", bundle, "--console-socket", path, id),
+            stdin=subprocess.DEVNULL,
+        )
         master, _ = receive(listener)
         assert process.wait(10) == 0
     read_master(master, "12 34")

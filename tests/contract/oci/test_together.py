@@ -33,7 +33,9 @@ def at_once(count: int, runtime: Runtime, *args: str | Path) -> list[Done]:
         gate.wait()
         log = runtime.place.top / f"log{threading.get_ident()}"
         with open(os.devnull, "w") as null:
-            done = subprocess.run(runtime.command("--log", log, *args), stdin=subprocess.DEVNULL, stdout=null, stderr=null, timeout=60)
+            done = subprocess.run(
+                runtime.command("--log", log, *args), stdin=subprocess.DEVNULL, stdout=null, stderr=null, timeout=60
+            )
         text = log.read_text() if log.exists() else ""
         log.unlink(missing_ok=True)
         return Done(done.returncode, "", text)
@@ -106,7 +108,13 @@ def test_create_and_delete_at_once(ours: Runtime) -> None:
 def syscalls(command: list[str], log: Path) -> int:
     """How many system calls the first process of a command makes."""
     assert STRACE
-    done = subprocess.run([STRACE, "-o", str(log), *command], stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, timeout=60)
+    done = subprocess.run(
+        [STRACE, "-o", str(log), *command],
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+        timeout=60,
+    )
     assert done.returncode == 0, done
     return sum(1 for line in log.read_text().splitlines() if re.match(r"\w+\(", line))
 
@@ -115,7 +123,9 @@ def killed_at(count: int, command: list[str]) -> int:
     """Kill a command at its system call `count`."""
     assert STRACE
     inject = [STRACE, "-qq", "-o", os.devnull, "-e", f"inject=all:signal=SIGKILL:when={count}"]
-    return subprocess.run([*inject, *command], stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, timeout=60).returncode
+    return subprocess.run(
+        [*inject, *command], stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, timeout=60
+    ).returncode
 
 
 def points(total: int, seconds: float, step: float = 0.15) -> range:

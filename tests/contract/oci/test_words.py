@@ -18,7 +18,18 @@ MISSING = r"container does not exist"
 
 @pytest.mark.parametrize(
     "args",
-    [("state",), ("start",), ("kill",), ("delete",), ("ps",), ("pause",), ("resume",), ("events", "--stats"), ("update", "--pids-limit", "9"), ("checkpoint",)],
+    [
+        ("state",),
+        ("start",),
+        ("kill",),
+        ("delete",),
+        ("ps",),
+        ("pause",),
+        ("resume",),
+        ("events", "--stats"),
+        ("update", "--pids-limit", "9"),
+        ("checkpoint",),
+    ],
     ids=lambda args: args[0],
 )
 def test_a_missing_container(like_runc: Runtime, args: tuple[str, ...]) -> None:
@@ -90,7 +101,9 @@ def paused(runtime: Runtime) -> str:
     ],
     ids=lambda value: " ".join(value) if isinstance(value, tuple) else getattr(value, "__name__", None),
 )
-def test_a_state_that_forbids(like_runc: Runtime, make: Callable[[Runtime], str], args: tuple[str, ...], code: int, words: str) -> None:
+def test_a_state_that_forbids(
+    like_runc: Runtime, make: Callable[[Runtime], str], args: tuple[str, ...], code: int, words: str
+) -> None:
     id = make(like_runc)
     done = like_runc(*[id if word == "ID" else word for word in args])
     assert done.code == code, done
@@ -100,7 +113,13 @@ def test_a_state_that_forbids(like_runc: Runtime, make: Callable[[Runtime], str]
 
 @pytest.mark.parametrize(
     ("text", "words"),
-    [("{", "EOF|no valid configuration"), ("{}", "process property must not be empty"), (None, "JSON specification file .*config.json.* not found"), ("[1]", "."), ("\0", ".")],
+    [
+        ("{", "EOF|no valid configuration"),
+        ("{}", "process property must not be empty"),
+        (None, "JSON specification file .*config.json.* not found"),
+        ("[1]", "."),
+        ("\0", "."),
+    ],
 )
 def test_a_configuration_that_is_none(like_runc: Runtime, text: str | None, words: str) -> None:
     bundle = like_runc.bundle("true")
@@ -130,14 +149,20 @@ def test_a_terminal_that_nobody_would_hold(like_runc: Runtime) -> None:
 
 
 def test_a_console_socket_without_a_terminal(like_runc: Runtime) -> None:
-    done = like_runc("create", "--console-socket", "/nope", "--bundle", like_runc.bundle("true"), like_runc.place.name())
+    done = like_runc(
+        "create", "--console-socket", "/nope", "--bundle", like_runc.bundle("true"), like_runc.place.name()
+    )
     assert (done.code, "cannot use console socket if" in done.err) == (1, True), done
 
 
 @pytest.mark.parametrize("verb", ["create", "run"])
 @pytest.mark.parametrize(
     ("command", "words", "code"),
-    [("nope", 'exec: "nope": executable file not found in $PATH', 127), ("/nope", 'exec: "/nope": ', 127), ("/etc", 'exec: "/etc": ', 126)],
+    [
+        ("nope", 'exec: "nope": executable file not found in $PATH', 127),
+        ("/nope", 'exec: "/nope": ', 127),
+        ("/etc", 'exec: "/etc": ', 126),
+    ],
 )
 def test_a_command_that_cannot_run(like_runc: Runtime, verb: str, command: str, words: str, code: int) -> None:
     done = like_runc(verb, "--bundle", like_runc.bundle(command), like_runc.place.name())

@@ -17,13 +17,21 @@ use crate::store::Container;
 pub const EVENTS: Verb = Verb {
     name: "events",
     about: "print what a container uses, and when it runs out of memory, as JSON lines",
-    flags: &[Flag::switch("stats", "once, then return"), Flag::value("interval", "DURATION", "between two lines: 500ms, 5s, 1m (5s)")],
+    flags: &[
+        Flag::switch("stats", "once, then return"),
+        Flag::value(
+            "interval",
+            "DURATION",
+            "between two lines: 500ms, 5s, 1m (5s)",
+        ),
+    ],
     run: events,
     ..PLAIN
 };
 
 fn events(context: &Context, args: &Args) -> Result<u8, Error> {
-    let interval = duration(args.text("interval")?.unwrap_or("5s")).filter(|interval| !interval.is_zero());
+    let interval =
+        duration(args.text("interval")?.unwrap_or("5s")).filter(|interval| !interval.is_zero());
     let interval = interval.ok_or(Error::Refused("duration interval must be greater than 0"))?;
     let container = context.store()?.find(&id(args))?;
     if container.status() == Status::Stopped {
@@ -41,8 +49,12 @@ const LOOK: Duration = Duration::from_millis(10);
 
 /// Ends with the container.
 fn stream(container: &Container, interval: Duration) -> Result<u8, Error> {
-    let Some(init) = container.record.init else { return Err(Error::NoStats(container.record.id.clone())) };
-    let Some(pidfd) = init.open() else { return Ok(0) };
+    let Some(init) = container.record.init else {
+        return Err(Error::NoStats(container.record.id.clone()));
+    };
+    let Some(pidfd) = init.open() else {
+        return Ok(0);
+    };
     let watch = container.record.cgroup.oom()?;
     let mut kills = watch.count()?;
     let mut next = Instant::now();
@@ -73,8 +85,14 @@ fn stream(container: &Container, interval: Duration) -> Result<u8, Error> {
 
 /// Waits for the container's end, its want of memory or the time; says whether it was memory.
 fn wait(end: BorrowedFd<'_>, oom: BorrowedFd<'_>, time: Duration) -> Result<bool, Error> {
-    let timeout = Timespec { tv_sec: time.as_secs() as i64, tv_nsec: time.subsec_nanos().into() };
-    let mut fds = [PollFd::from_borrowed_fd(end, PollFlags::IN), PollFd::from_borrowed_fd(oom, PollFlags::IN | PollFlags::PRI)];
+    let timeout = Timespec {
+        tv_sec: time.as_secs() as i64,
+        tv_nsec: time.subsec_nanos().into(),
+    };
+    let mut fds = [
+        PollFd::from_borrowed_fd(end, PollFlags::IN),
+        PollFd::from_borrowed_fd(oom, PollFlags::IN | PollFlags::PRI),
+    ];
     match poll(&mut fds, Some(&timeout)) {
         Ok(_) => Ok(!fds[1].revents().is_empty()),
         Err(rustix::io::Errno::INTR) => Ok(false),
@@ -174,8 +192,16 @@ fn io_entry(entry: &IoEntry) -> Value {
 
 fn hugetlb(stats: &Stats) -> Value {
     let sizes = stats.hugetlb.iter();
-    let one = |(size, pages): (&String, &cgroup::HugetlbStats)| (size.clone(), json!({"usage": pages.usage, "max": pages.peak, "failcnt": pages.failures}));
-    sizes.map(one).collect::<serde_json::Map<String, Value>>().into()
+    let one = |(size, pages): (&String, &cgroup::HugetlbStats)| {
+        (
+            size.clone(),
+            json!({"usage": pages.usage, "max": pages.peak, "failcnt": pages.failures}),
+        )
+    };
+    sizes
+        .map(one)
+        .collect::<serde_json::Map<String, Value>>()
+        .into()
 }
 
 /// Go's durations, whole numbers only: `500ms`, `5s`, `1m30s`, `1h`.
@@ -185,7 +211,9 @@ fn duration(text: &str) -> Option<Duration> {
         let digits = rest.find(|letter: char| !letter.is_ascii_digit())?;
         let number: u64 = rest[..digits].parse().ok()?;
         rest = &rest[digits..];
-        let end = rest.find(|letter: char| letter.is_ascii_digit()).unwrap_or(rest.len());
+        let end = rest
+            .find(|letter: char| letter.is_ascii_digit())
+            .unwrap_or(rest.len());
         let unit = match &rest[..end] {
             "ns" => Duration::from_nanos(1),
             "us" | "µs" => Duration::from_micros(1),
@@ -208,7 +236,11 @@ mod tests {
     #[test]
     fn durations_are_go_s() {
         for (text, millis) in [("500ms", 500), ("5s", 5_000), ("1m30s", 90_000), ("0s", 0)] {
-            assert_eq!(duration(text), Some(Duration::from_millis(millis)), "{text}");
+            assert_eq!(
+                duration(text),
+                Some(Duration::from_millis(millis)),
+                "{text}"
+            );
         }
         for text in ["5", "s", "1x", "-1s", "99999999999999999999s"] {
             assert_eq!(duration(text), None, "{text}");

@@ -23,7 +23,11 @@ pub const EXEC: Verb = Verb {
         Flag::switch("tty", "give it a terminal").short('t'),
         Flag::value("user", "UID[:GID]", "whom it runs as").short('u'),
         Flag::value("additional-gids", "GID", "one more group; may be repeated").short('g'),
-        Flag::value("console-socket", "PATH", "unix socket that gets the terminal's master"),
+        Flag::value(
+            "console-socket",
+            "PATH",
+            "unix socket that gets the terminal's master",
+        ),
         Flag::switch("detach", "return when it runs").short('d'),
         Flag::value("pid-file", "FILE", "where to write its pid"),
         Flag::switch("no-new-privs", "it can gain no privileges by exec"),
@@ -32,7 +36,10 @@ pub const EXEC: Verb = Verb {
         Flag::value("process-label", "LABEL", "its SELinux label"),
         Flag::value("preserve-fds", "N", "pass N descriptors beyond 0, 1 and 2"),
         Flag::value("cgroup", "PATH", "refused unless it is the container's own"),
-        Flag::switch("ignore-paused", "wait in a paused container instead of refusing"),
+        Flag::switch(
+            "ignore-paused",
+            "wait in a paused container instead of refusing",
+        ),
         Flag::switch("no-subreaper", "accepted: exec adopts nobody's orphans"),
     ],
     count: (1, usize::MAX),
@@ -54,13 +61,30 @@ fn exec(context: &Context, args: &Args) -> Result<u8, Error> {
         status => return Err(Error::ExecIn(status)),
     }
     if !matches!(args.text("cgroup")?, None | Some("" | "/")) {
-        return Err(Error::Unsupported("--cgroup", "a process joins its container's own cgroup"));
+        return Err(Error::Unsupported(
+            "--cgroup",
+            "a process joins its container's own cgroup",
+        ));
     }
     let config = container.config()?;
     let process = process(args, &config)?;
-    let foreground = if args.has("detach") { None } else { Some(Foreground::prepare()?) };
-    let stdio = stdio(process.terminal, foreground.is_some(), args.path("console-socket"))?;
-    let mut execed = launch(&container, &config, &process, stdio, args.number("preserve-fds")?.unwrap_or(0))?;
+    let foreground = if args.has("detach") {
+        None
+    } else {
+        Some(Foreground::prepare()?)
+    };
+    let stdio = stdio(
+        process.terminal,
+        foreground.is_some(),
+        args.path("console-socket"),
+    )?;
+    let mut execed = launch(
+        &container,
+        &config,
+        &process,
+        stdio,
+        args.number("preserve-fds")?.unwrap_or(0),
+    )?;
     for warning in &execed.warnings {
         context.log.warning(warning);
     }
@@ -73,7 +97,13 @@ fn exec(context: &Context, args: &Args) -> Result<u8, Error> {
     }
 }
 
-fn launch(container: &Container, config: &Spec, process: &Process, stdio: jail::Stdio, preserve_fds: u32) -> Result<jail::Execed, Error> {
+fn launch(
+    container: &Container,
+    config: &Spec,
+    process: &Process,
+    stdio: jail::Stdio,
+    preserve_fds: u32,
+) -> Result<jail::Execed, Error> {
     let record = &container.record;
     let init = record.init.ok_or(Error::NotRunning)?;
     let target = jail::Target {
@@ -84,7 +114,15 @@ fn launch(container: &Container, config: &Spec, process: &Process, stdio: jail::
         spec: config,
         cgroup: &record.cgroup,
     };
-    Ok(jail::exec(&target, process, stdio, jail::ExecOptions { preserve_fds, die_with_parent: false })?)
+    Ok(jail::exec(
+        &target,
+        process,
+        stdio,
+        jail::ExecOptions {
+            preserve_fds,
+            die_with_parent: false,
+        },
+    )?)
 }
 
 /// The process that the flags or the file describe; what they leave out is as in the container's own process.
@@ -105,20 +143,30 @@ fn process(args: &Args, config: &Spec) -> Result<Process, Error> {
 
 fn from_file(path: PathBuf, own: &Process) -> Result<Process, Error> {
     let text = std::fs::read(&path).map_err(Error::io("open", &path))?;
-    let mut process: Process = serde_json::from_slice(&text).map_err(|source| Error::Malformed(path, source))?;
+    let mut process: Process =
+        serde_json::from_slice(&text).map_err(|source| Error::Malformed(path, source))?;
     if process.capabilities.is_none() {
         process.capabilities = own.capabilities.clone();
     }
     if process.rlimits.is_empty() {
         process.rlimits = own.rlimits.clone();
     }
-    process.apparmor_profile = process.apparmor_profile.filter(|profile| !profile.is_empty()).or_else(|| own.apparmor_profile.clone());
-    process.selinux_label = process.selinux_label.filter(|label| !label.is_empty()).or_else(|| own.selinux_label.clone());
+    process.apparmor_profile = process
+        .apparmor_profile
+        .filter(|profile| !profile.is_empty())
+        .or_else(|| own.apparmor_profile.clone());
+    process.selinux_label = process
+        .selinux_label
+        .filter(|label| !label.is_empty())
+        .or_else(|| own.selinux_label.clone());
     Ok(process)
 }
 
 fn from_flags(args: &Args, mut process: Process) -> Result<Process, Error> {
-    process.args = args.operands[1..].iter().map(|word| operand(word)).collect();
+    process.args = args.operands[1..]
+        .iter()
+        .map(|word| operand(word))
+        .collect();
     process.terminal = args.has("tty");
     process.env.extend(args.texts("env")?);
     if let Some(cwd) = args.path("cwd") {
@@ -128,7 +176,10 @@ fn from_flags(args: &Args, mut process: Process) -> Result<Process, Error> {
         process.user = user_of(user, process.user)?;
     }
     for group in args.texts("additional-gids")? {
-        process.user.additional_gids.push(args::number("additional-gids", &group)?);
+        process
+            .user
+            .additional_gids
+            .push(args::number("additional-gids", &group)?);
     }
     if args.given("no-new-privs") {
         process.no_new_privileges = args.has("no-new-privs");
@@ -151,7 +202,13 @@ fn from_flags(args: &Args, mut process: Process) -> Result<Process, Error> {
 
 /// `UID[:GID]`: numbers only, for names are the image's and the image is not trusted.
 fn user_of(text: &str, user: User) -> Result<User, Error> {
-    let (uid, gid) = text.split_once(':').map_or((text, None), |(uid, gid)| (uid, Some(gid)));
+    let (uid, gid) = text
+        .split_once(':')
+        .map_or((text, None), |(uid, gid)| (uid, Some(gid)));
     let gid = gid.map(|gid| args::number("user", gid)).transpose()?;
-    Ok(User { uid: args::number("user", uid)?, gid: gid.unwrap_or(user.gid), ..user })
+    Ok(User {
+        uid: args::number("user", uid)?,
+        gid: gid.unwrap_or(user.gid),
+        ..user
+    })
 }

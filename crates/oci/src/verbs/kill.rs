@@ -31,7 +31,10 @@ fn kill(context: &Context, args: &Args) -> Result<u8, Error> {
         record.cgroup.kill(number)?;
         return Ok(0);
     }
-    let init = record.init.filter(|_| status != Status::Stopped).ok_or(Error::NotRunning)?;
+    let init = record
+        .init
+        .filter(|_| status != Status::Stopped)
+        .ok_or(Error::NotRunning)?;
     if !process::signal(init, number).map_err(Error::SignalInit)? {
         return Err(Error::NotRunning);
     }

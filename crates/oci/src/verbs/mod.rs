@@ -52,8 +52,20 @@ const PLAIN: Verb = Verb {
     run: |_, _| Err(Error::Refused("no such command")),
 };
 
-const CHECKPOINT: Verb = Verb { name: "checkpoint", about: "refused: a container's processes cannot be saved", flags: IMAGE, run: refuse_checkpoint, ..PLAIN };
-const RESTORE: Verb = Verb { name: "restore", about: "refused: a container's processes cannot be brought back", flags: IMAGE, run: refuse_restore, ..PLAIN };
+const CHECKPOINT: Verb = Verb {
+    name: "checkpoint",
+    about: "refused: a container's processes cannot be saved",
+    flags: IMAGE,
+    run: refuse_checkpoint,
+    ..PLAIN
+};
+const RESTORE: Verb = Verb {
+    name: "restore",
+    about: "refused: a container's processes cannot be brought back",
+    flags: IMAGE,
+    run: refuse_restore,
+    ..PLAIN
+};
 
 /// Understood so that the refusal, not a flag, is what callers read.
 const IMAGE: &[Flag] = &[
@@ -85,7 +97,10 @@ const IMAGE: &[Flag] = &[
 
 fn refuse_checkpoint(context: &Context, args: &Args) -> Result<u8, Error> {
     context.store()?.find(&id(args))?;
-    Err(Error::Unsupported("checkpoint", "the native wall has no CRIU"))
+    Err(Error::Unsupported(
+        "checkpoint",
+        "the native wall has no CRIU",
+    ))
 }
 
 fn refuse_restore(_: &Context, _: &Args) -> Result<u8, Error> {
@@ -93,7 +108,10 @@ fn refuse_restore(_: &Context, _: &Args) -> Result<u8, Error> {
 }
 
 fn id(args: &Args) -> String {
-    args.operands.first().map(|id| crate::args::operand(id)).unwrap_or_default()
+    args.operands
+        .first()
+        .map(|id| crate::args::operand(id))
+        .unwrap_or_default()
 }
 
 #[cfg(test)]
@@ -106,7 +124,9 @@ mod tests {
             assert!(!verb.name.is_empty() && !verb.about.is_empty());
             for (at, flag) in verb.flags.iter().enumerate() {
                 assert!(!flag.about.is_empty(), "{} --{}", verb.name, flag.name);
-                let twin = verb.flags[at + 1..].iter().find(|other| other.name == flag.name || (flag.short.is_some() && other.short == flag.short));
+                let twin = verb.flags[at + 1..].iter().find(|other| {
+                    other.name == flag.name || (flag.short.is_some() && other.short == flag.short)
+                });
                 assert!(twin.is_none(), "{} --{}", verb.name, flag.name);
             }
         }

@@ -5,8 +5,18 @@ use crate::args::Args;
 use crate::cli::{Context, Verb};
 use crate::error::Error;
 
-pub const PAUSE: Verb = Verb { name: "pause", about: "stop every process of a container where it is", run: pause, ..PLAIN };
-pub const RESUME: Verb = Verb { name: "resume", about: "let a paused container go on", run: resume, ..PLAIN };
+pub const PAUSE: Verb = Verb {
+    name: "pause",
+    about: "stop every process of a container where it is",
+    run: pause,
+    ..PLAIN
+};
+pub const RESUME: Verb = Verb {
+    name: "resume",
+    about: "let a paused container go on",
+    run: resume,
+    ..PLAIN
+};
 
 fn pause(context: &Context, args: &Args) -> Result<u8, Error> {
     let locked = context.store()?.lock(&id(args))?;

@@ -24,12 +24,18 @@ pub const PS: Verb = Verb {
 fn ps(context: &Context, args: &Args) -> Result<u8, Error> {
     let container = context.store()?.find(&id(args))?;
     let mut pids = container.record.cgroup.pids();
-    if let (true, Some(init)) = (pids.is_empty(), container.record.init.filter(|init| init.alive())) {
+    if let (true, Some(init)) = (
+        pids.is_empty(),
+        container.record.init.filter(|init| init.alive()),
+    ) {
         // Without a cgroup of its own only init is known to be the container's.
         pids.push(init.pid);
     }
     pids.sort_unstable();
-    let options: Vec<String> = args.operands[1..].iter().map(|word| operand(word)).collect();
+    let options: Vec<String> = args.operands[1..]
+        .iter()
+        .map(|word| operand(word))
+        .collect();
     match args.text("format")?.unwrap_or("table") {
         "json" => print(&format!("{pids:?}\n").replace(' ', "")),
         "table" if options.is_empty() || options == ["-ef"] => print(&table(&pids)),
@@ -52,7 +58,9 @@ fn table(pids: &[i32]) -> String {
 fn row(pid: i32, uptime: f64, boot: u64) -> Option<String> {
     let stat = process::stat(pid).ok()?;
     let uid = std::os::unix::fs::MetadataExt::uid(&std::fs::metadata(format!("/proc/{pid}")).ok()?);
-    let user = user_name(uid).filter(|name| name.len() <= 8).unwrap_or_else(|| uid.to_string());
+    let user = user_name(uid)
+        .filter(|name| name.len() <= 8)
+        .unwrap_or_else(|| uid.to_string());
     let hertz = rustix::param::clock_ticks_per_second();
     let (used, began) = (stat.ticks / hertz, stat.start_time / hertz);
     let lived = (uptime - began as f64).max(1.0);
@@ -60,12 +68,19 @@ fn row(pid: i32, uptime: f64, boot: u64) -> Option<String> {
     let (hour, minute) = ((boot + began) / 3600 % 24, (boot + began) / 60 % 60);
     let parent = stat.parent;
     let time = format!("{:02}:{:02}:{:02}", used / 3600, used / 60 % 60, used % 60);
-    Some(format!("{user:<8} {pid:>7} {parent:>7} {percent:>2} {hour:02}:{minute:02} {:<8} {time:>8} {}\n", tty(stat.tty), command(pid)))
+    Some(format!(
+        "{user:<8} {pid:>7} {parent:>7} {percent:>2} {hour:02}:{minute:02} {:<8} {time:>8} {}\n",
+        tty(stat.tty),
+        command(pid)
+    ))
 }
 
 /// The device number of tty_nr (proc_pid_stat(5), field 7) by the names of the kernel's devices list.
 fn tty(number: u32) -> String {
-    let (major, minor) = ((number >> 8) & 0xfff, (number & 0xff) | ((number >> 12) & 0xfff00));
+    let (major, minor) = (
+        (number >> 8) & 0xfff,
+        (number & 0xff) | ((number >> 12) & 0xfff00),
+    );
     match major {
         0 => "?".into(),
         4 if minor < 64 => format!("tty{minor}"),
@@ -78,31 +93,42 @@ fn tty(number: u32) -> String {
 /// The command line, or its name in brackets for what has none; a container cannot break the table with it.
 fn command(pid: i32) -> String {
     let line = std::fs::read(format!("/proc/{pid}/cmdline")).unwrap_or_default();
-    let line = String::from_utf8_lossy(&line).trim_end_matches('\0').replace('\0', " ");
+    let line = String::from_utf8_lossy(&line)
+        .trim_end_matches('\0')
+        .replace('\0', " ");
     let line = if line.is_empty() {
         let name = std::fs::read_to_string(format!("/proc/{pid}/comm")).unwrap_or_default();
         format!("[{}]", name.trim_end())
     } else {
         line
     };
-    line.chars().map(|letter| if letter.is_control() { '?' } else { letter }).collect()
+    line.chars()
+        .map(|letter| if letter.is_control() { '?' } else { letter })
+        .collect()
 }
 
 fn uptime() -> f64 {
     let text = std::fs::read_to_string("/proc/uptime").unwrap_or_default();
-    text.split(' ').next().and_then(|number| number.parse().ok()).unwrap_or(0.0)
+    text.split(' ')
+        .next()
+        .and_then(|number| number.parse().ok())
+        .unwrap_or(0.0)
 }
 
 /// Seconds since 1970, UTC.
 fn boot_time() -> u64 {
     let text = std::fs::read_to_string("/proc/stat").unwrap_or_default();
     let line = text.lines().find_map(|line| line.strip_prefix("btime "));
-    line.and_then(|number| number.trim().parse().ok()).unwrap_or(0)
+    line.and_then(|number| number.trim().parse().ok())
+        .unwrap_or(0)
 }
 
 /// The host's ps(1) with its options, and of its lines the header and those of the container.
 fn foreign(pids: &[i32], options: &[String]) -> Result<String, Error> {
-    let output = Command::new("ps").args(options).stderr(Stdio::inherit()).output();
+    let output = Command::new("ps")
+        .args(options)
+        .stderr(Stdio::inherit())
+        .output();
     let output = output.map_err(|source| Error::System("execute ps", source))?;
     let text = String::from_utf8_lossy(&output.stdout).into_owned();
     if !output.status.success() {
@@ -110,9 +136,20 @@ fn foreign(pids: &[i32], options: &[String]) -> Result<String, Error> {
     }
     let mut lines = text.lines();
     let head = lines.next().unwrap_or_default();
-    let column = head.split_whitespace().position(|word| word == "PID").ok_or(Error::Refused("couldn't find PID field in ps output"))?;
-    let ours = |line: &&str| line.split_whitespace().nth(column).and_then(|word| word.parse().ok()).is_some_and(|pid: i32| pids.contains(&pid));
-    Ok(std::iter::once(head).chain(lines.filter(ours)).map(|line| format!("{line}\n")).collect())
+    let column = head
+        .split_whitespace()
+        .position(|word| word == "PID")
+        .ok_or(Error::Refused("couldn't find PID field in ps output"))?;
+    let ours = |line: &&str| {
+        line.split_whitespace()
+            .nth(column)
+            .and_then(|word| word.parse().ok())
+            .is_some_and(|pid: i32| pids.contains(&pid))
+    };
+    Ok(std::iter::once(head)
+        .chain(lines.filter(ours))
+        .map(|line| format!("{line}\n"))
+        .collect())
 }
 
 #[cfg(test)]
@@ -121,7 +158,13 @@ mod tests {
 
     #[test]
     fn terminals_have_names() {
-        for (number, name) in [(0, "?"), (0x0403, "tty3"), (0x0441, "ttyS1"), (0x8800, "pts/0"), (0x8805, "pts/5")] {
+        for (number, name) in [
+            (0, "?"),
+            (0x0403, "tty3"),
+            (0x0441, "ttyS1"),
+            (0x8800, "pts/0"),
+            (0x8805, "pts/5"),
+        ] {
             assert_eq!(tty(number), name);
         }
     }
@@ -129,6 +172,9 @@ mod tests {
     #[test]
     fn one_self_has_a_row() {
         let row = row(std::process::id() as i32, uptime(), boot_time()).unwrap();
-        assert!(row.split_whitespace().nth(1) == Some(&std::process::id().to_string()), "{row}");
+        assert!(
+            row.split_whitespace().nth(1) == Some(&std::process::id().to_string()),
+            "{row}"
+        );
     }
 }

@@ -12,13 +12,21 @@ use crate::cli::{Context, Verb, print};
 use crate::error::{Error, word};
 use crate::store::Container;
 
-pub const STATE: Verb = Verb { name: "state", about: "print a container's state as JSON", run: state, ..PLAIN };
+pub const STATE: Verb = Verb {
+    name: "state",
+    about: "print a container's state as JSON",
+    run: state,
+    ..PLAIN
+};
 
 pub const LIST: Verb = Verb {
     name: "list",
     operands: "",
     about: "list the containers of this root",
-    flags: &[Flag::value("format", "table|json", "how").short('f'), Flag::switch("quiet", "ids only").short('q')],
+    flags: &[
+        Flag::value("format", "table|json", "how").short('f'),
+        Flag::switch("quiet", "ids only").short('q'),
+    ],
     count: (0, 0),
     run: list,
     ..PLAIN
@@ -46,7 +54,11 @@ impl View<'_> {
         View {
             oci_version: &record.oci_version,
             id: &record.id,
-            pid: if status == Status::Stopped { 0 } else { record.init.map_or(0, |init| init.pid) },
+            pid: if status == Status::Stopped {
+                0
+            } else {
+                record.init.map_or(0, |init| init.pid)
+            },
             status,
             bundle: &record.bundle,
             rootfs: &record.rootfs,
@@ -66,12 +78,21 @@ fn state(context: &Context, args: &Args) -> Result<u8, Error> {
 fn list(context: &Context, args: &Args) -> Result<u8, Error> {
     let containers = context.store()?.list()?;
     if args.has("quiet") {
-        return print(&containers.iter().map(|container| format!("{}\n", container.record.id)).collect::<String>());
+        return print(
+            &containers
+                .iter()
+                .map(|container| format!("{}\n", container.record.id))
+                .collect::<String>(),
+        );
     }
-    let views: Vec<View<'_>> = containers.iter().map(|container| View::of(container, owner(container.record.owner))).collect();
+    let views: Vec<View<'_>> = containers
+        .iter()
+        .map(|container| View::of(container, owner(container.record.owner)))
+        .collect();
     match args.text("format")?.unwrap_or("table") {
         "json" => {
-            let text = serde_json::to_string(&views).map_err(|source| Error::System("print the list", source.into()))?;
+            let text = serde_json::to_string(&views)
+                .map_err(|source| Error::System("print the list", source.into()))?;
             print(&(text + "\n"))
         }
         "table" => print(&table(&views)),
@@ -82,17 +103,34 @@ fn list(context: &Context, args: &Args) -> Result<u8, Error> {
 fn table(views: &[View<'_>]) -> String {
     let head = ["ID", "PID", "STATUS", "BUNDLE", "CREATED", "OWNER"].map(String::from);
     let rows = views.iter().map(|view| {
-        [view.id.into(), view.pid.to_string(), word(view.status).into(), view.bundle.display().to_string(), view.created.into(), view.owner.clone()]
+        [
+            view.id.into(),
+            view.pid.to_string(),
+            word(view.status).into(),
+            view.bundle.display().to_string(),
+            view.created.into(),
+            view.owner.clone(),
+        ]
     });
     columns(std::iter::once(head).chain(rows).collect())
 }
 
 /// Columns of at least 12, with 3 between; the last one ends the line.
 fn columns(rows: Vec<[String; 6]>) -> String {
-    let width = |column: usize| rows.iter().map(|row| row[column].chars().count() + 3).max().unwrap_or(0).max(12);
+    let width = |column: usize| {
+        rows.iter()
+            .map(|row| row[column].chars().count() + 3)
+            .max()
+            .unwrap_or(0)
+            .max(12)
+    };
     let widths: [usize; 6] = std::array::from_fn(width);
     let line = |row: &[String; 6]| {
-        let cells: String = row.iter().zip(widths).map(|(cell, width)| format!("{cell:<width$}")).collect();
+        let cells: String = row
+            .iter()
+            .zip(widths)
+            .map(|(cell, width)| format!("{cell:<width$}"))
+            .collect();
         cells.trim_end().to_owned() + "\n"
     };
     rows.iter().map(line).collect()

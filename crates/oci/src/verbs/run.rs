@@ -16,13 +16,32 @@ pub const RUN: Verb = Verb {
             The exit code is the container's (128+n when signal n ended it); 127 when its command is not there, 126 when it cannot be executed.",
     flags: &[
         Flag::value("bundle", "DIR", "the bundle (the current directory)").short('b'),
-        Flag::value("config", "FILE", "the configuration (config.json in the bundle)").short('f'),
-        Flag::value("console-socket", "PATH", "unix socket that gets the terminal's master"),
+        Flag::value(
+            "config",
+            "FILE",
+            "the configuration (config.json in the bundle)",
+        )
+        .short('f'),
+        Flag::value(
+            "console-socket",
+            "PATH",
+            "unix socket that gets the terminal's master",
+        ),
         Flag::switch("detach", "return when the container runs").short('d'),
-        Flag::switch("keep", "keep the container's state after its end, until delete"),
-        Flag::value("pid-file", "FILE", "where to write the pid of the container's init"),
+        Flag::switch(
+            "keep",
+            "keep the container's state after its end, until delete",
+        ),
+        Flag::value(
+            "pid-file",
+            "FILE",
+            "where to write the pid of the container's init",
+        ),
         Flag::switch("no-subreaper", "do not adopt the container's orphans"),
-        Flag::switch("no-pivot", "move the root instead of pivot_root(2), for hosts that run from an initramfs"),
+        Flag::switch(
+            "no-pivot",
+            "move the root instead of pivot_root(2), for hosts that run from an initramfs",
+        ),
         Flag::switch("no-new-keyring", "keep the caller's session keyring"),
         Flag::value("preserve-fds", "N", "pass N descriptors beyond 0, 1 and 2"),
     ],
@@ -34,15 +53,29 @@ pub const RUN: Verb = Verb {
 fn run(context: &Context, args: &Args) -> Result<u8, Error> {
     let detach = args.has("detach");
     let request = Request::new(args, !detach)?;
-    let foreground = if detach { None } else { Some(Foreground::prepare()?) };
+    let foreground = if detach {
+        None
+    } else {
+        Some(Foreground::prepare()?)
+    };
     if let Some(foreground) = &foreground
         && !args.has("no-subreaper")
     {
         foreground.adopt_orphans()?;
     }
-    let Made { locked, mut init, spec } = request.make(context, |_| jail::Gate::Held)?;
-    let record = locked.record.clone().expect("a container that was made has a record");
-    let started = init.start().map_err(Error::from).and_then(|()| after_start(&record, &poststart(&spec)));
+    let Made {
+        locked,
+        mut init,
+        spec,
+    } = request.make(context, |_| jail::Gate::Held)?;
+    let record = locked
+        .record
+        .clone()
+        .expect("a container that was made has a record");
+    let started = init
+        .start()
+        .map_err(Error::from)
+        .and_then(|()| after_start(&record, &poststart(&spec)));
     if let Err(error) = started {
         if let Err(left) = container::undo(locked, &context.log) {
             context.log.warning(&crate::log::chain(&left));
@@ -51,7 +84,9 @@ fn run(context: &Context, args: &Args) -> Result<u8, Error> {
     }
     // Others may kill, pause and delete it while we wait.
     drop(locked);
-    let Some(foreground) = foreground else { return Ok(0) };
+    let Some(foreground) = foreground else {
+        return Ok(0);
+    };
     let code = foreground.wait(init.pid, &init.pidfd, init.console.take())?;
     if !args.has("keep") {
         finish(context, &record)?;
@@ -62,7 +97,14 @@ fn run(context: &Context, args: &Args) -> Result<u8, Error> {
 /// Deletes our container, unless somebody did so already.
 fn finish(context: &Context, record: &Record) -> Result<(), Error> {
     match context.store()?.lock(&record.id) {
-        Ok(locked) if locked.record.as_ref().is_some_and(|found| found.init == record.init) => container::undo(locked, &context.log),
+        Ok(locked)
+            if locked
+                .record
+                .as_ref()
+                .is_some_and(|found| found.init == record.init) =>
+        {
+            container::destroy(locked, &context.log)
+        }
         Ok(_) | Err(store::Error::Missing(_)) => Ok(()),
         Err(error) => Err(error.into()),
     }

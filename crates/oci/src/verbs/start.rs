@@ -7,7 +7,12 @@ use crate::container;
 use crate::error::Error;
 use crate::store::{self, Locked, Record};
 
-pub const START: Verb = Verb { name: "start", about: "let a created container's process go", run: start, ..PLAIN };
+pub const START: Verb = Verb {
+    name: "start",
+    about: "let a created container's process go",
+    run: start,
+    ..PLAIN
+};
 
 fn start(context: &Context, args: &Args) -> Result<u8, Error> {
     let locked = context.store()?.lock(&id(args))?;
@@ -34,13 +39,21 @@ fn start(context: &Context, args: &Args) -> Result<u8, Error> {
 
 fn close(locked: &Locked) -> Result<(), Error> {
     match std::fs::remove_file(locked.gate()) {
-        Err(error) if error.kind() != std::io::ErrorKind::NotFound => Err(store::Error::Io { act: "remove", path: locked.gate(), source: error }.into()),
+        Err(error) if error.kind() != std::io::ErrorKind::NotFound => Err(store::Error::Io {
+            act: "remove",
+            path: locked.gate(),
+            source: error,
+        }
+        .into()),
         _ => Ok(()),
     }
 }
 
 pub fn poststart(spec: &Spec) -> Vec<Hook> {
-    spec.hooks.as_ref().map(|hooks| hooks.poststart.clone()).unwrap_or_default()
+    spec.hooks
+        .as_ref()
+        .map(|hooks| hooks.poststart.clone())
+        .unwrap_or_default()
 }
 
 /// The `poststart` hooks; when one fails the container is stopped (runtime.md, "Lifecycle" 10).
@@ -48,7 +61,11 @@ pub fn after_start(record: &Record, hooks: &[Hook]) -> Result<(), Error> {
     if hooks.is_empty() {
         return Ok(());
     }
-    let failed = match jail::run_hooks(jail::HookStage::Poststart, hooks, &container::state(record, Status::Running)) {
+    let failed = match jail::run_hooks(
+        jail::HookStage::Poststart,
+        hooks,
+        &container::state(record, Status::Running),
+    ) {
         Ok(()) => return Ok(()),
         Err(error) => error,
     };
