@@ -1,4 +1,4 @@
-"""A cell for other people's daemons: mount, network and pid namespaces of their own, whose end takes everything along."""
+"""A cell for other people's daemons: mount, network and pid namespaces of its own, whose end takes all along."""
 
 from __future__ import annotations
 
@@ -16,7 +16,9 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-APPLETS = "sh sleep cat echo true false id ls ps kill env pwd tty stty test mkdir rm yes head dd seq wc printf mount hostname".split()
+APPLETS = (
+    "sh sleep cat echo true false id ls ps kill env pwd tty stty test mkdir rm yes head dd seq wc printf mount hostname"
+).split()
 # Reaps whoever loses his parent, for it is process 1 of the cell.
 INIT = "import signal, time\nsignal.signal(signal.SIGCHLD, signal.SIG_IGN)\nwhile True: time.sleep(3600)"
 
@@ -55,8 +57,7 @@ class Cell:
         return done.out
 
     def daemon(self, *args: str | Path) -> subprocess.Popen[bytes]:
-        log = open(self.top / f"{Path(args[0]).name}.log", "wb")
-        with log:
+        with open(self.top / f"{Path(args[0]).name}.log", "wb") as log:
             return subprocess.Popen(
                 self.command(*args), stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True
             )

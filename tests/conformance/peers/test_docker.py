@@ -21,10 +21,26 @@ class Docker:
         self.socket = inside.top / "docker.sock"
         top = inside.top
         inside.daemon(
-            "dockerd", "--data-root", top / "data", "--exec-root", top / "exec", "--pidfile", top / "pid", "--host", f"unix://{self.socket}",
-            "--iptables=false", "--ip6tables=false", "--bridge=none", "--storage-driver=vfs", "--cgroup-parent", f"/{inside.tag}",
-            "--add-runtime", f"tested={binary}", "--default-runtime", "tested",
-        )  # fmt: skip
+            "dockerd",
+            "--data-root",
+            top / "data",
+            "--exec-root",
+            top / "exec",
+            "--pidfile",
+            top / "pid",
+            "--host",
+            f"unix://{self.socket}",
+            "--iptables=false",
+            "--ip6tables=false",
+            "--bridge=none",
+            "--storage-driver=vfs",
+            "--cgroup-parent",
+            f"/{inside.tag}",
+            "--add-runtime",
+            f"tested={binary}",
+            "--default-runtime",
+            "tested",
+        )
         eventually(lambda: self("version").code == 0, "dockerd answers", 40)
         self.ok("import", inside.archive(), "box")
 
@@ -159,13 +175,15 @@ def test_exec_on_a_terminal(docker: Docker) -> None:
 
 
 def test_options_that_reach_the_runtime(docker: Docker) -> None:
-    out = docker.ok(
-        "run", "--rm", "--network", "none", "--read-only", "--hostname", "named", "--user", "7:8", "--workdir", "/tmp", "--tmpfs", "/scratch",
-        "--cap-drop", "ALL", "--security-opt", "no-new-privileges", "--sysctl", "net.ipv4.ip_forward=1", "--ulimit", "nofile=100:200", "--init",
-        "box", "sh", "-c", "hostname; id -u; pwd; ulimit -n; cat /proc/sys/net/ipv4/ip_forward; touch /x || echo ro; echo > /scratch/y && echo rw; cat /proc/1/comm",
-    ) if (Path("/usr/bin/docker-init").exists() or Path("/usr/libexec/docker/docker-init").exists()) else None  # fmt: skip
-    if out is None:
+    if not any(Path(path).exists() for path in ("/usr/bin/docker-init", "/usr/libexec/docker/docker-init")):
         pytest.skip("docker-init is not installed")
+    files = "touch /x || echo ro; echo > /scratch/y && echo rw"
+    script = f"hostname; id -u; pwd; ulimit -n; cat /proc/sys/net/ipv4/ip_forward; {files}"
+    flags = "--rm --network none --read-only --hostname named --user 7:8 --workdir /tmp --tmpfs /scratch:mode=1777"
+    more = (
+        "--cap-drop ALL --security-opt no-new-privileges --sysctl net.ipv4.ip_forward=1 --ulimit nofile=100:200 --init"
+    )
+    out = docker.ok("run", *flags.split(), *more.split(), "box", "sh", "-c", script)
     assert out.split()[:5] == ["named", "7", "/tmp", "100", "1"]
     assert "ro" in out.split()
     assert "rw" in out.split()

@@ -27,9 +27,23 @@ class Podman:
     def command(self, *args: str | Path) -> list[str]:
         top = self.cell.top
         return [
-            "podman", "--root", f"{top}/root", "--runroot", f"{top}/run", "--tmpdir", f"{top}/tmp", "--storage-driver", "vfs",
-            "--cgroup-manager", "cgroupfs", "--events-backend", "file", "--runtime", str(self.binary), *map(str, args),
-        ]  # fmt: skip
+            "podman",
+            "--root",
+            f"{top}/root",
+            "--runroot",
+            f"{top}/run",
+            "--tmpdir",
+            f"{top}/tmp",
+            "--storage-driver",
+            "vfs",
+            "--cgroup-manager",
+            "cgroupfs",
+            "--events-backend",
+            "file",
+            "--runtime",
+            str(self.binary),
+            *map(str, args),
+        ]
 
     def __call__(self, *args: str | Path, stdin: str | None = None) -> Done:
         return self.cell(*self.command(*args), stdin=stdin)
