@@ -18,6 +18,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from stockade.cli.table import Args
     from stockade.embedded.changes import Change, Changes, Plan, Step
+    from stockade.embedded.layer import Tool
     from stockade.embedded.records import Record
     from stockade.embedded.session import Session
     from stockade.model import Exit, Limits
@@ -101,7 +102,7 @@ def settle(session: Session, status: int, changed: Changes, wanted: Wishes) -> s
         session.keep(wanted.keep)
         return f"kept; `stockade do --continue {wanted.keep} CMD` goes on, with --apply and no CMD it is applied"
     if wanted.apply and changed.inside:
-        apply(session.layer_program, session.claim.directory, record, wanted, status)
+        apply(session.tool, session.claim.directory, record, wanted, status)
         return ""
     return "discarded; --apply takes them, --keep NAME keeps them" if changed.inside and not record.kept else ""
 
@@ -132,13 +133,13 @@ def can_ask() -> bool:
     return True
 
 
-def apply(program: str, directory: str, record: Record, wanted: Wishes, status: int) -> bool:
+def apply(tool: Tool, directory: str, record: Record, wanted: Wishes, status: int) -> bool:
     """Show what applying would do, ask, do it; whether it was done.
 
     Raises:
         Refused: something is refused and the rest was not asked for; nothing was changed.
     """
-    plan = changes.plan(program, directory, record)
+    plan = changes.plan(tool, directory, record)
     if not plan.steps:
         note("stockade: nothing to apply")
         return False
@@ -164,7 +165,7 @@ def apply(program: str, directory: str, record: Record, wanted: Wishes, status: 
             f"{changes.printable(refused[0].path)}: {refused[0].refused}",
             hint="--skip-refused applies the rest",
         )
-    done = changes.apply(program, directory, record, plan, include, skip)
+    done = changes.apply(tool, directory, record, plan, include, skip)
     note(f"stockade: applied {done['applied']}" + (f", left out {done['left_out']}" if done["left_out"] else ""))
     return True
 

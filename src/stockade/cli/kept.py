@@ -42,7 +42,7 @@ def apply(where: Paths, name: str, wishes: Wishes) -> int:
         raise Conflict(f"{name!r} was given no directory to apply to")
     keeper = Keeper(where)
     keeper.recover(record)
-    if aftermath.apply(keeper.layer_program, keeper.directory(record), record, wishes, 0):
+    if aftermath.apply(keeper.tool, keeper.directory(record), record, wishes, 0):
         keeper.drop(record)
     return 0
 

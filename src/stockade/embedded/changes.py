@@ -13,12 +13,11 @@ import os
 import stat
 from typing import NamedTuple
 
-from . import layer
-
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
+    from .layer import Tool
     from .records import Record
     from .view import Layer
 
@@ -74,14 +73,14 @@ class Plan(NamedTuple):
     truncated: bool
 
 
-def look(program: str, directory: str, parts: Iterable[Layer], tree: str, given: str, maximum: int = 10000) -> Changes:
+def look(tool: Tool, directory: str, parts: Iterable[Layer], tree: str, given: str, maximum: int = 10000) -> Changes:
     """Ask what the overlays of an ended container hold."""
-    words = ["changes", "--max", str(maximum)]
+    words = ["changes", "--max", str(maximum), *tool.marks]
     for part in parts:
         words += ["--upper", f"{directory}/layers/{part.name}/upper", *_lowers(part, tree), "--at", part.mountpoint]
     for hidden in _mount_points(given):
         words += ["--hide", hidden]
-    answer = layer.call(program, *words)
+    answer = tool.call_somehow(*words)
     summary = answer.pop()["summary"]
     found = [Change(_path(line), line["kind"], line["type"], line.get("size", 0)) for line in answer]
     inside = tuple(
@@ -92,10 +91,10 @@ def look(program: str, directory: str, parts: Iterable[Layer], tree: str, given:
     return Changes(inside, outside, counts, summary["truncated"])
 
 
-def plan(program: str, directory: str, record: Record, allow: tuple[str, ...] = ()) -> Plan:
+def plan(tool: Tool, directory: str, record: Record, allow: tuple[str, ...] = ()) -> Plan:
     """Ask what applying the container's changes to the caller's directory would do."""
-    words = ["apply", "plan", *_apply_words(directory, record, allow)]
-    answer = layer.start(program, *words).lines(refusals=True)
+    words = ["apply", "plan", *tool.marks, *_apply_words(directory, record, allow)]
+    answer = tool.start(*words, mapped=True).lines(refusals=True)
     last = answer.pop()
     steps = tuple(
         Step(_path(line), line["action"], line["type"], line.get("size", 0), line["class"], line["refused"])
@@ -106,7 +105,7 @@ def plan(program: str, directory: str, record: Record, allow: tuple[str, ...] = 
 
 
 def apply(
-    program: str, directory: str, record: Record, agreed: Plan, include: tuple[str, ...], skip_refused: bool
+    tool: Tool, directory: str, record: Record, agreed: Plan, include: tuple[str, ...], skip_refused: bool
 ) -> dict[str, int]:
     """Do what `agreed` says, and only that; journaled in the container's directory.
 
@@ -128,15 +127,15 @@ def apply(
         words.append("--skip-refused")
     if os.geteuid() == 0:
         words += ["--uid", str(record.cwd_uid), "--gid", str(record.cwd_gid)]
-    answer: dict[str, int] = layer.call(program, *words)[-1]
+    answer: dict[str, int] = tool.call(*words, mapped=True)[-1]
     return answer
 
 
-def recover(program: str, directory: str) -> str:
+def recover(tool: Tool, directory: str) -> str:
     """Finish or undo an application that was cut; `finished`, `undone` or `nothing`."""
     if not os.path.exists(journal(directory)):
         return "nothing"
-    outcome: str = layer.call(program, "apply", "recover", journal(directory))[-1]["outcome"]
+    outcome: str = tool.call("apply", "recover", journal(directory), mapped=True)[-1]["outcome"]
     return outcome
 
 

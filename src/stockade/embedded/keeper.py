@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from stockade.runtime import shim
-
 from . import changes, layer
 from .sweep import Tools, discard
 
@@ -18,7 +16,7 @@ class Keeper:
 
     def __init__(self, paths: Paths) -> None:
         self.paths = paths
-        self.layer_program = shim.program("stockade-layer")
+        self.tool = layer.Tool(paths)
 
     def directory(self, record: Record) -> str:
         """Where it lies."""
@@ -26,7 +24,7 @@ class Keeper:
 
     def recover(self, record: Record) -> None:
         """Finish or undo an application that was cut."""
-        changes.recover(self.layer_program, self.directory(record))
+        changes.recover(self.tool, self.directory(record))
 
     def drop(self, record: Record) -> None:
         """Remove it, and free its ids."""
@@ -35,4 +33,4 @@ class Keeper:
         discard(self.paths, record, tools)
 
     def _remove(self, directory: str) -> None:
-        layer.call(self.layer_program, "remove", directory)
+        self.tool.call_somehow("remove", directory)

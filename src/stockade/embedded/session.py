@@ -90,7 +90,7 @@ class Session:
         self.request = request
         self.times: dict[str, float] = {}
         """How long each step took, in seconds."""
-        self.layer_program = shim.program("stockade-layer")
+        self.tool = layer.Tool(paths)
         self.shim_program = shim.program(shim.PROGRAM)
         self.tools = Tools(self._end_abandoned, self._remove, self._recover)
         self._claim: Claim | None = None
@@ -200,18 +200,18 @@ class Session:
         record = self.claim.record
         parts = self._parts()
         return await self.io.work(
-            changes.look, self.layer_program, self.claim.directory, parts, self._tree.path, record.cwd, maximum
+            changes.look, self.tool, self.claim.directory, parts, self._tree.path, record.cwd, maximum
         )
 
     async def plan(self) -> Plan:
         """What applying its changes to the caller's directory would do."""
-        return await self.io.work(changes.plan, self.layer_program, self.claim.directory, self.claim.record)
+        return await self.io.work(changes.plan, self.tool, self.claim.directory, self.claim.record)
 
     async def apply(self, agreed: Plan, include: tuple[str, ...], skip_refused: bool) -> dict[str, int]:
         """Do what `agreed` says."""
         claim = self.claim
         return await self.io.work(
-            changes.apply, self.layer_program, claim.directory, claim.record, agreed, include, skip_refused
+            changes.apply, self.tool, claim.directory, claim.record, agreed, include, skip_refused
         )
 
     def keep(self, name: str) -> None:
@@ -271,7 +271,9 @@ class Session:
         """Start the shim and have it make the container."""
         began = time.perf_counter()
         identity = self.claim.record.id
-        socket_path = await self.io.work(shim.launch, self.shim_program, self.bundle, identity, NAMESPACE)
+        socket_path = await self.io.work(
+            shim.launch, self.shim_program, self.bundle, identity, NAMESPACE, self.paths.run
+        )
         self._channel = await self.io.connect(socket_path)
         launched = time.perf_counter()
         self._task = Task(self._channel, identity, self.bundle)
@@ -284,7 +286,7 @@ class Session:
         return Stdio("", log, "" if request.process.terminal else log, request.process.terminal)
 
     def _ask_for_tree(self) -> layer.Running:
-        return layer.start(self.layer_program, "view", "--dest", self.paths.view, "--only-if-stale")
+        return self.tool.start("view", "--dest", self.paths.view, "--only-if-stale")
 
     def _tree_of(self, looking: layer.Running | None) -> Tree:
         if looking is None:
@@ -354,11 +356,11 @@ class Session:
 
     def _remove(self, directory: str) -> None:
         if os.path.lexists(directory):
-            layer.call(self.layer_program, "remove", directory)
+            self.tool.call_somehow("remove", directory)
 
     def _prune(self, trees: list[str]) -> None:
         keep = [word for tree in trees for word in ("--keep", tree)]
-        layer.call(self.layer_program, "view", "--dest", self.paths.view, "--prune", *keep)
+        self.tool.call("view", "--dest", self.paths.view, "--prune", *keep)
 
     def _recover(self, directory: str) -> None:
-        changes.recover(self.layer_program, directory)
+        changes.recover(self.tool, directory)

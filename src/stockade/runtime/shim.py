@@ -36,14 +36,18 @@ def program(name: str, environ: Mapping[str, str] = os.environ) -> str:
     )
 
 
-def launch(path: str, bundle: str, identity: str, namespace: str = "stockade") -> str:
+def launch(path: str, bundle: str, identity: str, namespace: str = "stockade", run_directory: str = "") -> str:
     """Start the shim at `path` for a container, in a session of its own; return the path of its ttrpc socket.
+
+    Args:
+        run_directory: below it go the sockets; empty: where the shim finds best.
 
     Raises:
         RuntimeFailed: it refused, for the reason it gave.
     """
     arguments = [path, "-namespace", namespace, "-id", identity, "-address", "", "-bundle", bundle, "start"]
-    status, output, complaint = run_to_end(arguments)
+    variables = {**os.environ, "STOCKADE_RUN_DIR": run_directory} if run_directory else os.environ
+    status, output, complaint = run_to_end(arguments, variables)
     if status != 0:
         raise RuntimeFailed(f"the shim of {identity} did not start: {complaint or f'status {status}'}")
     address = output.strip()
@@ -89,7 +93,7 @@ def _line(path: str) -> str:
         raise Unavailable(f"no shim serves {os.path.dirname(path)}: {error.strerror}") from error
 
 
-def run_to_end(arguments: list[str]) -> tuple[int, str, str]:
+def run_to_end(arguments: list[str], environ: Mapping[str, str] = os.environ) -> tuple[int, str, str]:
     """Run a short program to its end; return its status (-n: signal n), output and complaint."""
     out_read, out_write = os.pipe2(os.O_CLOEXEC)
     err_read, err_write = os.pipe2(os.O_CLOEXEC)
@@ -102,7 +106,7 @@ def run_to_end(arguments: list[str]) -> tuple[int, str, str]:
         pid = os.posix_spawn(
             arguments[0],
             arguments,
-            os.environ,
+            environ,
             file_actions=actions,
             setpgroup=0,
             setsigmask=[],
