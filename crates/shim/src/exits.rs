@@ -4,6 +4,8 @@
 //! a container's own end is told after those of all its other processes.
 
 use std::os::fd::{AsFd, OwnedFd};
+use std::os::unix::fs::PermissionsExt;
+use std::path::Path;
 use std::time::{Duration, Instant, SystemTime};
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
@@ -323,8 +325,21 @@ impl Shim {
             self.kill_init(init);
             if self.remove_container(key).is_ok() {
                 // What cannot be removed is the sweep's to find.
-                let _ = std::fs::remove_dir_all(&bundle);
+                if std::fs::remove_dir_all(&bundle).is_err() {
+                    open_up(&bundle);
+                    let _ = std::fs::remove_dir_all(&bundle);
+                }
             }
+        }
+    }
+}
+
+/// Gives the owner back its rights to every directory of a tree: overlay's own have none, which stops all but root.
+fn open_up(directory: &Path) {
+    let _ = std::fs::set_permissions(directory, std::fs::Permissions::from_mode(0o700));
+    for entry in std::fs::read_dir(directory).into_iter().flatten().flatten() {
+        if entry.file_type().is_ok_and(|kind| kind.is_dir()) {
+            open_up(&entry.path());
         }
     }
 }

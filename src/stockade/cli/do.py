@@ -158,6 +158,7 @@ def _request(args: Args, where: Paths, terminal: bool, again: Record | None) -> 
         binds=tuple(_bind(text) for text in args["bind"]),
         cgroup=cgroup,
         again=again,
+        durable=bool(args["keep"]),
     )
 
 

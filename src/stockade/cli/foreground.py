@@ -71,15 +71,15 @@ class Signals:
         return taken
 
     def _arrived(self, number: int, _: FrameType | None) -> None:
-        if self.waiting:
+        if not self.waiting and number == signal.SIGTSTP:
+            os.kill(os.getpid(), signal.SIGSTOP)
+        elif self.waiting or number not in ENDING:
             self.pending.append(number)
             with contextlib.suppress(BlockingIOError):
                 os.write(self._writer, b"!")
-        elif number in ENDING and not self._raised:
+        elif not self._raised:
             self._raised = True
             raise Interrupted(number)
-        elif number == signal.SIGTSTP:
-            os.kill(os.getpid(), signal.SIGSTOP)
 
 
 class Foreground:

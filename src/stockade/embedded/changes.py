@@ -115,6 +115,7 @@ def apply(
     words = [
         "apply",
         "run",
+        *tool.marks,
         *_apply_words(directory, record, ()),
         "--plan",
         agreed.token,

@@ -188,7 +188,7 @@ def _reserve(paths: Paths, blocks: list[int]) -> int:
             line = f"{OWNER}:{start}:{BLOCK}\n"
             locks.replace(subuid, "".join(uid_lines) + line)
             locks.replace(subgid, "".join(gid_lines) + line)
-        locks.replace(f"{paths.ids}/blocks.json", json.dumps({"blocks": [*blocks, start]}))
+        locks.replace(f"{paths.ids}/blocks.json", json.dumps({"blocks": [*blocks, start]}), synced=False)
     return start
 
 

@@ -25,8 +25,12 @@ def held(path: str) -> Iterator[None]:
         os.close(descriptor)
 
 
-def replace(path: str, text: str) -> None:
-    """Put `text` at `path` so that a reader sees the old file or the new one; owner and mode stay."""
+def replace(path: str, text: str, synced: bool = True) -> None:
+    """Put `text` at `path` so that a reader sees the old file or the new one; owner and mode stay.
+
+    Args:
+        synced: whether it must be one of the two after a crash of the machine too, not only of this process.
+    """
     try:
         old = os.stat(path)
         mode, owner, group = old.st_mode & 0o7777, old.st_uid, old.st_gid
@@ -38,7 +42,8 @@ def replace(path: str, text: str) -> None:
         with open(descriptor, "w", encoding="utf-8", errors="surrogateescape") as file:
             file.write(text)
             file.flush()
-            os.fsync(descriptor)
+            if synced:
+                os.fsync(descriptor)
             os.fchmod(descriptor, mode)
             if owner != -1:
                 os.fchown(descriptor, owner, group)

@@ -164,8 +164,6 @@ def keep(paths: Paths, held: Claim, name: str) -> Claim:
     with locks.held(f"{paths.data}/containers.lock"):
         if kept(paths, name) is not None:
             raise Conflict(f"the name {name!r} is taken", hint=f"stockade do --drop {name}, or another name")
-        # Its overlays are volatile; from here on what they hold must outlive a crash of the machine.
-        os.sync()
         record = held.record._replace(kept=name)
         write(held.directory, record)
     return held._replace(record=record)

@@ -63,6 +63,8 @@ class Request(NamedTuple):
     """An unpacked root file system to stand on, ids as they are; empty: the view of the host."""
     again: Record | None = None
     """A kept container whose changes are to be there again."""
+    durable: bool = False
+    """Whether its changes may be kept after its end."""
     detached: bool = False
     """Whether it outlives this process (`release`), until it is removed by name."""
     logged: bool = False
@@ -71,14 +73,6 @@ class Request(NamedTuple):
     """The last word on config.json, for what is not said above."""
     image: str = ""
     """What `rootfs` came from, in the caller's words; for the record."""
-
-
-class Tree(NamedTuple):
-    """What stands beneath the root: the cached tree of the view, or an unpacked root file system."""
-
-    path: str
-    now: str
-    """The clock of file changes, `SECONDS.NANOSECONDS`."""
 
 
 class Session:
@@ -96,7 +90,8 @@ class Session:
         self._claim: Claim | None = None
         self._channel: Channel | None = None
         self._pending: Pending | None = None
-        self._tree = Tree("", "")
+        self._tree = ""
+        # What stands beneath the root: a version of the cached tree, or an unpacked root file system.
         self._task: Task | None = None
         self._ended = False
 
@@ -199,9 +194,7 @@ class Session:
         """What the container changed."""
         record = self.claim.record
         parts = self._parts()
-        return await self.io.work(
-            changes.look, self.tool, self.claim.directory, parts, self._tree.path, record.cwd, maximum
-        )
+        return await self.io.work(changes.look, self.tool, self.claim.directory, parts, self._tree, record.cwd, maximum)
 
     async def plan(self) -> Plan:
         """What applying its changes to the caller's directory would do."""
@@ -215,7 +208,13 @@ class Session:
         )
 
     def keep(self, name: str) -> None:
-        """Let the container's directory outlive this process, to be continued, applied or dropped by `name`."""
+        """Let the container's directory outlive this process, to be continued, applied or dropped by `name`.
+
+        Raises:
+            Conflict: the name is taken, or the container was not made to be kept.
+        """
+        if not self.request.durable:
+            raise Conflict(f"container {self.claim.record.id} was not made to be kept")
         self._claim = records.keep(self.paths, self.claim, name)
 
     def release(self) -> None:
@@ -231,7 +230,7 @@ class Session:
         self._pending = None
         ids = self.claim.ids if self.paths.root else None
         await self.io.work(view.renew_work, self.claim.directory, self._parts(), ids)
-        await self._launch(view.mounts(self._tree.path, self.claim.directory, self._parts(), self.request.given, ids))
+        await self._launch(self._mounts(self.claim, ids))
 
     async def close(self) -> None:
         """Remove whatever is left, unless it is kept. Idempotent."""
@@ -288,19 +287,20 @@ class Session:
     def _ask_for_tree(self) -> layer.Running:
         return self.tool.start("view", "--dest", self.paths.view, "--only-if-stale")
 
-    def _tree_of(self, looking: layer.Running | None) -> Tree:
+    def _tree_of(self, looking: layer.Running | None) -> str:
         if looking is None:
-            return Tree(self.request.rootfs, "")
+            return self.request.rootfs
         answer = looking.lines()[-1]
         if answer["built"]:
             records.prune_trees(self.paths, self._prune)
-        return Tree(answer["path"], answer["now"])
+        path: str = answer["path"]
+        return path
 
     def _make_claim(self) -> Claim:
         request, process = self.request, self.request.process
         given = request.given or Given("", -1, -1)
         if request.again is not None:
-            return records.reopen(self.paths, request.again, process.args, self._tree.path)
+            return records.reopen(self.paths, request.again, process.args, self._tree)
         draft = Draft(
             request.kind,
             process.args,
@@ -310,8 +310,8 @@ class Session:
             given.gid,
             foreground=not request.detached,
             image=request.image,
-            since=self._tree.now,
-            tree=self._tree.path if not request.rootfs else "",
+            since=_now(),
+            tree=self._tree if not request.rootfs else "",
         )
         return records.claim(self.paths, draft)
 
@@ -321,7 +321,7 @@ class Session:
         parts = self._parts()
         ids: Ids | None = claim.ids if self.paths.root else None
         if request.again is None:
-            view.make_layers(claim.directory, parts, self._tree.path, ids)
+            view.make_layers(claim.directory, parts, self._tree, ids)
         else:
             view.renew_work(claim.directory, parts, ids)
             os.mkdir(self.bundle, 0o700)
@@ -337,10 +337,15 @@ class Session:
             annotations=() if request.cgroup else (("dev.stockade.cgroups", "none"),),
         )
         spec.write(self.bundle, bundle if request.adjust is None else request.adjust(bundle))
-        return view.mounts(self._tree.path, claim.directory, parts, request.given, ids)
+        return self._mounts(claim, ids)
+
+    def _mounts(self, claim: Claim, ids: Ids | None) -> tuple[RootfsMount, ...]:
+        request = self.request
+        durable = request.durable or request.again is not None
+        return view.mounts(self._tree, claim.directory, self._parts(), request.given, ids, durable)
 
     def _parts(self) -> tuple[view.Layer, ...]:
-        return view.layers(self._tree.path, self.request.given, host=not self.request.rootfs)
+        return view.layers(self._tree, self.request.given, host=not self.request.rootfs)
 
     def _put_away(self, claim: Claim) -> None:
         # An application that failed half way has left its journal here.
@@ -364,3 +369,13 @@ class Session:
 
     def _recover(self, directory: str) -> None:
         changes.recover(self.tool, directory)
+
+
+def _now() -> str:
+    """The time as `stockade-layer apply --since` reads it.
+
+    Not the clock of file changes, which may lie behind a stamp that a file already has. What is changed between now and
+    the program's start is what the program finds.
+    """
+    seconds, nanoseconds = divmod(time.time_ns(), 1_000_000_000)
+    return f"{seconds}.{nanoseconds:09d}"

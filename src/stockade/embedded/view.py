@@ -75,7 +75,7 @@ def layers(tree: str, given: Given | None, host: bool = True) -> tuple[Layer, ..
 
 
 def mounts(
-    tree: str, directory: str, parts: tuple[Layer, ...], given: Given | None, ids: Ids | None
+    tree: str, directory: str, parts: tuple[Layer, ...], given: Given | None, ids: Ids | None, durable: bool = False
 ) -> tuple[RootfsMount, ...]:
     """The rootfs list of CreateTask.
 
@@ -83,6 +83,7 @@ def mounts(
         tree: the cached tree (one version of it: it must stay while the container runs).
         directory: of the container; its `layers/<name>/upper` and `work` exist.
         ids: the ids to map files to, as root; None in user mode, where the user namespace itself makes the caller root.
+        durable: whether the layers outlive the container: then syncing in it means something.
     """
     options = ["ro", "rbind"] + (_idmap(0, 0, ids.base, ids.group_base, ids.uid[0].size) if ids else [])
     found = [RootfsMount("bind", tree, "", tuple(options))]
@@ -98,8 +99,9 @@ def mounts(
             lower = f"{{{{ mount 0 }}}}/{part.name}:{part.lower}"
         else:
             lower = "{{ mount 0 }}"
-        overlay = (f"lowerdir={lower}", f"upperdir={where}/upper", f"workdir={where}/work", "volatile")
-        found.append(RootfsMount("format/overlay", "overlay", part.mountpoint.lstrip("/"), overlay))
+        overlay = [f"lowerdir={lower}", f"upperdir={where}/upper", f"workdir={where}/work"]
+        overlay += [] if durable else ["volatile"]
+        found.append(RootfsMount("format/overlay", "overlay", part.mountpoint.lstrip("/"), tuple(overlay)))
     return tuple(found)
 
 
@@ -132,7 +134,7 @@ def renew_work(directory: str, parts: tuple[Layer, ...], ids: Ids | None) -> Non
     """Let the layers of a kept container be mounted once more.
 
     A volatile overlay leaves a mark in its work directory that forbids it, as a crash of the machine may have lost what
-    was never synced. Keeping it has synced it.
+    was never synced. Those of containers that are kept were not volatile; others do not outlive their process.
     """
     mark = os.urandom(4).hex()
     for part in parts:
