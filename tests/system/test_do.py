@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+
 from support.command import report, start, stockade
 from support.place import Place
 from support.place import place as place_of_tests

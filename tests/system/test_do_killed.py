@@ -12,6 +12,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+
 from support.command import start, stockade
 from support.place import CGROUPS, Place
 from support.place import place as place_of_tests

@@ -13,11 +13,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
+
+from stockade.embedded import ids, locks
 from support import programs
 from support.place import Place
 from support.place import place as place_of_tests
-
-from stockade.embedded import ids, locks
 
 pytestmark = pytest.mark.root
 PYTHON = "/usr/bin/python3"
