@@ -39,10 +39,24 @@ fn main() -> Result<(), Failure> {
 }
 
 fn parse() -> Result<Args, Failure> {
-    let mut args = Args { runs: 200, pause: Duration::ZERO, user: true, net: true, cgroup: true, exec: false, rootfs: PathBuf::new() };
+    let mut args = Args {
+        runs: 200,
+        pause: Duration::ZERO,
+        user: true,
+        net: true,
+        cgroup: true,
+        exec: false,
+        rootfs: PathBuf::new(),
+    };
     let mut words = std::env::args().skip(1);
     while let Some(word) = words.next() {
-        let mut number = || words.next().ok_or("a number is missing")?.parse::<u64>().map_err(Failure::from);
+        let mut number = || {
+            words
+                .next()
+                .ok_or("a number is missing")?
+                .parse::<u64>()
+                .map_err(Failure::from)
+        };
         match word.as_str() {
             "--runs" => args.runs = number()? as usize,
             "--pause" => args.pause = Duration::from_millis(number()?),
@@ -53,7 +67,11 @@ fn parse() -> Result<Args, Failure> {
             path => args.rootfs = fs::canonicalize(path)?,
         }
     }
-    if args.rootfs.as_os_str().is_empty() { Err("usage: launch [options] ROOTFS".into()) } else { Ok(args) }
+    if args.rootfs.as_os_str().is_empty() {
+        Err("usage: launch [options] ROOTFS".into())
+    } else {
+        Ok(args)
+    }
 }
 
 fn measure(args: &Args, scratch: &Path) -> Result<Vec<(&'static str, u128)>, Failure> {
@@ -70,7 +88,10 @@ fn measure(args: &Args, scratch: &Path) -> Result<Vec<(&'static str, u128)>, Fai
         }
     }
     let names = ["cgroup", "create", "start", "exit", "undo", "whole"];
-    Ok(names.into_iter().zip(steps.into_iter().map(median)).collect())
+    Ok(names
+        .into_iter()
+        .zip(steps.into_iter().map(median))
+        .collect())
 }
 
 fn median(mut times: Vec<u128>) -> u128 {
@@ -79,7 +100,11 @@ fn median(mut times: Vec<u128>) -> u128 {
 }
 
 fn null() -> Result<OwnedFd, Failure> {
-    Ok(fs::OpenOptions::new().read(true).write(true).open("/dev/null")?.into())
+    Ok(fs::OpenOptions::new()
+        .read(true)
+        .write(true)
+        .open("/dev/null")?
+        .into())
 }
 
 fn cgroup(args: &Args, spec: &Spec, name: &str) -> Result<cgroup::Cgroup, Failure> {
@@ -87,15 +112,43 @@ fn cgroup(args: &Args, spec: &Spec, name: &str) -> Result<cgroup::Cgroup, Failur
         return Ok(cgroup::Cgroup::disabled());
     }
     let cgroup = cgroup::Cgroup::plan("", name)?;
-    cgroup.create(spec.linux.as_ref().and_then(|linux| linux.resources.as_ref()).ok_or("no resources")?)?;
+    cgroup.create(
+        spec.linux
+            .as_ref()
+            .and_then(|linux| linux.resources.as_ref())
+            .ok_or("no resources")?,
+    )?;
     Ok(cgroup)
 }
 
-fn launch(args: &Args, scratch: &Path, spec: &Spec, cgroup: &cgroup::Cgroup, name: &str) -> Result<jail::Container, Failure> {
-    let rootfs = if args.user { vec![overlay(args, scratch, name)?] } else { Vec::new() };
-    let stdio = Stdio::Descriptors { stdin: null()?, stdout: null()?, stderr: null()? };
+fn launch(
+    args: &Args,
+    scratch: &Path,
+    spec: &Spec,
+    cgroup: &cgroup::Cgroup,
+    name: &str,
+) -> Result<jail::Container, Failure> {
+    let rootfs = if args.user {
+        vec![overlay(args, scratch, name)?]
+    } else {
+        Vec::new()
+    };
+    let stdio = Stdio::Descriptors {
+        stdin: null()?,
+        stdout: null()?,
+        stderr: null()?,
+    };
     let options = Options::default();
-    Ok(jail::create(Launch { id: name, bundle: scratch, spec, rootfs: &rootfs, stdio, gate: Gate::Held, cgroup, options })?)
+    Ok(jail::create(Launch {
+        id: name,
+        bundle: scratch,
+        spec,
+        rootfs: &rootfs,
+        stdio,
+        gate: Gate::Held,
+        cgroup,
+        options,
+    })?)
 }
 
 fn once(args: &Args, scratch: &Path, spec: &Spec, run: usize) -> Result<[Duration; 6], Failure> {
@@ -107,7 +160,10 @@ fn once(args: &Args, scratch: &Path, spec: &Spec, run: usize) -> Result<[Duratio
     let created = begin.elapsed();
     container.start()?;
     let started = begin.elapsed();
-    let status = waitid(WaitId::PidFd(container.pidfd.as_fd()), WaitIdOptions::EXITED)?;
+    let status = waitid(
+        WaitId::PidFd(container.pidfd.as_fd()),
+        WaitIdOptions::EXITED,
+    )?;
     if status.and_then(|status| status.exit_status()) != Some(0) {
         return Err("the program failed".into());
     }
@@ -116,29 +172,56 @@ fn once(args: &Args, scratch: &Path, spec: &Spec, run: usize) -> Result<[Duratio
     cgroup.remove()?;
     let undone = begin.elapsed();
     _ = fs::remove_dir_all(scratch.join(&name));
-    Ok([limited, created - limited, started - created, ended - started, undone - ended, undone])
+    Ok([
+        limited,
+        created - limited,
+        started - created,
+        ended - started,
+        undone - ended,
+        undone,
+    ])
 }
 
-fn measure_exec(args: &Args, scratch: &Path, spec: &Spec) -> Result<Vec<(&'static str, u128)>, Failure> {
+fn measure_exec(
+    args: &Args,
+    scratch: &Path,
+    spec: &Spec,
+) -> Result<Vec<(&'static str, u128)>, Failure> {
     let cgroup = cgroup(args, spec, &format!("bench-{}", std::process::id()))?;
     let mut idle = spec.clone();
     let process = spec.process.clone().ok_or("no process")?;
-    idle.process.iter_mut().for_each(|process| process.args = vec!["sleep".into(), "600".into()]);
+    idle.process
+        .iter_mut()
+        .for_each(|process| process.args = vec!["sleep".into(), "600".into()]);
     let mut container = launch(args, scratch, &idle, &cgroup, "bench")?;
     container.start()?;
-    let target = Target { id: "bench", bundle: scratch, pid: container.pid, start_time: container.start_time, spec, cgroup: &cgroup };
+    let target = Target {
+        id: "bench",
+        bundle: scratch,
+        pid: container.pid,
+        start_time: container.start_time,
+        spec,
+        cgroup: &cgroup,
+    };
     let mut times = Vec::with_capacity(args.runs);
     for _ in 0..args.runs {
         std::thread::sleep(args.pause);
         let begin = Instant::now();
-        let stdio = Stdio::Descriptors { stdin: null()?, stdout: null()?, stderr: null()? };
+        let stdio = Stdio::Descriptors {
+            stdin: null()?,
+            stdout: null()?,
+            stderr: null()?,
+        };
         let execed = jail::exec(&target, &process, stdio, jail::ExecOptions::default())?;
         waitid(WaitId::PidFd(execed.pidfd.as_fd()), WaitIdOptions::EXITED)?;
         times.push(begin.elapsed().as_micros());
     }
     cgroup.kill(9)?;
     rustix::process::pidfd_send_signal(&container.pidfd, rustix::process::Signal::KILL)?;
-    waitid(WaitId::PidFd(container.pidfd.as_fd()), WaitIdOptions::EXITED)?;
+    waitid(
+        WaitId::PidFd(container.pidfd.as_fd()),
+        WaitIdOptions::EXITED,
+    )?;
     cgroup.remove()?;
     Ok(vec![("exec", median(times))])
 }
@@ -152,8 +235,20 @@ fn overlay(args: &Args, scratch: &Path, name: &str) -> Result<RootfsMount, Failu
     };
     let map = format!("0:{BASE}:65536");
     let lower = format!("lowerdir={}", args.rootfs.display());
-    let options = vec![lower, own("upper")?, own("work")?, format!("uidmap={map}"), format!("gidmap={map}"), "volatile".into()];
-    Ok(RootfsMount { kind: "overlay".into(), source: "overlay".into(), target: String::new(), options })
+    let options = vec![
+        lower,
+        own("upper")?,
+        own("work")?,
+        format!("uidmap={map}"),
+        format!("gidmap={map}"),
+        "volatile".into(),
+    ];
+    Ok(RootfsMount {
+        kind: "overlay".into(),
+        source: "overlay".into(),
+        target: String::new(),
+        options,
+    })
 }
 
 /// The usual mounts, masks, capabilities, filter and limits.
@@ -170,7 +265,10 @@ fn config(args: &Args) -> Value {
         spec["linux"]["gidMappings"] = map;
     }
     if !args.cgroup {
-        spec["mounts"].as_array_mut().into_iter().for_each(|mounts| mounts.retain(|mount| mount["type"] != "cgroup"));
+        spec["mounts"]
+            .as_array_mut()
+            .into_iter()
+            .for_each(|mounts| mounts.retain(|mount| mount["type"] != "cgroup"));
     }
     spec["root"] = json!({"path": args.rootfs});
     spec["process"]["terminal"] = json!(false);

@@ -54,7 +54,11 @@ pub enum Stdio {
     /// The caller's own.
     Inherit,
     /// These three; the same file may be given thrice.
-    Descriptors { stdin: OwnedFd, stdout: OwnedFd, stderr: OwnedFd },
+    Descriptors {
+        stdin: OwnedFd,
+        stdout: OwnedFd,
+        stderr: OwnedFd,
+    },
     /// A new terminal, whose master is sent to the unix socket at this path (`process.terminal` must be set).
     ConsoleSocket(PathBuf),
     /// A new terminal, whose master the caller gets (`process.terminal` must be set).

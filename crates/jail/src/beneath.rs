@@ -17,7 +17,11 @@ const LINK_LIMIT: usize = 40;
 pub(crate) fn open(root: impl AsFd, path: &Path, flags: OFlags) -> io::Result<OwnedFd> {
     let resolve = ResolveFlags::IN_ROOT | ResolveFlags::NO_MAGICLINKS;
     let path = path.strip_prefix("/").unwrap_or(path);
-    let path = if path.as_os_str().is_empty() { Path::new(".") } else { path };
+    let path = if path.as_os_str().is_empty() {
+        Path::new(".")
+    } else {
+        path
+    };
     // EAGAIN: something was renamed while ".." was walked; the kernel could not tell and asks to try again.
     for _ in 0..128 {
         match openat2(&root, path, flags | OFlags::CLOEXEC, Mode::empty(), resolve) {
@@ -30,14 +34,15 @@ pub(crate) fn open(root: impl AsFd, path: &Path, flags: OFlags) -> io::Result<Ow
 
 /// `path` without `.`, `..` and a leading `/`; `..` at the top stays there.
 pub(crate) fn clean(path: &Path) -> PathBuf {
-    path.components().fold(PathBuf::new(), |mut clean, component| {
-        match component {
-            Component::Normal(name) => clean.push(name),
-            Component::ParentDir => _ = clean.pop(),
-            _ => {}
-        }
-        clean
-    })
+    path.components()
+        .fold(PathBuf::new(), |mut clean, component| {
+            match component {
+                Component::Normal(name) => clean.push(name),
+                Component::ParentDir => _ = clean.pop(),
+                _ => {}
+            }
+            clean
+        })
 }
 
 /// Opens the directory `path` below `root` (`O_PATH`) and makes what is missing of it.
@@ -50,10 +55,17 @@ fn make_directory(root: BorrowedFd<'_>, path: &Path, links: usize) -> io::Result
         Err(error) if error.kind() == io::ErrorKind::NotFound => {}
         answer => return answer,
     }
-    let (Some(name), Some(parent)) = (path.file_name(), path.parent()) else { return Err(Errno::NOENT.into()) };
+    let (Some(name), Some(parent)) = (path.file_name(), path.parent()) else {
+        return Err(Errno::NOENT.into());
+    };
     let holder = make_directory(root, parent, links)?;
     match mkdirat(&holder, name, Mode::from_raw_mode(0o755)) {
-        Ok(()) => Ok(openat(&holder, name, OFlags::PATH | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC, Mode::empty())?),
+        Ok(()) => Ok(openat(
+            &holder,
+            name,
+            OFlags::PATH | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC,
+            Mode::empty(),
+        )?),
         Err(Errno::EXIST) => {
             // A link to nowhere, or somebody was faster.
             let target = dangling(&holder, name.as_ref(), links)?;
@@ -68,7 +80,10 @@ fn dangling(holder: &OwnedFd, name: &Path, links: usize) -> io::Result<PathBuf> 
         return Err(Errno::LOOP.into());
     }
     match readlinkat(holder, name, Vec::new()) {
-        Ok(target) => Ok(std::ffi::OsString::from(String::from_utf8_lossy(target.as_bytes()).into_owned()).into()),
+        Ok(target) => Ok(std::ffi::OsString::from(
+            String::from_utf8_lossy(target.as_bytes()).into_owned(),
+        )
+        .into()),
         Err(Errno::INVAL) => Ok(name.into()),
         Err(error) => Err(error.into()),
     }
@@ -84,11 +99,18 @@ fn make_file(root: BorrowedFd<'_>, path: &Path, links: usize) -> io::Result<Owne
         Err(error) if error.kind() == io::ErrorKind::NotFound => {}
         answer => return answer,
     }
-    let (Some(name), Some(parent)) = (path.file_name(), path.parent()) else { return Err(Errno::NOENT.into()) };
+    let (Some(name), Some(parent)) = (path.file_name(), path.parent()) else {
+        return Err(Errno::NOENT.into());
+    };
     let holder = make_directory(root, parent, links)?;
     let flags = OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::WRONLY | OFlags::CLOEXEC;
     match openat(&holder, name, flags, Mode::from_raw_mode(0o644)) {
-        Ok(_) => Ok(openat(&holder, name, OFlags::PATH | OFlags::NOFOLLOW | OFlags::CLOEXEC, Mode::empty())?),
+        Ok(_) => Ok(openat(
+            &holder,
+            name,
+            OFlags::PATH | OFlags::NOFOLLOW | OFlags::CLOEXEC,
+            Mode::empty(),
+        )?),
         Err(Errno::EXIST) => {
             let target = dangling(&holder, name.as_ref(), links)?;
             make_file(root, &clean(&parent.join(target)), links - 1)
@@ -107,9 +129,16 @@ mod tests {
 
     impl Scratch {
         fn new(name: &str) -> Scratch {
-            let path = std::env::temp_dir().join(format!("stockade-beneath-{}-{name}", std::process::id()));
+            let path = std::env::temp_dir()
+                .join(format!("stockade-beneath-{}-{name}", std::process::id()));
             fs::create_dir_all(&path).expect("a scratch directory");
-            let fd = openat(rustix::fs::CWD, &path, OFlags::PATH | OFlags::CLOEXEC, Mode::empty()).expect("opens");
+            let fd = openat(
+                rustix::fs::CWD,
+                &path,
+                OFlags::PATH | OFlags::CLOEXEC,
+                Mode::empty(),
+            )
+            .expect("opens");
             Scratch(path, fd)
         }
     }
@@ -144,7 +173,20 @@ mod tests {
 
     #[test]
     fn magic_links_are_refused() {
-        let proc = openat(rustix::fs::CWD, "/proc", OFlags::PATH | OFlags::CLOEXEC, Mode::empty()).expect("opens");
-        assert!(open(&proc, Path::new(&format!("{}/root", std::process::id())), OFlags::PATH).is_err());
+        let proc = openat(
+            rustix::fs::CWD,
+            "/proc",
+            OFlags::PATH | OFlags::CLOEXEC,
+            Mode::empty(),
+        )
+        .expect("opens");
+        assert!(
+            open(
+                &proc,
+                Path::new(&format!("{}/root", std::process::id())),
+                OFlags::PATH
+            )
+            .is_err()
+        );
     }
 }

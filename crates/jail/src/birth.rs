@@ -22,7 +22,10 @@ pub(crate) struct Newborn {
 }
 
 /// Clones the first process of a container: the child gets `None`.
-pub(crate) fn of_container(namespaces: &Namespaces, entry: &cgroup::Entry) -> Outcome<Option<Newborn>> {
+pub(crate) fn of_container(
+    namespaces: &Namespaces,
+    entry: &cgroup::Entry,
+) -> Outcome<Option<Newborn>> {
     // The root of a cgroup namespace is the maker's cgroup, and offsets come before the first process of a time namespace:
     // the child makes these two itself.
     let flags = namespaces.new & !(sys::CLONE_NEWCGROUP | sys::CLONE_NEWTIME);
@@ -34,7 +37,10 @@ pub(crate) fn of_container(namespaces: &Namespaces, entry: &cgroup::Entry) -> Ou
         };
     }
     ushered(|| {
-        early.iter().flatten().try_for_each(|joined| joined.enter())?;
+        early
+            .iter()
+            .flatten()
+            .try_for_each(|joined| joined.enter())?;
         sys::fork(flags | sys::CLONE_PARENT, entry.into_cgroup()).at(Stage::Clone, "")
     })
 }
@@ -51,13 +57,18 @@ pub(crate) fn ushered(enter: impl FnOnce() -> Outcome<Fork>) -> Outcome<Option<N
     reap(usher.as_fd());
     let packet = packet.at(Stage::Clone, "usher")?;
     match packet {
-        Some(packet) if packet.tag == Tag::Fault => Err(Fault::decode(&packet.payload).unwrap_or(Fault {
-            stage: Stage::Clone,
-            subject: "usher".into(),
-            reason: std::io::Error::other("it failed without a reason"),
-        })),
+        Some(packet) if packet.tag == Tag::Fault => {
+            Err(Fault::decode(&packet.payload).unwrap_or(Fault {
+                stage: Stage::Clone,
+                subject: "usher".into(),
+                reason: std::io::Error::other("it failed without a reason"),
+            }))
+        }
         Some(packet) => {
-            let pid = packet.payload.first_chunk::<4>().map(|bytes| i32::from_le_bytes(*bytes));
+            let pid = packet
+                .payload
+                .first_chunk::<4>()
+                .map(|bytes| i32::from_le_bytes(*bytes));
             match (pid, packet.descriptor) {
                 (Some(pid), Some(pidfd)) => Ok(Some(Newborn { pid, pidfd })),
                 _ => Fault::refuse(Stage::Clone, "usher", "it told no process"),
@@ -72,7 +83,9 @@ fn usher_in(line: &Line, enter: impl FnOnce() -> Outcome<Fork>) -> Option<Newbor
     // The caller's death is the child's to notice; the usher is gone within microseconds.
     let told = match enter() {
         Ok(Fork::Child) => return None,
-        Ok(Fork::Parent { pid, pidfd }) => line.send(Tag::Continue, &pid.to_le_bytes(), Some(pidfd.as_fd())),
+        Ok(Fork::Parent { pid, pidfd }) => {
+            line.send(Tag::Continue, &pid.to_le_bytes(), Some(pidfd.as_fd()))
+        }
         Err(fault) => line.send(Tag::Fault, &fault.encode(), None),
     };
     sys::exit(i32::from(told.is_err()))

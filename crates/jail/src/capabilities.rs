@@ -66,16 +66,20 @@ impl Plan {
     /// Reads the configuration's names. Unknown ones are skipped and said, as the specification allows ("any value which
     /// cannot be mapped to a relevant kernel interface … MUST be logged as a warning").
     pub fn new(spec: Option<&spec::Capabilities>, warnings: &mut Vec<String>) -> Plan {
-        let Some(spec) = spec else { return Plan::default() };
+        let Some(spec) = spec else {
+            return Plan::default();
+        };
         let mut unknown = Vec::new();
         let mut mask = |names: &[String]| {
-            names.iter().fold(0, |mask, name| match NAMES.iter().position(|known| known == name) {
-                Some(number) => mask | 1 << number,
-                None => {
-                    if !unknown.contains(name) {
-                        unknown.push(name.clone());
+            names.iter().fold(0, |mask, name| {
+                match NAMES.iter().position(|known| known == name) {
+                    Some(number) => mask | 1 << number,
+                    None => {
+                        if !unknown.contains(name) {
+                            unknown.push(name.clone());
+                        }
+                        mask
                     }
-                    mask
                 }
             })
         };
@@ -87,7 +91,10 @@ impl Plan {
             ambient: mask(&spec.ambient),
         };
         if !unknown.is_empty() {
-            warnings.push(format!("unknown capabilities were ignored: {}", unknown.join(", ")));
+            warnings.push(format!(
+                "unknown capabilities were ignored: {}",
+                unknown.join(", ")
+            ));
         }
         plan
     }
@@ -98,7 +105,10 @@ impl Plan {
             match sys::drop_from_bounding_set(number) {
                 // The kernel's last capability was passed.
                 Err(error) if error.raw_os_error() == Some(libc::EINVAL) => break,
-                answer => answer.at(Stage::SetCapabilities, format_args!("bounding, {}", name(number)))?,
+                answer => answer.at(
+                    Stage::SetCapabilities,
+                    format_args!("bounding, {}", name(number)),
+                )?,
             }
         }
         Ok(())
@@ -109,22 +119,37 @@ impl Plan {
     /// `keep` stays permitted and effective until exec takes it away: what exec computes for the program follows from the
     /// inheritable, bounding and ambient sets alone.
     pub fn apply(&self, keep: u64) -> Outcome<Option<String>> {
-        let available = rustix::thread::capabilities(None).at(Stage::SetCapabilities, "")?.permitted.bits();
+        let available = rustix::thread::capabilities(None)
+            .at(Stage::SetCapabilities, "")?
+            .permitted
+            .bits();
         let sets = CapabilitySets {
             effective: (self.effective | keep) & available,
             permitted: (self.permitted | self.effective | keep) & available,
             inheritable: self.inheritable & available,
         };
-        sys::set_capabilities(sets).at(Stage::SetCapabilities, format_args!("{:#x}", sets.permitted))?;
+        sys::set_capabilities(sets).at(
+            Stage::SetCapabilities,
+            format_args!("{:#x}", sets.permitted),
+        )?;
         sys::clear_ambient().at(Stage::SetCapabilities, "ambient")?;
         // What is not permitted and inheritable cannot be ambient (capabilities(7)).
         let ambient = self.ambient & sets.permitted & sets.inheritable;
         for number in numbers(ambient) {
-            sys::raise_ambient(number).at(Stage::SetCapabilities, format_args!("ambient, {}", name(number)))?;
+            sys::raise_ambient(number).at(
+                Stage::SetCapabilities,
+                format_args!("ambient, {}", name(number)),
+            )?;
         }
-        let lacking = (self.effective | self.permitted | self.inheritable) & !available | self.ambient & !ambient;
+        let lacking = (self.effective | self.permitted | self.inheritable) & !available
+            | self.ambient & !ambient;
         let names: Vec<_> = numbers(lacking).map(name).collect();
-        Ok((lacking != 0).then(|| format!("capabilities that are not to be had were left out: {}", names.join(", "))))
+        Ok((lacking != 0).then(|| {
+            format!(
+                "capabilities that are not to be had were left out: {}",
+                names.join(", ")
+            )
+        }))
     }
 }
 
@@ -133,7 +158,9 @@ fn numbers(mask: u64) -> impl Iterator<Item = u32> {
 }
 
 fn name(number: u32) -> String {
-    NAMES.get(number as usize).map_or_else(|| number.to_string(), |name| (*name).to_owned())
+    NAMES
+        .get(number as usize)
+        .map_or_else(|| number.to_string(), |name| (*name).to_owned())
 }
 
 #[cfg(test)]
@@ -142,10 +169,24 @@ mod tests {
 
     #[test]
     fn unknown_names_are_said_once() {
-        let names = |list: &[&str]| list.iter().map(|name| (*name).to_owned()).collect::<Vec<_>>();
-        let spec = spec::Capabilities { bounding: names(&["CAP_CHOWN", "CAP_X"]), effective: names(&["CAP_X"]), ..spec::Capabilities::default() };
+        let names = |list: &[&str]| {
+            list.iter()
+                .map(|name| (*name).to_owned())
+                .collect::<Vec<_>>()
+        };
+        let spec = spec::Capabilities {
+            bounding: names(&["CAP_CHOWN", "CAP_X"]),
+            effective: names(&["CAP_X"]),
+            ..spec::Capabilities::default()
+        };
         let mut warnings = Vec::new();
-        assert_eq!(Plan::new(Some(&spec), &mut warnings), Plan { bounding: 1, ..Plan::default() });
+        assert_eq!(
+            Plan::new(Some(&spec), &mut warnings),
+            Plan {
+                bounding: 1,
+                ..Plan::default()
+            }
+        );
         assert_eq!(warnings, ["unknown capabilities were ignored: CAP_X"]);
     }
 }

@@ -6,7 +6,8 @@ use std::os::fd::{AsFd, OwnedFd};
 use std::path::Path;
 
 use rustix::fs::{
-    AtFlags, Dir, FileType, Mode, OFlags, Stat, chmodat, chownat, fchmod, fchown, mkdirat, mknodat, openat, readlinkat, statat, symlinkat,
+    AtFlags, Dir, FileType, Mode, OFlags, Stat, chmodat, chownat, fchmod, fchown, mkdirat, mknodat,
+    openat, readlinkat, statat, symlinkat,
 };
 use rustix::process::{Gid, Uid};
 
@@ -21,9 +22,18 @@ pub(crate) fn copy(root: &OwnedFd, path: &Path, into: &OwnedFd) -> io::Result<()
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
         opened => opened?,
     };
-    let into = openat(into, ".", OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty())?;
+    let into = openat(
+        into,
+        ".",
+        OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC,
+        Mode::empty(),
+    )?;
     let stat = rustix::fs::fstat(&from)?;
-    fchown(&into, Some(Uid::from_raw(stat.st_uid)), Some(Gid::from_raw(stat.st_gid)))?;
+    fchown(
+        &into,
+        Some(Uid::from_raw(stat.st_uid)),
+        Some(Gid::from_raw(stat.st_gid)),
+    )?;
     fchmod(&into, Mode::from_raw_mode(stat.st_mode & 0o7777))?;
     copy_directory(&from, &into, 0)
 }
@@ -44,7 +54,13 @@ fn copy_directory(from: &OwnedFd, into: &OwnedFd, depth: usize) -> io::Result<()
     Ok(())
 }
 
-fn copy_entry(from: &OwnedFd, into: &OwnedFd, name: &std::ffi::CStr, stat: &Stat, depth: usize) -> io::Result<()> {
+fn copy_entry(
+    from: &OwnedFd,
+    into: &OwnedFd,
+    name: &std::ffi::CStr,
+    stat: &Stat,
+    depth: usize,
+) -> io::Result<()> {
     let mode = Mode::from_raw_mode(stat.st_mode & 0o7777);
     let kind = FileType::from_raw_mode(stat.st_mode);
     match kind {
@@ -53,20 +69,40 @@ fn copy_entry(from: &OwnedFd, into: &OwnedFd, name: &std::ffi::CStr, stat: &Stat
         FileType::Symlink => symlinkat(&readlinkat(from, name, Vec::new())?, into, name)?,
         _ => mknodat(into, name, kind, mode, stat.st_rdev)?,
     }
-    chownat(into, name, Some(Uid::from_raw(stat.st_uid)), Some(Gid::from_raw(stat.st_gid)), AtFlags::SYMLINK_NOFOLLOW)?;
+    chownat(
+        into,
+        name,
+        Some(Uid::from_raw(stat.st_uid)),
+        Some(Gid::from_raw(stat.st_gid)),
+        AtFlags::SYMLINK_NOFOLLOW,
+    )?;
     if kind != FileType::Symlink {
         // chown takes set-id bits away.
         chmodat(into, name, mode, AtFlags::empty())?;
     }
     if kind == FileType::Directory {
         let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-        copy_directory(&openat(from, name, flags, Mode::empty())?, &openat(into, name, flags, Mode::empty())?, depth + 1)?;
+        copy_directory(
+            &openat(from, name, flags, Mode::empty())?,
+            &openat(into, name, flags, Mode::empty())?,
+            depth + 1,
+        )?;
     }
     Ok(())
 }
 
 fn copy_file(from: &OwnedFd, into: &OwnedFd, name: &std::ffi::CStr, mode: Mode) -> io::Result<()> {
-    let source = openat(from.as_fd(), name, OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC, Mode::empty())?;
-    let target = openat(into, name, OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::CLOEXEC, mode)?;
+    let source = openat(
+        from.as_fd(),
+        name,
+        OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC,
+        Mode::empty(),
+    )?;
+    let target = openat(
+        into,
+        name,
+        OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::CLOEXEC,
+        mode,
+    )?;
     io::copy(&mut File::from(source), &mut File::from(target)).map(drop)
 }

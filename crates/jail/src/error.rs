@@ -113,14 +113,28 @@ pub enum Error {
     Invalid { property: String, reason: String },
     /// A step failed in the caller's process, on the object named.
     #[error("{stage} {subject}")]
-    Host { stage: Stage, subject: String, #[source] source: io::Error },
+    Host {
+        stage: Stage,
+        subject: String,
+        #[source]
+        source: io::Error,
+    },
     /// A step failed in the container's process, on the object named.
     #[error("inside the container: {stage} {subject}")]
-    Inside { stage: Stage, subject: String, #[source] source: io::Error },
+    Inside {
+        stage: Stage,
+        subject: String,
+        #[source]
+        source: io::Error,
+    },
     #[error("exec: {program:?}: executable file not found in $PATH")]
     NotFound { program: String },
     #[error("exec: {program:?}")]
-    NotExecutable { program: String, #[source] source: io::Error },
+    NotExecutable {
+        program: String,
+        #[source]
+        source: io::Error,
+    },
     #[error("hook {path}: {reason}")]
     Hook { path: PathBuf, reason: String },
     #[error("the container's process died while it was to {stage}")]

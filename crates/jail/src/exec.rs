@@ -7,7 +7,9 @@ use std::os::fd::{AsFd, OwnedFd};
 
 use rustix::fs::{Mode, OFlags, openat, stat};
 use rustix::process::{Signal, pidfd_send_signal};
-use rustix::thread::{LinkNameSpaceType, ThreadNameSpaceType, move_into_link_name_space, move_into_thread_name_spaces};
+use rustix::thread::{
+    LinkNameSpaceType, ThreadNameSpaceType, move_into_link_name_space, move_into_thread_name_spaces,
+};
 use spec::{NamespaceKind, Process, Status};
 use sys::Fork;
 
@@ -18,21 +20,47 @@ use crate::last::{Inside, Released, give_terminal, receive, tell, warn};
 use crate::namespaces::{flag, link_name};
 use crate::plan::{Program, Streams, program, state};
 use crate::wire::{Line, Tag};
-use crate::{Error, ExecOptions, Execed, Stage, Stdio, Target, gate, init, process, schedule, terminal};
+use crate::{
+    Error, ExecOptions, Execed, Stage, Stdio, Target, gate, init, process, schedule, terminal,
+};
 
 /// Runs `process` in a running container and returns once its program was executed, or with the reason why not. The caller must
 /// have one thread only. The process is the caller's child; the caller reaps it.
-pub fn exec(target: &Target<'_>, process: &Process, stdio: Stdio, options: ExecOptions) -> Result<Execed, Error> {
+pub fn exec(
+    target: &Target<'_>,
+    process: &Process,
+    stdio: Stdio,
+    options: ExecOptions,
+) -> Result<Execed, Error> {
     let init = process::find(target.pid, target.start_time)?;
     let mut warnings = Vec::new();
-    let state = state(target.id, target.bundle, target.spec, Status::Running, target.pid);
+    let state = state(
+        target.id,
+        target.bundle,
+        target.spec,
+        Status::Running,
+        target.pid,
+    );
     let program = program(target.spec, process, stdio, &state, &mut warnings)?;
-    let program = Program { preserve_fds: options.preserve_fds, die_with_parent: options.die_with_parent, ..program };
+    let program = Program {
+        preserve_fds: options.preserve_fds,
+        die_with_parent: options.die_with_parent,
+        ..program
+    };
     program.streams.give_to(host_user(target, process));
     let doorway = Doorway::find(target, init).map_err(|fault| gone_or(target, fault))?;
-    let joining = Joining { target, process, program: &program, doorway, entry: target.cgroup.entry()? };
-    let (ours, theirs) = Line::pair().at(Stage::Prepare, "a socket pair").map_err(Fault::on_host)?;
-    let newborn = birth::ushered(|| joining.usher(&theirs)).map_err(|fault| gone_or(target, fault))?;
+    let joining = Joining {
+        target,
+        process,
+        program: &program,
+        doorway,
+        entry: target.cgroup.entry()?,
+    };
+    let (ours, theirs) = Line::pair()
+        .at(Stage::Prepare, "a socket pair")
+        .map_err(Fault::on_host)?;
+    let newborn =
+        birth::ushered(|| joining.usher(&theirs)).map_err(|fault| gone_or(target, fault))?;
     let Some(newborn) = newborn else {
         drop(ours);
         joining.run(theirs)
@@ -51,7 +79,10 @@ fn gone_or(target: &Target<'_>, fault: Fault) -> Error {
 
 fn host_user(target: &Target<'_>, process: &Process) -> Option<u32> {
     let linux = target.spec.linux.as_ref()?;
-    let joins = linux.namespaces.iter().any(|namespace| namespace.kind == NamespaceKind::User);
+    let joins = linux
+        .namespaces
+        .iter()
+        .any(|namespace| namespace.kind == NamespaceKind::User);
     crate::plan::host_id(joins, &linux.uid_mappings, process.user.uid)
 }
 
@@ -70,15 +101,29 @@ impl Doorway {
             let look = |pid: &str| stat(format!("/proc/{pid}/ns/{}", link_name(kind)));
             // A kernel without a kind of namespace has no link of it for either.
             let Ok(own) = look("self") else { continue };
-            let theirs = look(&target.pid.to_string()).at(Stage::JoinNamespaces, link_name(kind))?;
+            let theirs =
+                look(&target.pid.to_string()).at(Stage::JoinNamespaces, link_name(kind))?;
             if (own.st_dev, own.st_ino) != (theirs.st_dev, theirs.st_ino) {
                 kinds |= flag(kind);
             }
         }
         let apart = kinds & flag(Cgroup) != 0;
         let path = format!("/proc/{}/ns/cgroup", target.pid);
-        let cgroup = apart.then(|| openat(rustix::fs::CWD, &path, OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty())).transpose();
-        Ok(Doorway { init, kinds: kinds & !flag(Cgroup), cgroup: cgroup.at(Stage::JoinNamespaces, path)? })
+        let cgroup = apart
+            .then(|| {
+                openat(
+                    rustix::fs::CWD,
+                    &path,
+                    OFlags::RDONLY | OFlags::CLOEXEC,
+                    Mode::empty(),
+                )
+            })
+            .transpose();
+        Ok(Doorway {
+            init,
+            kinds: kinds & !flag(Cgroup),
+            cgroup: cgroup.at(Stage::JoinNamespaces, path)?,
+        })
     }
 
     fn has(&self, kind: NamespaceKind) -> bool {
@@ -98,14 +143,25 @@ impl Joining<'_> {
     /// In the usher: what /proc of the host is needed for, then the namespaces, then the clone. The process is born in its cgroup,
     /// before it joins the cgroup namespace, from which the cgroup could not be named.
     fn usher(&self, line: &Line) -> Outcome<Fork> {
-        warn(line, self.program.schedule.permit(rustix::process::getpid().as_raw_nonzero().get())?)?;
-        if let Some(cpus) = self.process.exec_cpu_affinity.as_ref().and_then(|affinity| affinity.initial.as_deref()) {
+        warn(
+            line,
+            self.program
+                .schedule
+                .permit(rustix::process::getpid().as_raw_nonzero().get())?,
+        )?;
+        if let Some(cpus) = self
+            .process
+            .exec_cpu_affinity
+            .as_ref()
+            .and_then(|affinity| affinity.initial.as_deref())
+        {
             schedule::set_affinity(cpus)?;
         }
         self.program.identity.set_profile()?;
         let kinds = ThreadNameSpaceType::from_bits_retain(self.doorway.kinds as u32);
         if !kinds.is_empty() {
-            move_into_thread_name_spaces(self.doorway.init.as_fd(), kinds).at(Stage::JoinNamespaces, "of init")?;
+            move_into_thread_name_spaces(self.doorway.init.as_fd(), kinds)
+                .at(Stage::JoinNamespaces, "of init")?;
         }
         sys::forbid_tracing().at(Stage::SetSecurity, "forbid tracing")?;
         sys::fork(sys::CLONE_PARENT, self.entry.into_cgroup()).at(Stage::Clone, "")
@@ -129,8 +185,18 @@ impl Joining<'_> {
             Err(fault) => return Err((line, fault)),
         };
         let Ok(copy) = line.copy() else { sys::exit(1) };
-        let user = Inside { program: self.program, line, terminal }.become_user().map_err(|fault| (copy, fault))?;
-        let ready = user.let_go(None).and_then(|()| user.line.send(Tag::Ready, &[], None).at(Stage::WaitForStart, ""));
+        let user = Inside {
+            program: self.program,
+            line,
+            terminal,
+        }
+        .become_user()
+        .map_err(|fault| (copy, fault))?;
+        let ready = user.let_go(None).and_then(|()| {
+            user.line
+                .send(Tag::Ready, &[], None)
+                .at(Stage::WaitForStart, "")
+        });
         let released = ready.and_then(|()| receive(&user.line, Stage::WaitForStart));
         if let Err(fault) = released.and_then(|_| self.last_affinity()) {
             return Err((user.line, fault));
@@ -143,34 +209,65 @@ impl Joining<'_> {
         sys::reset_signals();
         self.entry.join().at(Stage::JoinCgroup, "")?;
         if let Some(namespace) = &self.doorway.cgroup {
-            move_into_link_name_space(namespace.as_fd(), Some(LinkNameSpaceType::ControlGroup)).at(Stage::JoinNamespaces, "cgroup")?;
+            move_into_link_name_space(namespace.as_fd(), Some(LinkNameSpaceType::ControlGroup))
+                .at(Stage::JoinNamespaces, "cgroup")?;
         }
         if self.doorway.has(NamespaceKind::User) {
             let linux = self.target.spec.linux.as_ref();
-            let maps = linux.map(|linux| IdMaps { uids: linux.uid_mappings.clone(), gids: linux.gid_mappings.clone() });
+            let maps = linux.map(|linux| IdMaps {
+                uids: linux.uid_mappings.clone(),
+                gids: linux.gid_mappings.clone(),
+            });
             init::become_root(&maps.unwrap_or_default())?;
         }
         sys::forbid_tracing().at(Stage::SetSecurity, "forbid tracing")?;
         init::join_keyring(self.target.id)?;
         self.program.schedule.apply_personality()?;
         rustix::process::umask(Mode::empty());
-        let Streams::Terminal(_) = self.program.streams else { return Ok(None) };
-        let root = openat(rustix::fs::CWD, "/", OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty()).at(Stage::OpenTerminal, "/")?;
-        let terminal = terminal::open(&root, self.process.console_size.as_ref(), self.program.identity.user())?;
+        let Streams::Terminal(_) = self.program.streams else {
+            return Ok(None);
+        };
+        let root = openat(
+            rustix::fs::CWD,
+            "/",
+            OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC,
+            Mode::empty(),
+        )
+        .at(Stage::OpenTerminal, "/")?;
+        let terminal = terminal::open(
+            &root,
+            self.process.console_size.as_ref(),
+            self.program.identity.user(),
+        )?;
         give_terminal(line, &self.program.streams, Some(&terminal))?;
         Ok(Some(terminal))
     }
 
     fn last_affinity(&self) -> Outcome<()> {
-        let last = self.process.exec_cpu_affinity.as_ref().and_then(|affinity| affinity.last.as_deref());
+        let last = self
+            .process
+            .exec_cpu_affinity
+            .as_ref()
+            .and_then(|affinity| affinity.last.as_deref());
         last.map_or(Ok(()), schedule::set_affinity)
     }
 }
 
 /// The caller until the program runs; a process that fails before is reaped here.
-fn attend(newborn: Newborn, line: &Line, program: &Program, warnings: Vec<String>) -> Result<Execed, Error> {
+fn attend(
+    newborn: Newborn,
+    line: &Line,
+    program: &Program,
+    warnings: Vec<String>,
+) -> Result<Execed, Error> {
     let Newborn { pid, pidfd } = newborn;
-    let mut execed = Execed { pid, pidfd, start_time: process::start_time(pid).unwrap_or_default(), console: None, warnings };
+    let mut execed = Execed {
+        pid,
+        pidfd,
+        start_time: process::start_time(pid).unwrap_or_default(),
+        console: None,
+        warnings,
+    };
     let started = prepare(&mut execed, line, program).and_then(|()| {
         _ = line.send(Tag::Go, &[], None);
         gate::follow(line, pid)
@@ -185,14 +282,31 @@ fn attend(newborn: Newborn, line: &Line, program: &Program, warnings: Vec<String
 
 fn prepare(execed: &mut Execed, line: &Line, program: &Program) -> Result<(), Error> {
     loop {
-        let packet = line.receive().at(Stage::Prepare, "the process").map_err(Fault::on_host)?;
-        let packet = packet.ok_or(Error::Died { stage: Stage::JoinNamespaces })?;
+        let packet = line
+            .receive()
+            .at(Stage::Prepare, "the process")
+            .map_err(Fault::on_host)?;
+        let packet = packet.ok_or(Error::Died {
+            stage: Stage::JoinNamespaces,
+        })?;
         match packet.tag {
-            Tag::Fault => return Err(Fault::decode(&packet.payload).map_or(Error::Died { stage: Stage::Prepare }, Fault::inside)),
-            Tag::Warning => execed.warnings.push(String::from_utf8_lossy(&packet.payload).into_owned()),
+            Tag::Fault => {
+                return Err(Fault::decode(&packet.payload).map_or(
+                    Error::Died {
+                        stage: Stage::Prepare,
+                    },
+                    Fault::inside,
+                ));
+            }
+            Tag::Warning => execed
+                .warnings
+                .push(String::from_utf8_lossy(&packet.payload).into_owned()),
             Tag::Console => execed.console = packet.descriptor,
             Tag::Ready => {
-                return program.schedule.schedule(execed.pid).map_err(Fault::on_host);
+                return program
+                    .schedule
+                    .schedule(execed.pid)
+                    .map_err(Fault::on_host);
             }
             _ => {}
         }

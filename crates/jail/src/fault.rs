@@ -21,14 +21,22 @@ pub(crate) trait At<T> {
 
 impl<T, E: Into<io::Error>> At<T> for Result<T, E> {
     fn at(self, stage: Stage, subject: impl std::fmt::Display) -> Outcome<T> {
-        self.map_err(|error| Fault { stage, subject: subject.to_string(), reason: error.into() })
+        self.map_err(|error| Fault {
+            stage,
+            subject: subject.to_string(),
+            reason: error.into(),
+        })
     }
 }
 
 impl Fault {
     /// A refusal that no system call gave.
     pub fn refuse<T>(stage: Stage, subject: impl std::fmt::Display, reason: &str) -> Outcome<T> {
-        Err(Fault { stage, subject: subject.to_string(), reason: io::Error::other(reason) })
+        Err(Fault {
+            stage,
+            subject: subject.to_string(),
+            reason: io::Error::other(reason),
+        })
     }
 
     /// `stage, errno (0: a text follows), length of the subject, subject, text`.
@@ -55,20 +63,37 @@ impl Fault {
             errno => io::Error::from_raw_os_error(errno),
         };
         let subject = String::from_utf8_lossy(subject).into_owned();
-        Some(Fault { stage: *Stage::ALL.get(usize::from(stage))?, subject, reason })
+        Some(Fault {
+            stage: *Stage::ALL.get(usize::from(stage))?,
+            subject,
+            reason,
+        })
     }
 
     /// What the caller sees when this happened in its own process.
     pub fn on_host(self) -> Error {
-        Error::Host { stage: self.stage, subject: self.subject, source: self.reason }
+        Error::Host {
+            stage: self.stage,
+            subject: self.subject,
+            source: self.reason,
+        }
     }
 
     /// What the caller sees when this happened in the container's process.
     pub fn inside(self) -> Error {
         match self.stage {
-            Stage::Execute if self.reason.raw_os_error().is_none() => Error::NotFound { program: self.subject },
-            Stage::Execute => Error::NotExecutable { program: self.subject, source: self.reason },
-            stage => Error::Inside { stage, subject: self.subject, source: self.reason },
+            Stage::Execute if self.reason.raw_os_error().is_none() => Error::NotFound {
+                program: self.subject,
+            },
+            Stage::Execute => Error::NotExecutable {
+                program: self.subject,
+                source: self.reason,
+            },
+            stage => Error::Inside {
+                stage,
+                subject: self.subject,
+                source: self.reason,
+            },
         }
     }
 }
@@ -79,16 +104,42 @@ mod tests {
 
     #[test]
     fn survives_the_wire() {
-        let fault = Fault { stage: Stage::Mount, subject: "/proc".into(), reason: io::Error::from_raw_os_error(libc::EPERM) };
+        let fault = Fault {
+            stage: Stage::Mount,
+            subject: "/proc".into(),
+            reason: io::Error::from_raw_os_error(libc::EPERM),
+        };
         let back = Fault::decode(&fault.encode()).expect("decodes");
-        assert_eq!((back.stage, back.subject.as_str(), back.reason.raw_os_error()), (Stage::Mount, "/proc", Some(libc::EPERM)));
-        let fault = Fault { stage: Stage::Execute, subject: "x".into(), reason: io::Error::other("not there") };
-        assert_eq!(Fault::decode(&fault.encode()).expect("decodes").reason.to_string(), "not there");
+        assert_eq!(
+            (
+                back.stage,
+                back.subject.as_str(),
+                back.reason.raw_os_error()
+            ),
+            (Stage::Mount, "/proc", Some(libc::EPERM))
+        );
+        let fault = Fault {
+            stage: Stage::Execute,
+            subject: "x".into(),
+            reason: io::Error::other("not there"),
+        };
+        assert_eq!(
+            Fault::decode(&fault.encode())
+                .expect("decodes")
+                .reason
+                .to_string(),
+            "not there"
+        );
     }
 
     #[test]
     fn rejects_noise() {
-        for noise in [&b""[..], b"\xff\0\0\0\0\0\0", b"\0\0\0", b"\0\0\0\0\0\xff\xff"] {
+        for noise in [
+            &b""[..],
+            b"\xff\0\0\0\0\0\0",
+            b"\0\0\0",
+            b"\0\0\0\0\0\xff\xff",
+        ] {
             assert!(Fault::decode(noise).is_none());
         }
     }

@@ -9,7 +9,10 @@ use std::path::{Path, PathBuf};
 
 use rustix::fs::{Mode, OFlags, openat};
 use rustix::io::Errno;
-use rustix::net::{AddressFamily, SocketAddrUnix, SocketFlags, SocketType, accept_with, bind, connect, listen, socket_with};
+use rustix::net::{
+    AddressFamily, SocketAddrUnix, SocketFlags, SocketType, accept_with, bind, connect, listen,
+    socket_with,
+};
 
 use crate::fault::{At, Fault, Outcome};
 use crate::wire::{Line, Tag, send_with_descriptor};
@@ -24,7 +27,12 @@ fn address(path: &Path) -> io::Result<(SocketAddrUnix, OwnedFd)> {
         Some(parent) if !parent.as_os_str().is_empty() => parent,
         _ => Path::new("."),
     };
-    let holder = openat(rustix::fs::CWD, parent, OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty())?;
+    let holder = openat(
+        rustix::fs::CWD,
+        parent,
+        OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC,
+        Mode::empty(),
+    )?;
     let short = PathBuf::from(crate::rootfs::through_proc(&holder)).join(name);
     Ok((SocketAddrUnix::new(&short)?, holder))
 }
@@ -40,7 +48,12 @@ pub(crate) fn connect_to(path: &Path, kind: SocketType) -> io::Result<OwnedFd> {
 pub(crate) fn make(path: &Path) -> Outcome<OwnedFd> {
     let make = || -> io::Result<OwnedFd> {
         let (address, _holder) = address(path)?;
-        let socket = socket_with(AddressFamily::UNIX, SocketType::SEQPACKET, SocketFlags::CLOEXEC, None)?;
+        let socket = socket_with(
+            AddressFamily::UNIX,
+            SocketType::SEQPACKET,
+            SocketFlags::CLOEXEC,
+            None,
+        )?;
         let umask = rustix::process::umask(Mode::from_raw_mode(0o177));
         let bound = bind(&socket, &address);
         rustix::process::umask(umask);
@@ -70,10 +83,27 @@ pub(crate) fn wait_at(listener: &OwnedFd) -> Outcome<Line> {
 /// Opens a [`crate::Gate::Socket`]; returns when the program was executed, or with the reason why not. Answers
 /// [`Error::NotRunning`] when init is gone and [`Error::AlreadyStarted`] when the gate was opened before.
 pub fn open_gate(path: &Path, pid: i32, start_time: u64) -> Result<(), Error> {
-    let failed = |reason: io::Error| Error::Host { stage: Stage::WaitForStart, subject: path.display().to_string(), source: reason };
-    let closed = || if process::find(pid, start_time).is_ok() { Error::AlreadyStarted } else { Error::NotRunning };
+    let failed = |reason: io::Error| Error::Host {
+        stage: Stage::WaitForStart,
+        subject: path.display().to_string(),
+        source: reason,
+    };
+    let closed = || {
+        if process::find(pid, start_time).is_ok() {
+            Error::AlreadyStarted
+        } else {
+            Error::NotRunning
+        }
+    };
     let socket = match connect_to(path, SocketType::SEQPACKET) {
-        Err(error) if matches!(error.kind(), io::ErrorKind::ConnectionRefused | io::ErrorKind::NotFound) => return Err(closed()),
+        Err(error)
+            if matches!(
+                error.kind(),
+                io::ErrorKind::ConnectionRefused | io::ErrorKind::NotFound
+            ) =>
+        {
+            return Err(closed());
+        }
         socket => socket.map_err(failed)?,
     };
     let line = Line::over(socket);
@@ -85,10 +115,21 @@ pub fn open_gate(path: &Path, pid: i32, start_time: u64) -> Result<(), Error> {
 
 /// After the gate of process `pid`: hands a seccomp listener on, and waits for the end of the line, which is the program's begin.
 pub(crate) fn follow(line: &Line, pid: i32) -> Result<(), Error> {
-    let failed = |reason: io::Error| Error::Host { stage: Stage::WaitForStart, subject: "the program".into(), source: reason };
+    let failed = |reason: io::Error| Error::Host {
+        stage: Stage::WaitForStart,
+        subject: "the program".into(),
+        source: reason,
+    };
     while let Some(packet) = line.receive().map_err(failed)? {
         match (packet.tag, packet.descriptor) {
-            (Tag::Fault, _) => return Err(Fault::decode(&packet.payload).map_or(Error::Died { stage: Stage::Execute }, Fault::inside)),
+            (Tag::Fault, _) => {
+                return Err(Fault::decode(&packet.payload).map_or(
+                    Error::Died {
+                        stage: Stage::Execute,
+                    },
+                    Fault::inside,
+                ));
+            }
             (Tag::Listener, Some(listener)) => {
                 hand_over(&packet.payload, &listener, pid).map_err(Fault::on_host)?;
                 line.send(Tag::Continue, &[], None).map_err(failed)?;
@@ -103,7 +144,10 @@ pub(crate) fn follow(line: &Line, pid: i32) -> Result<(), Error> {
 /// "The Container Process State"), which lacks what the process could not know: its pid as the host sees it.
 fn hand_over(payload: &[u8], listener: &OwnedFd, pid: i32) -> Outcome<()> {
     let mut parts = payload.splitn(2, |byte| *byte == 0);
-    let (path, state) = (parts.next().unwrap_or_default(), parts.next().unwrap_or_default());
+    let (path, state) = (
+        parts.next().unwrap_or_default(),
+        parts.next().unwrap_or_default(),
+    );
     let path = PathBuf::from(String::from_utf8_lossy(path).into_owned());
     let send = || -> io::Result<()> {
         let mut told: spec::ContainerProcessState = serde_json::from_slice(state)?;
@@ -112,7 +156,14 @@ fn hand_over(payload: &[u8], listener: &OwnedFd, pid: i32) -> Outcome<()> {
             told.state.pid = pid;
         }
         let agent = connect_to(&path, SocketType::STREAM)?;
-        send_with_descriptor(agent.as_fd(), &[IoSlice::new(&serde_json::to_vec(&told)?)], Some(listener.as_fd()))
+        send_with_descriptor(
+            agent.as_fd(),
+            &[IoSlice::new(&serde_json::to_vec(&told)?)],
+            Some(listener.as_fd()),
+        )
     };
-    send().at(Stage::LoadFilter, format_args!("listener {}", path.display()))
+    send().at(
+        Stage::LoadFilter,
+        format_args!("listener {}", path.display()),
+    )
 }

@@ -22,9 +22,15 @@ pub fn run_hooks(stage: HookStage, hooks: &[Hook], state: &State) -> Result<(), 
     if hooks.is_empty() {
         return Ok(());
     }
-    let text = serde_json::to_vec(state).map_err(|error| Error::Invalid { property: "state".into(), reason: error.to_string() })?;
+    let text = serde_json::to_vec(state).map_err(|error| Error::Invalid {
+        property: "state".into(),
+        reason: error.to_string(),
+    })?;
     hooks.iter().enumerate().try_for_each(|(number, hook)| {
-        run(hook, &text).map_err(|reason| Error::Hook { path: hook.path.clone(), reason: format!("{} hook {number} {reason}", stage.name()) })
+        run(hook, &text).map_err(|reason| Error::Hook {
+            path: hook.path.clone(),
+            reason: format!("{} hook {number} {reason}", stage.name()),
+        })
     })
 }
 
@@ -56,8 +62,15 @@ fn run(hook: &Hook, state: &[u8]) -> Result<(), String> {
         command.arg0(name).args(args);
     }
     let environment = hook.env.iter().filter_map(|entry| entry.split_once('='));
-    command.env_clear().envs(environment).stdin(Stdio::piped()).stdout(writer).stderr(copy);
-    let mut child = command.spawn().map_err(|error| format!("could not be started: {error}"))?;
+    command
+        .env_clear()
+        .envs(environment)
+        .stdin(Stdio::piped())
+        .stdout(writer)
+        .stderr(copy);
+    let mut child = command
+        .spawn()
+        .map_err(|error| format!("could not be started: {error}"))?;
     drop(command);
     if let Some(mut stdin) = child.stdin.take() {
         // A hook need not read its state; one that does not gets EPIPE over here.
@@ -78,14 +91,22 @@ fn wait(mut child: Child, output: OwnedFd, timeout: Option<Duration>) -> Result<
         Ok(true) if status.success() => Ok(()),
         Ok(true) => {
             drain(&output, &mut text);
-            Err(format!("failed: {status}: {}", String::from_utf8_lossy(&text).trim()))
+            Err(format!(
+                "failed: {status}: {}",
+                String::from_utf8_lossy(&text).trim()
+            ))
         }
         Ok(false) => Err("ran longer than its timeout and was killed".into()),
         Err(error) => Err(error.to_string()),
     }
 }
 
-fn watch(child: &Child, output: &OwnedFd, timeout: Option<Duration>, text: &mut Vec<u8>) -> rustix::io::Result<bool> {
+fn watch(
+    child: &Child,
+    output: &OwnedFd,
+    timeout: Option<Duration>,
+    text: &mut Vec<u8>,
+) -> rustix::io::Result<bool> {
     let pid = rustix::process::Pid::from_child(child);
     let process = rustix::process::pidfd_open(pid, rustix::process::PidfdFlags::empty())?;
     let flags = rustix::fs::fcntl_getfl(output)?;
@@ -94,15 +115,24 @@ fn watch(child: &Child, output: &OwnedFd, timeout: Option<Duration>, text: &mut 
     let mut open = true;
     loop {
         let left = deadline.map(|deadline| deadline.saturating_duration_since(Instant::now()));
-        let left = left.map(|left| Timespec { tv_sec: left.as_secs() as i64, tv_nsec: left.subsec_nanos().into() });
-        let mut wanted = [PollFd::new(&process, PollFlags::IN), PollFd::new(output, PollFlags::IN)];
+        let left = left.map(|left| Timespec {
+            tv_sec: left.as_secs() as i64,
+            tv_nsec: left.subsec_nanos().into(),
+        });
+        let mut wanted = [
+            PollFd::new(&process, PollFlags::IN),
+            PollFd::new(output, PollFlags::IN),
+        ];
         let count = if open { 2 } else { 1 };
         match poll(&mut wanted[..count], left.as_ref()) {
             Ok(0) => return Ok(false),
             Err(rustix::io::Errno::INTR) => continue,
             answer => answer?,
         };
-        let (ended, readable) = (!wanted[0].revents().is_empty(), open && !wanted[1].revents().is_empty());
+        let (ended, readable) = (
+            !wanted[0].revents().is_empty(),
+            open && !wanted[1].revents().is_empty(),
+        );
         if ended {
             return Ok(true);
         }
@@ -115,7 +145,9 @@ fn watch(child: &Child, output: &OwnedFd, timeout: Option<Duration>, text: &mut 
 /// Reads what is there and keeps the beginning of it; whether more may come.
 fn drain(output: &OwnedFd, text: &mut Vec<u8>) -> bool {
     let mut chunk = [0; 4096];
-    let Ok(copy) = output.as_fd().try_clone_to_owned() else { return false };
+    let Ok(copy) = output.as_fd().try_clone_to_owned() else {
+        return false;
+    };
     match std::fs::File::from(copy).read(&mut chunk) {
         Ok(0) => false,
         Ok(length) => {
@@ -123,6 +155,9 @@ fn drain(output: &OwnedFd, text: &mut Vec<u8>) -> bool {
             text.extend(&chunk[..length.min(room)]);
             true
         }
-        Err(error) => error.kind() == std::io::ErrorKind::WouldBlock || error.kind() == std::io::ErrorKind::Interrupted,
+        Err(error) => {
+            error.kind() == std::io::ErrorKind::WouldBlock
+                || error.kind() == std::io::ErrorKind::Interrupted
+        }
     }
 }

@@ -34,20 +34,40 @@ pub(crate) struct Plan {
 
 impl Plan {
     pub fn new(process: &Process, warnings: &mut Vec<String>) -> Result<Plan, Error> {
-        let invalid = |property: &str, reason: &str| Error::Invalid { property: property.into(), reason: reason.into() };
+        let invalid = |property: &str, reason: &str| Error::Invalid {
+            property: property.into(),
+            reason: reason.into(),
+        };
         if process.args.is_empty() {
             return Err(invalid("process.args", "nothing to execute"));
         }
         if !process.cwd.is_absolute() {
-            return Err(invalid("process.cwd", &format!("{:?} is not absolute", process.cwd)));
+            return Err(invalid(
+                "process.cwd",
+                &format!("{:?} is not absolute", process.cwd),
+            ));
         }
         let strings = |list: &[String], property: &str| {
-            let strings = list.iter().map(|text| CString::new(text.as_str())).collect::<Result<Vec<_>, _>>();
-            strings.map(sys::StringVector::new).map_err(|_| invalid(property, "holds a NUL byte"))
+            let strings = list
+                .iter()
+                .map(|text| CString::new(text.as_str()))
+                .collect::<Result<Vec<_>, _>>();
+            strings
+                .map(sys::StringVector::new)
+                .map_err(|_| invalid(property, "holds a NUL byte"))
         };
-        let id = |number: u32, property: &str| if number == u32::MAX { Err(invalid(property, "-1 is no id")) } else { Ok(number) };
+        let id = |number: u32, property: &str| {
+            if number == u32::MAX {
+                Err(invalid(property, "-1 is no id"))
+            } else {
+                Ok(number)
+            }
+        };
         let user = &process.user;
-        let groups = user.additional_gids.iter().map(|&gid| id(gid, "process.user.additionalGids").map(Gid::from_raw));
+        let groups = user
+            .additional_gids
+            .iter()
+            .map(|&gid| id(gid, "process.user.additionalGids").map(Gid::from_raw));
         refuse_labels(process)?;
         Ok(Plan {
             uid: Uid::from_raw(id(user.uid, "process.user.uid")?),
@@ -57,7 +77,10 @@ impl Plan {
             cwd: process.cwd.clone(),
             capabilities: capabilities::Plan::new(process.capabilities.as_ref(), warnings),
             no_new_privileges: process.no_new_privileges,
-            apparmor: process.apparmor_profile.clone().filter(|profile| !profile.is_empty() && profile != "unconfined"),
+            apparmor: process
+                .apparmor_profile
+                .clone()
+                .filter(|profile| !profile.is_empty() && profile != "unconfined"),
             args: strings(&process.args, "process.args")?,
             env: strings(&process.env, "process.env")?,
         })
@@ -69,14 +92,27 @@ impl Plan {
 
     /// Asks AppArmor for the profile that exec switches to, through the host's /proc that was proved to be one.
     pub fn set_profile(&self) -> Outcome<()> {
-        let Some(profile) = &self.apparmor else { return Ok(()) };
+        let Some(profile) = &self.apparmor else {
+            return Ok(());
+        };
         let open = || -> io::Result<OwnedFd> {
-            let file = openat(rustix::fs::CWD, "/proc/thread-self/attr/apparmor/exec", OFlags::WRONLY | OFlags::CLOEXEC, Mode::empty())?;
+            let file = openat(
+                rustix::fs::CWD,
+                "/proc/thread-self/attr/apparmor/exec",
+                OFlags::WRONLY | OFlags::CLOEXEC,
+                Mode::empty(),
+            )?;
             crate::sysctl::prove_procfs(&file)?;
             Ok(file)
         };
-        let file = open().at(Stage::SetSecurity, format_args!("apparmor profile {profile:?}"))?;
-        rustix::io::write(&file, format!("exec {profile}").as_bytes()).at(Stage::SetSecurity, format_args!("apparmor profile {profile:?}"))?;
+        let file = open().at(
+            Stage::SetSecurity,
+            format_args!("apparmor profile {profile:?}"),
+        )?;
+        rustix::io::write(&file, format!("exec {profile}").as_bytes()).at(
+            Stage::SetSecurity,
+            format_args!("apparmor profile {profile:?}"),
+        )?;
         Ok(())
     }
 
@@ -87,11 +123,22 @@ impl Plan {
         match rustix::thread::set_thread_groups(&self.groups) {
             // In a user namespace that maps one id groups can be neither dropped nor set (user_namespaces(7), "setgroups").
             Err(Errno::PERM) if self.groups.is_empty() => {}
-            answer => answer.at(Stage::SetUser, format_args!("groups {:?}", self.groups.iter().map(|gid| gid.as_raw()).collect::<Vec<_>>()))?,
+            answer => answer.at(
+                Stage::SetUser,
+                format_args!(
+                    "groups {:?}",
+                    self.groups
+                        .iter()
+                        .map(|gid| gid.as_raw())
+                        .collect::<Vec<_>>()
+                ),
+            )?,
         }
         sys::keep_capabilities(true).at(Stage::SetUser, "keep capabilities")?;
-        rustix::thread::set_thread_res_gid(self.gid, self.gid, self.gid).at(Stage::SetUser, format_args!("gid {}", self.gid.as_raw()))?;
-        rustix::thread::set_thread_res_uid(self.uid, self.uid, self.uid).at(Stage::SetUser, format_args!("uid {}", self.uid.as_raw()))?;
+        rustix::thread::set_thread_res_gid(self.gid, self.gid, self.gid)
+            .at(Stage::SetUser, format_args!("gid {}", self.gid.as_raw()))?;
+        rustix::thread::set_thread_res_uid(self.uid, self.uid, self.uid)
+            .at(Stage::SetUser, format_args!("uid {}", self.uid.as_raw()))?;
         sys::keep_capabilities(false).at(Stage::SetUser, "keep capabilities")?;
         let warning = self.capabilities.apply(keep)?;
         if self.no_new_privileges {
@@ -113,11 +160,16 @@ impl Plan {
     /// would lead to wherever a descriptor points (CVE-2024-21626).
     pub fn enter_directory(&self) -> Outcome<()> {
         rustix::process::chdir(&self.cwd).at(Stage::EnterDirectory, self.cwd.display())?;
-        let seen = rustix::process::getcwd(Vec::new()).at(Stage::EnterDirectory, self.cwd.display())?;
+        let seen =
+            rustix::process::getcwd(Vec::new()).at(Stage::EnterDirectory, self.cwd.display())?;
         if seen.as_bytes().starts_with(b"/") {
             return Ok(());
         }
-        Fault::refuse(Stage::EnterDirectory, self.cwd.display(), "it lies outside the container's root")
+        Fault::refuse(
+            Stage::EnterDirectory,
+            self.cwd.display(),
+            "it lies outside the container's root",
+        )
     }
 
     /// Finds the program as a shell would, with the user's own rights.
@@ -125,16 +177,35 @@ impl Plan {
         let name = &self.args.strings()[0];
         let shown = || name.to_string_lossy().into_owned();
         if name.as_bytes().contains(&b'/') {
-            executable(Path::new(OsStr::from_bytes(name.as_bytes()))).at(Stage::Execute, shown())?;
+            executable(Path::new(OsStr::from_bytes(name.as_bytes())))
+                .at(Stage::Execute, shown())?;
             return Ok(name.clone());
         }
-        let entry = self.env.strings().iter().rev().find_map(|entry| entry.as_bytes().strip_prefix(b"PATH="));
+        let entry = self
+            .env
+            .strings()
+            .iter()
+            .rev()
+            .find_map(|entry| entry.as_bytes().strip_prefix(b"PATH="));
         let mut denied = false;
-        for directory in entry.unwrap_or(DEFAULT_PATH.as_bytes()).split(|byte| *byte == b':') {
-            let directory = if directory.is_empty() { b".".as_slice() } else { directory };
-            let candidate = Path::new(OsStr::from_bytes(directory)).join(OsStr::from_bytes(name.as_bytes()));
+        for directory in entry
+            .unwrap_or(DEFAULT_PATH.as_bytes())
+            .split(|byte| *byte == b':')
+        {
+            let directory = if directory.is_empty() {
+                b".".as_slice()
+            } else {
+                directory
+            };
+            let candidate =
+                Path::new(OsStr::from_bytes(directory)).join(OsStr::from_bytes(name.as_bytes()));
             match executable(&candidate) {
-                Ok(()) if !name.is_empty() => return Ok(CString::new(candidate.into_os_string().into_encoded_bytes()).unwrap_or_default()),
+                Ok(()) if !name.is_empty() => {
+                    return Ok(
+                        CString::new(candidate.into_os_string().into_encoded_bytes())
+                            .unwrap_or_default(),
+                    );
+                }
                 Err(Errno::ACCESS) => denied = true,
                 _ => {}
             }
@@ -142,13 +213,21 @@ impl Plan {
         if denied {
             return Err(Errno::ACCESS).at(Stage::Execute, shown());
         }
-        Fault::refuse(Stage::Execute, shown(), "executable file not found in $PATH")
+        Fault::refuse(
+            Stage::Execute,
+            shown(),
+            "executable file not found in $PATH",
+        )
     }
 
     /// Becomes the program; returns only the reason why not.
     pub fn execute(&self, program: &CString) -> Fault {
         let reason = sys::exec(program, &self.args, &self.env);
-        Fault { stage: Stage::Execute, subject: self.args.strings()[0].to_string_lossy().into_owned(), reason }
+        Fault {
+            stage: Stage::Execute,
+            subject: self.args.strings()[0].to_string_lossy().into_owned(),
+            reason,
+        }
     }
 }
 
@@ -160,13 +239,29 @@ fn executable(path: &Path) -> Result<(), Errno> {
 }
 
 fn root() -> Outcome<OwnedFd> {
-    openat(rustix::fs::CWD, "/", OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty()).at(Stage::EnterRoot, "/")
+    openat(
+        rustix::fs::CWD,
+        "/",
+        OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC,
+        Mode::empty(),
+    )
+    .at(Stage::EnterRoot, "/")
 }
 
 fn refuse_labels(process: &Process) -> Result<(), Error> {
-    let absent = |property: &str, what: &str| Error::Unserved { property: property.into(), reason: format!("this kernel has no {what}") };
-    if process.selinux_label.as_ref().is_some_and(|label| !label.is_empty()) {
-        return Err(absent("process.selinuxLabel", "SELinux that this wall applies"));
+    let absent = |property: &str, what: &str| Error::Unserved {
+        property: property.into(),
+        reason: format!("this kernel has no {what}"),
+    };
+    if process
+        .selinux_label
+        .as_ref()
+        .is_some_and(|label| !label.is_empty())
+    {
+        return Err(absent(
+            "process.selinuxLabel",
+            "SELinux that this wall applies",
+        ));
     }
     let profile = process.apparmor_profile.as_deref().unwrap_or_default();
     if !matches!(profile, "" | "unconfined") && !apparmor_enabled() {
@@ -177,5 +272,6 @@ fn refuse_labels(process: &Process) -> Result<(), Error> {
 
 /// Whether the kernel has AppArmor and it is switched on.
 pub(crate) fn apparmor_enabled() -> bool {
-    std::fs::read("/sys/module/apparmor/parameters/enabled").is_ok_and(|text| text.starts_with(b"Y"))
+    std::fs::read("/sys/module/apparmor/parameters/enabled")
+        .is_ok_and(|text| text.starts_with(b"Y"))
 }

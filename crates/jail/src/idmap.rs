@@ -8,8 +8,8 @@ use std::process::Command;
 use rustix::fs::{Mode, OFlags, openat};
 use spec::IdMapping;
 
-use crate::fault::{At, Fault, Outcome};
 use crate::Stage;
+use crate::fault::{At, Fault, Outcome};
 
 /// Both maps of a user namespace.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -23,7 +23,11 @@ pub(crate) fn parse_map(text: &str) -> Option<Vec<IdMapping>> {
     text.split(',')
         .map(|line| {
             let mut numbers = line.split(':').map(|number| number.parse::<u32>().ok());
-            let mapping = IdMapping { container_id: numbers.next()??, host_id: numbers.next()??, size: numbers.next()?? };
+            let mapping = IdMapping {
+                container_id: numbers.next()??,
+                host_id: numbers.next()??,
+                size: numbers.next()??,
+            };
             numbers.next().is_none().then_some(mapping)
         })
         .collect()
@@ -39,7 +43,12 @@ fn lines(map: &[IdMapping]) -> String {
 /// Writes a file below `/proc/PID` whole.
 pub(crate) fn write_proc(pid: i32, name: &str, content: &str) -> io::Result<()> {
     let path = format!("/proc/{pid}/{name}");
-    let file = openat(rustix::fs::CWD, path, OFlags::WRONLY | OFlags::CLOEXEC, Mode::empty())?;
+    let file = openat(
+        rustix::fs::CWD,
+        path,
+        OFlags::WRONLY | OFlags::CLOEXEC,
+        Mode::empty(),
+    )?;
     rustix::io::write(&file, content.as_bytes())?;
     Ok(())
 }
@@ -68,17 +77,33 @@ pub(crate) fn write_maps(pid: i32, maps: &IdMaps, privileged: bool) -> Outcome<(
 }
 
 fn map_by_program(program: &str, pid: i32, map: &[IdMapping]) -> Outcome<()> {
-    let numbers = map.iter().flat_map(|line| [line.container_id, line.host_id, line.size]).map(|number| number.to_string());
-    let output = Command::new(program).arg(pid.to_string()).args(numbers).output().at(Stage::MapIds, program)?;
+    let numbers = map
+        .iter()
+        .flat_map(|line| [line.container_id, line.host_id, line.size])
+        .map(|number| number.to_string());
+    let output = Command::new(program)
+        .arg(pid.to_string())
+        .args(numbers)
+        .output()
+        .at(Stage::MapIds, program)?;
     if output.status.success() {
         return Ok(());
     }
-    Fault::refuse(Stage::MapIds, program, String::from_utf8_lossy(&output.stderr).trim())
+    Fault::refuse(
+        Stage::MapIds,
+        program,
+        String::from_utf8_lossy(&output.stderr).trim(),
+    )
 }
 
 /// The user namespace of process `pid`.
 pub(crate) fn user_namespace(pid: i32) -> io::Result<OwnedFd> {
-    Ok(openat(rustix::fs::CWD, format!("/proc/{pid}/ns/user"), OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty())?)
+    Ok(openat(
+        rustix::fs::CWD,
+        format!("/proc/{pid}/ns/user"),
+        OFlags::RDONLY | OFlags::CLOEXEC,
+        Mode::empty(),
+    )?)
 }
 
 /// User namespaces to map mounts through: the container's own where its maps are the same, else one made for the purpose.
@@ -90,13 +115,19 @@ pub(crate) struct Mappers<'a> {
 
 impl<'a> Mappers<'a> {
     pub fn new(container: Option<(&'a IdMaps, BorrowedFd<'a>)>) -> Mappers<'a> {
-        Mappers { container, made: Vec::new() }
+        Mappers {
+            container,
+            made: Vec::new(),
+        }
     }
 
     /// A namespace with these maps; without maps the container's own.
     pub fn get(&mut self, maps: Option<&IdMaps>) -> io::Result<BorrowedFd<'_>> {
-        let missing = || io::Error::other("id-mapped without a map, and the container has no user namespace");
-        let Some(maps) = maps else { return self.container.map(|(_, fd)| fd).ok_or_else(missing) };
+        let missing =
+            || io::Error::other("id-mapped without a map, and the container has no user namespace");
+        let Some(maps) = maps else {
+            return self.container.map(|(_, fd)| fd).ok_or_else(missing);
+        };
         if let Some((own, fd)) = self.container
             && own == maps
         {
@@ -146,9 +177,19 @@ mod tests {
 
     #[test]
     fn maps_are_read() {
-        let line = |container_id, host_id, size| IdMapping { container_id, host_id, size };
-        assert_eq!(parse_map("0:100000:65536"), Some(vec![line(0, 100_000, 65536)]));
-        assert_eq!(parse_map("0:1:2,3:4:5"), Some(vec![line(0, 1, 2), line(3, 4, 5)]));
+        let line = |container_id, host_id, size| IdMapping {
+            container_id,
+            host_id,
+            size,
+        };
+        assert_eq!(
+            parse_map("0:100000:65536"),
+            Some(vec![line(0, 100_000, 65536)])
+        );
+        assert_eq!(
+            parse_map("0:1:2,3:4:5"),
+            Some(vec![line(0, 1, 2), line(3, 4, 5)])
+        );
         for bad in ["", "0", "0:1", "0:1:2:3", "a:b:c", "0:1:2,", "-1:0:1"] {
             assert_eq!(parse_map(bad), None, "{bad:?}");
         }

@@ -67,7 +67,11 @@ pub(crate) fn run(plan: &Plan<'_>, entry: &cgroup::Entry, line: Line) -> ! {
 
 type Stopped = (Line, Fault);
 
-fn to_gate<'a>(plan: &'a Plan<'a>, entry: &cgroup::Entry, line: Line) -> Result<(User<'a>, Option<Line>), Stopped> {
+fn to_gate<'a>(
+    plan: &'a Plan<'a>,
+    entry: &cgroup::Entry,
+    line: Line,
+) -> Result<(User<'a>, Option<Line>), Stopped> {
     let prepared = (Newborn { plan, line: &line })
         .join(entry)
         .and_then(Member::make_root)
@@ -79,7 +83,13 @@ fn to_gate<'a>(plan: &'a Plan<'a>, entry: &cgroup::Entry, line: Line) -> Result<
     };
     // Faults of the last stages go over the same line, of which a copy is kept for them.
     let Ok(copy) = line.copy() else { sys::exit(1) };
-    let user = Inside { program: &plan.program, line, terminal }.become_user().map_err(|fault| (copy, fault))?;
+    let user = Inside {
+        program: &plan.program,
+        line,
+        terminal,
+    }
+    .become_user()
+    .map_err(|fault| (copy, fault))?;
     match wait(plan, &user) {
         Ok(opener) => Ok((user, opener)),
         Err(fault) => Err((user.line, fault)),
@@ -109,33 +119,46 @@ impl<'a> Newborn<'a> {
             }
         }
         if namespaces.makes(NamespaceKind::Network) {
-            sys::bring_loopback_up().at(Stage::JoinNamespaces, "switch the loopback interface on")?;
+            sys::bring_loopback_up()
+                .at(Stage::JoinNamespaces, "switch the loopback interface on")?;
         }
         if namespaces.makes(NamespaceKind::Cgroup) {
             // Only now: its root is the cgroup that the process is in.
-            sys::unshare(sys::CLONE_NEWCGROUP).at(Stage::JoinNamespaces, "a new cgroup namespace")?;
+            sys::unshare(sys::CLONE_NEWCGROUP)
+                .at(Stage::JoinNamespaces, "a new cgroup namespace")?;
         }
         if !plan.options.no_new_keyring {
             join_keyring(plan.id)?;
         }
         rustix::process::umask(Mode::empty());
-        Ok(Member { plan, line, root: packet.descriptor })
+        Ok(Member {
+            plan,
+            line,
+            root: packet.descriptor,
+        })
     }
 }
 
 /// Becomes the root user of the user namespace, where that maps one.
 pub(crate) fn become_root(maps: &crate::idmap::IdMaps) -> Outcome<()> {
-    let maps_zero = |map: &[spec::IdMapping]| map.is_empty() || map.iter().any(|line| line.container_id == 0 && line.size > 0);
+    let maps_zero = |map: &[spec::IdMapping]| {
+        map.is_empty()
+            || map
+                .iter()
+                .any(|line| line.container_id == 0 && line.size > 0)
+    };
     match rustix::thread::set_thread_groups(&[]) {
         // "deny" stands in its setgroups file: a map of one id.
         Err(rustix::io::Errno::PERM) => {}
         answer => answer.at(Stage::SetUser, "no groups")?,
     }
     if maps_zero(&maps.gids) {
-        rustix::thread::set_thread_res_gid(Gid::ROOT, Gid::ROOT, Gid::ROOT).at(Stage::SetUser, "gid 0 of the user namespace")?;
+        rustix::thread::set_thread_res_gid(Gid::ROOT, Gid::ROOT, Gid::ROOT)
+            .at(Stage::SetUser, "gid 0 of the user namespace")?;
     }
     if maps_zero(&maps.uids) {
-        rustix::thread::set_thread_res_uid(Uid::ROOT, Uid::ROOT, Uid::ROOT).at(Stage::SetUser, "uid 0 of the user namespace")?;
+        rustix::thread::set_thread_res_uid(Uid::ROOT, Uid::ROOT, Uid::ROOT)
+            .at(Stage::SetUser, "uid 0 of the user namespace")?;
     }
     Ok(())
 }
@@ -143,14 +166,26 @@ pub(crate) fn become_root(maps: &crate::idmap::IdMaps) -> Outcome<()> {
 /// Offsets can be written until the first process enters a time namespace (time_namespaces(7)): this one, right after.
 fn set_clocks(plan: &Plan<'_>) -> Outcome<()> {
     sys::unshare(sys::CLONE_NEWTIME).at(Stage::SetClock, "a new time namespace")?;
-    let lines: String =
-        plan.linux.time_offsets.iter().map(|(clock, offset)| format!("{clock} {} {}\n", offset.secs, offset.nanosecs)).collect();
+    let lines: String = plan
+        .linux
+        .time_offsets
+        .iter()
+        .map(|(clock, offset)| format!("{clock} {} {}\n", offset.secs, offset.nanosecs))
+        .collect();
     if !lines.is_empty() {
-        std::fs::write("/proc/self/timens_offsets", &lines).at(Stage::SetClock, lines.trim_end().replace('\n', ", "))?;
+        std::fs::write("/proc/self/timens_offsets", &lines)
+            .at(Stage::SetClock, lines.trim_end().replace('\n', ", "))?;
     }
     let path = "/proc/self/ns/time_for_children";
-    let namespace = openat(rustix::fs::CWD, path, OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty()).at(Stage::SetClock, path)?;
-    move_into_link_name_space(namespace.as_fd(), Some(LinkNameSpaceType::Time)).at(Stage::SetClock, path)
+    let namespace = openat(
+        rustix::fs::CWD,
+        path,
+        OFlags::RDONLY | OFlags::CLOEXEC,
+        Mode::empty(),
+    )
+    .at(Stage::SetClock, path)?;
+    move_into_link_name_space(namespace.as_fd(), Some(LinkNameSpaceType::Time))
+        .at(Stage::SetClock, path)
 }
 
 /// A session keyring of its own; a kernel built without keys has none to share either.
@@ -170,7 +205,8 @@ impl<'a> Member<'a> {
             None => plan.rootfs.assemble(&mut Mappers::new(None))?,
         };
         if !plan.shares() {
-            sys::set_mount_propagation(root.as_fd(), true, libc::MS_SLAVE).at(Stage::MakeRoot, "/ as a slave")?;
+            sys::set_mount_propagation(root.as_fd(), true, libc::MS_SLAVE)
+                .at(Stage::MakeRoot, "/ as a slave")?;
         }
         Ok(Rooted { plan, line, root })
     }
@@ -179,7 +215,12 @@ impl<'a> Member<'a> {
 impl<'a> Rooted<'a> {
     fn furnish(self) -> Outcome<Furnished<'a>> {
         let Rooted { plan, line, root } = self;
-        let ground = Ground { root, namespaces: &plan.namespaces, cgroup: plan.cgroup, shares: plan.shares() };
+        let ground = Ground {
+            root,
+            namespaces: &plan.namespaces,
+            cgroup: plan.cgroup,
+            shares: plan.shares(),
+        };
         for mount in &plan.mounts {
             mount.mount(&ground)?;
         }
@@ -190,7 +231,11 @@ impl<'a> Rooted<'a> {
         let program = &plan.program;
         let terminal = match program.streams {
             Streams::Terminal(_) => {
-                let terminal = terminal::open(&root, plan.process.console_size.as_ref(), program.identity.user())?;
+                let terminal = terminal::open(
+                    &root,
+                    plan.process.console_size.as_ref(),
+                    program.identity.user(),
+                )?;
                 terminal.bind_console(&root)?;
                 Some(terminal)
             }
@@ -199,39 +244,65 @@ impl<'a> Rooted<'a> {
         give_terminal(line, &program.streams, terminal.as_ref())?;
         run_outer_hooks(plan, line)?;
         masks::apply(&root, plan.linux)?;
-        Ok(Furnished { plan, root, terminal })
+        Ok(Furnished {
+            plan,
+            root,
+            terminal,
+        })
     }
 }
 
 /// `prestart` and `createRuntime` by the caller, in its namespaces; `createContainer` here, which still sees the host's files.
 fn run_outer_hooks(plan: &Plan<'_>, line: &Line) -> Outcome<()> {
-    let Some(hooks) = &plan.spec.hooks else { return Ok(()) };
+    let Some(hooks) = &plan.spec.hooks else {
+        return Ok(());
+    };
     if !hooks.prestart.is_empty() || !hooks.create_runtime.is_empty() {
         line.send(Tag::Hooks, &[], None).at(Stage::RunHook, "")?;
         receive(line, Stage::RunHook)?;
     }
-    run_own_hooks(plan, HookStage::CreateContainer, &hooks.create_container, Status::Creating)
+    run_own_hooks(
+        plan,
+        HookStage::CreateContainer,
+        &hooks.create_container,
+        Status::Creating,
+    )
 }
 
-fn run_own_hooks(plan: &Plan<'_>, stage: HookStage, hooks: &[spec::Hook], status: Status) -> Outcome<()> {
+fn run_own_hooks(
+    plan: &Plan<'_>,
+    stage: HookStage,
+    hooks: &[spec::Hook],
+    status: Status,
+) -> Outcome<()> {
     if hooks.is_empty() {
         return Ok(());
     }
     let state = plan.state(status, rustix::process::getpid().as_raw_nonzero().get());
-    run_hooks(stage, hooks, &state).map_err(|error| std::io::Error::other(error.to_string())).at(Stage::RunHook, "")
+    run_hooks(stage, hooks, &state)
+        .map_err(|error| std::io::Error::other(error.to_string()))
+        .at(Stage::RunHook, "")
 }
 
 impl Furnished<'_> {
     /// What needs the host's /proc, then the change of roots, then what belongs to the new one.
     fn enter(self) -> Outcome<Option<Terminal>> {
-        let Furnished { plan, root, terminal } = self;
+        let Furnished {
+            plan,
+            root,
+            terminal,
+        } = self;
         plan.sysctl.apply()?;
         plan.program.schedule.apply_personality()?;
         plan.program.identity.set_profile()?;
         set_names(plan)?;
         change_root(&root, plan)?;
-        if let Some((kind, recursive)) = crate::plan::propagation(&plan.linux.rootfs_propagation).ok().flatten() {
-            sys::set_mount_propagation(root.as_fd(), recursive, kind).at(Stage::EnterRoot, "rootfsPropagation")?;
+        if let Some((kind, recursive)) = crate::plan::propagation(&plan.linux.rootfs_propagation)
+            .ok()
+            .flatten()
+        {
+            sys::set_mount_propagation(root.as_fd(), recursive, kind)
+                .at(Stage::EnterRoot, "rootfsPropagation")?;
         }
         if plan.spec.root.as_ref().is_some_and(|root| root.readonly) {
             masks::lock_root(&root)?;
@@ -279,9 +350,16 @@ fn wait(plan: &Plan<'_>, user: &User<'_>) -> Outcome<Option<Line>> {
         Barrier::Held => None,
         Barrier::Socket(_, listener) => Some(listener.as_fd()),
     })?;
-    let root = openat(rustix::fs::CWD, Path::new("/"), OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty());
+    let root = openat(
+        rustix::fs::CWD,
+        Path::new("/"),
+        OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC,
+        Mode::empty(),
+    );
     let root = root.at(Stage::WaitForStart, "/")?;
-    user.line.send(Tag::Ready, &[], Some(root.as_fd())).at(Stage::WaitForStart, "")?;
+    user.line
+        .send(Tag::Ready, &[], Some(root.as_fd()))
+        .at(Stage::WaitForStart, "")?;
     drop(root);
     receive(&user.line, Stage::WaitForStart)?;
     let opener = match &plan.barrier {
@@ -291,11 +369,18 @@ fn wait(plan: &Plan<'_>, user: &User<'_>) -> Outcome<Option<Line>> {
             if !plan.program.die_with_parent {
                 sys::set_parent_death_signal(0).at(Stage::WaitForStart, "parent death signal")?;
             }
-            user.line.send(Tag::Ready, &[], None).at(Stage::WaitForStart, "")?;
+            user.line
+                .send(Tag::Ready, &[], None)
+                .at(Stage::WaitForStart, "")?;
             Some(gate::wait_at(listener)?)
         }
     };
-    let hooks = plan.spec.hooks.as_ref().map(|hooks| hooks.start_container.as_slice()).unwrap_or_default();
+    let hooks = plan
+        .spec
+        .hooks
+        .as_ref()
+        .map(|hooks| hooks.start_container.as_slice())
+        .unwrap_or_default();
     run_own_hooks(plan, HookStage::StartContainer, hooks, Status::Created)?;
     Ok(opener)
 }

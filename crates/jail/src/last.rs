@@ -36,8 +36,14 @@ pub(crate) struct Released<'a> {
 }
 
 /// Sends what was made of the terminal to whoever wants it.
-pub(crate) fn give_terminal(line: &Line, streams: &Streams, terminal: Option<&Terminal>) -> Outcome<()> {
-    let Some(terminal) = terminal else { return Ok(()) };
+pub(crate) fn give_terminal(
+    line: &Line,
+    streams: &Streams,
+    terminal: Option<&Terminal>,
+) -> Outcome<()> {
+    let Some(terminal) = terminal else {
+        return Ok(());
+    };
     let sent = match streams {
         Streams::Terminal(Some(socket)) => {
             let name = [std::io::IoSlice::new(terminal.name.as_bytes())];
@@ -50,47 +56,75 @@ pub(crate) fn give_terminal(line: &Line, streams: &Streams, terminal: Option<&Te
 
 /// Tells the caller what could only be done in part.
 pub(crate) fn warn(line: &Line, warnings: impl IntoIterator<Item = String>) -> Outcome<()> {
-    warnings.into_iter().try_for_each(|text| line.send(Tag::Warning, text.as_bytes(), None)).at(Stage::Prepare, "a warning")
+    warnings
+        .into_iter()
+        .try_for_each(|text| line.send(Tag::Warning, text.as_bytes(), None))
+        .at(Stage::Prepare, "a warning")
 }
 
 impl<'a> Inside<'a> {
     /// Stdio, working directory, user and capabilities; finds the program with the user's own rights.
     pub fn become_user(self) -> Outcome<User<'a>> {
-        let Inside { program, line, terminal } = self;
+        let Inside {
+            program,
+            line,
+            terminal,
+        } = self;
         let identity = &program.identity;
-        terminal::take_stdio(program.streams.descriptors(), terminal.as_ref().map(|terminal| &terminal.slave))?;
+        terminal::take_stdio(
+            program.streams.descriptors(),
+            terminal.as_ref().map(|terminal| &terminal.slave),
+        )?;
         drop(terminal);
-        sys::close_on_exec_from(3 + program.preserve_fds).at(Stage::SetSecurity, "close descriptors")?;
+        sys::close_on_exec_from(3 + program.preserve_fds)
+            .at(Stage::SetSecurity, "close descriptors")?;
         identity.make_directory()?;
         // A directory that only root may enter is entered now; one that only the user may, later.
         let early = identity.enter_directory();
         // Without no_new_privs a filter takes CAP_SYS_ADMIN (seccomp(2)); exec drops it, as the bounding set says.
-        let keep = if program.filter.is_some() && !identity.no_new_privileges { capabilities::SYS_ADMIN } else { 0 };
+        let keep = if program.filter.is_some() && !identity.no_new_privileges {
+            capabilities::SYS_ADMIN
+        } else {
+            0
+        };
         warn(&line, identity.become_user(keep)?)?;
         if early.is_err() {
             identity.enter_directory()?;
         }
         // Changing users cleared it. A caller who died before this is seen by the end of the line.
-        sys::set_parent_death_signal(libc::SIGKILL).at(Stage::SetSecurity, "parent death signal")?;
+        sys::set_parent_death_signal(libc::SIGKILL)
+            .at(Stage::SetSecurity, "parent death signal")?;
         if line.is_closed() {
             sys::exit(1);
         }
         let path = identity.find_program()?;
-        Ok(User { program, path, line })
+        Ok(User {
+            program,
+            path,
+            line,
+        })
     }
 }
 
 impl<'a> User<'a> {
     /// Closes all that was needed on the way here, but the line and `keep`, then sets the limits: that of open files may be small.
     pub fn let_go(&self, keep: Option<BorrowedFd<'_>>) -> Outcome<()> {
-        let keep: Vec<_> = [Some(self.line.as_fd()), keep].into_iter().flatten().collect();
-        sys::close_others(3 + self.program.preserve_fds, &keep).at(Stage::WaitForStart, "close descriptors")?;
+        let keep: Vec<_> = [Some(self.line.as_fd()), keep]
+            .into_iter()
+            .flatten()
+            .collect();
+        sys::close_others(3 + self.program.preserve_fds, &keep)
+            .at(Stage::WaitForStart, "close descriptors")?;
         self.program.schedule.limit()
     }
 
     /// Goes on with the connection of whoever opened the gate.
     pub fn released(self, opener: Option<Line>) -> Released<'a> {
-        Released { program: self.program, path: self.path, line: opener.unwrap_or(self.line) }
+        Released {
+            program: self.program,
+            path: self.path,
+            line: opener.unwrap_or(self.line),
+        }
     }
 }
 
@@ -110,13 +144,22 @@ impl Released<'_> {
         if !self.program.die_with_parent {
             sys::set_parent_death_signal(0).at(Stage::SetSecurity, "parent death signal")?;
         }
-        let Some(filter) = &self.program.filter else { return Ok(()) };
+        let Some(filter) = &self.program.filter else {
+            return Ok(());
+        };
         let failed = |error: seccomp::Error| std::io::Error::other(error.to_string());
         let listener: Option<OwnedFd> = filter.load().map_err(failed).at(Stage::LoadFilter, "")?;
-        let (Some(listener), Some(agent)) = (listener, &self.program.agent) else { return Ok(()) };
-        self.line.send(Tag::Listener, agent, Some(listener.as_fd())).at(Stage::LoadFilter, "send the listener")?;
+        let (Some(listener), Some(agent)) = (listener, &self.program.agent) else {
+            return Ok(());
+        };
+        self.line
+            .send(Tag::Listener, agent, Some(listener.as_fd()))
+            .at(Stage::LoadFilter, "send the listener")?;
         // Until the agent has it every notified call would hang.
-        self.line.receive().at(Stage::LoadFilter, "send the listener").map(drop)
+        self.line
+            .receive()
+            .at(Stage::LoadFilter, "send the listener")
+            .map(drop)
     }
 }
 

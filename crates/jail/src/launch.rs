@@ -5,7 +5,9 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
 use rustix::fs::{Mode, OFlags, openat};
 use rustix::process::{Signal, pidfd_send_signal};
-use rustix::thread::{LinkNameSpaceType, ThreadNameSpaceType, move_into_link_name_space, move_into_thread_name_spaces};
+use rustix::thread::{
+    LinkNameSpaceType, ThreadNameSpaceType, move_into_link_name_space, move_into_thread_name_spaces,
+};
 use spec::{NamespaceKind, Status};
 
 use crate::birth::{self, Newborn};
@@ -38,7 +40,8 @@ impl Container {
     /// code that [`Error::exit_code`] says, and is the caller's to reap as ever.
     pub fn start(&mut self) -> Result<(), Error> {
         let line = self.line.take().ok_or(Error::AlreadyStarted)?;
-        line.send(Tag::Go, &[], None).map_err(|_| Error::NotRunning)?;
+        line.send(Tag::Go, &[], None)
+            .map_err(|_| Error::NotRunning)?;
         gate::follow(&line, self.pid)
     }
 
@@ -46,7 +49,8 @@ impl Container {
     /// on record: a caller that dies before leaves no process.
     pub fn settle(&mut self) -> Result<(), Error> {
         let line = self.line.take().ok_or(Error::AlreadyStarted)?;
-        line.send(Tag::Continue, &[], None).map_err(|_| Error::NotRunning)?;
+        line.send(Tag::Continue, &[], None)
+            .map_err(|_| Error::NotRunning)?;
         // Init says when our death would no longer be its own.
         match line.receive() {
             Ok(Some(_)) => Ok(()),
@@ -70,7 +74,9 @@ pub fn create(launch: Launch<'_>) -> Result<Container, Error> {
 
 fn make(plan: &Plan<'_>) -> Result<Container, Error> {
     let entry = plan.cgroup.entry()?;
-    let (ours, theirs) = Line::pair().at(Stage::Prepare, "a socket pair").map_err(Fault::on_host)?;
+    let (ours, theirs) = Line::pair()
+        .at(Stage::Prepare, "a socket pair")
+        .map_err(Fault::on_host)?;
     let newborn = match birth::of_container(&plan.namespaces, &entry).map_err(Fault::on_host)? {
         None => {
             drop(ours);
@@ -79,7 +85,13 @@ fn make(plan: &Plan<'_>) -> Result<Container, Error> {
         Some(newborn) => newborn,
     };
     drop(theirs);
-    Attendance { plan, line: ours, newborn: Some(newborn), container: Gathered::default() }.attend()
+    Attendance {
+        plan,
+        line: ours,
+        newborn: Some(newborn),
+        container: Gathered::default(),
+    }
+    .attend()
 }
 
 /// What the child has sent so far.
@@ -109,37 +121,106 @@ impl Drop for Attendance<'_> {
 
 impl Attendance<'_> {
     fn attend(mut self) -> Result<Container, Error> {
-        let Some(newborn) = &self.newborn else { return Err(Error::NotRunning) };
-        let (pid, root) = (newborn.pid, serve(self.plan, newborn).map_err(Fault::on_host)?);
-        self.container.warnings = self.plan.program.schedule.permit(pid).map_err(Fault::on_host)?;
+        let Some(newborn) = &self.newborn else {
+            return Err(Error::NotRunning);
+        };
+        let (pid, root) = (
+            newborn.pid,
+            serve(self.plan, newborn).map_err(Fault::on_host)?,
+        );
+        self.container.warnings = self
+            .plan
+            .program
+            .schedule
+            .permit(pid)
+            .map_err(Fault::on_host)?;
         // A child that died meanwhile has left its reason on the line.
-        _ = self.line.send(Tag::Mapped, &[], root.as_ref().map(AsFd::as_fd));
-        let rootfs = loop {
-            match self.line.receive().at(Stage::Prepare, "the child").map_err(Fault::on_host)? {
-                None => return Err(Error::Died { stage: Stage::Prepare }),
-                Some(Packet { tag: Tag::Ready, descriptor, .. }) => break descriptor,
+        _ = self
+            .line
+            .send(Tag::Mapped, &[], root.as_ref().map(AsFd::as_fd));
+        let rootfs = self.until_ready(pid)?;
+        self.plan
+            .program
+            .schedule
+            .schedule(pid)
+            .map_err(Fault::on_host)?;
+        let start_time = process::start_time(pid).ok_or(Error::NotRunning)?;
+        let Some(Newborn { pid, pidfd }) = self.newborn.take() else {
+            return Err(Error::NotRunning);
+        };
+        let Gathered {
+            console,
+            mut warnings,
+        } = std::mem::take(&mut self.container);
+        warnings.extend(self.plan.warnings.iter().cloned());
+        let line = self
+            .line
+            .copy()
+            .at(Stage::Prepare, "the line")
+            .map_err(Fault::on_host)?;
+        Ok(Container {
+            pid,
+            pidfd,
+            start_time,
+            rootfs,
+            console,
+            warnings,
+            line: Some(line),
+        })
+    }
+
+    /// Serves the child until it stands at its gate; its root.
+    fn until_ready(&mut self, pid: i32) -> Result<Option<OwnedFd>, Error> {
+        loop {
+            match self
+                .line
+                .receive()
+                .at(Stage::Prepare, "the child")
+                .map_err(Fault::on_host)?
+            {
+                None => {
+                    return Err(Error::Died {
+                        stage: Stage::Prepare,
+                    });
+                }
+                Some(Packet {
+                    tag: Tag::Ready,
+                    descriptor,
+                    ..
+                }) => return Ok(descriptor),
                 Some(packet) => self.answer(packet, pid)?,
             }
-        };
-        self.plan.program.schedule.schedule(pid).map_err(Fault::on_host)?;
-        let start_time = process::start_time(pid).ok_or(Error::NotRunning)?;
-        let Some(Newborn { pid, pidfd }) = self.newborn.take() else { return Err(Error::NotRunning) };
-        let Gathered { console, mut warnings } = std::mem::take(&mut self.container);
-        warnings.extend(self.plan.warnings.iter().cloned());
-        let line = self.line.copy().at(Stage::Prepare, "the line").map_err(Fault::on_host)?;
-        Ok(Container { pid, pidfd, start_time, rootfs, console, warnings, line: Some(line) })
+        }
     }
 
     fn answer(&mut self, packet: Packet, pid: i32) -> Result<(), Error> {
         match packet.tag {
-            Tag::Fault => return Err(Fault::decode(&packet.payload).map_or(Error::Died { stage: Stage::Prepare }, Fault::inside)),
-            Tag::Warning => self.container.warnings.push(String::from_utf8_lossy(&packet.payload).into_owned()),
+            Tag::Fault => {
+                return Err(Fault::decode(&packet.payload).map_or(
+                    Error::Died {
+                        stage: Stage::Prepare,
+                    },
+                    Fault::inside,
+                ));
+            }
+            Tag::Warning => self
+                .container
+                .warnings
+                .push(String::from_utf8_lossy(&packet.payload).into_owned()),
             Tag::Console => self.container.console = packet.descriptor,
             Tag::Hooks => {
                 let hooks = self.plan.spec.hooks.as_ref();
                 let state = self.plan.state(Status::Creating, pid);
-                run_hooks(HookStage::Prestart, hooks.map_or(&[], |hooks| &hooks.prestart), &state)?;
-                run_hooks(HookStage::CreateRuntime, hooks.map_or(&[], |hooks| &hooks.create_runtime), &state)?;
+                run_hooks(
+                    HookStage::Prestart,
+                    hooks.map_or(&[], |hooks| &hooks.prestart),
+                    &state,
+                )?;
+                run_hooks(
+                    HookStage::CreateRuntime,
+                    hooks.map_or(&[], |hooks| &hooks.create_runtime),
+                    &state,
+                )?;
                 _ = self.line.send(Tag::Continue, &[], None);
             }
             _ => {}
@@ -157,8 +238,14 @@ fn serve(plan: &Plan<'_>, newborn: &Newborn) -> Outcome<Option<OwnedFd>> {
     if !plan.privileged {
         return Ok(None);
     }
-    let made = namespaces.makes(NamespaceKind::User).then(|| user_namespace(newborn.pid)).transpose().at(Stage::MapIds, "the user namespace")?;
-    let userns = made.as_ref().or(namespaces.joins(NamespaceKind::User).map(|joined| joined.descriptor()));
+    let made = namespaces
+        .makes(NamespaceKind::User)
+        .then(|| user_namespace(newborn.pid))
+        .transpose()
+        .at(Stage::MapIds, "the user namespace")?;
+    let userns = made.as_ref().or(namespaces
+        .joins(NamespaceKind::User)
+        .map(|joined| joined.descriptor()));
     let mut mappers = Mappers::new(userns.map(|userns| (&namespaces.maps, userns.as_fd())));
     for mount in &plan.mounts {
         mount.map_ids(&mut mappers)?;
@@ -171,11 +258,21 @@ fn serve(plan: &Plan<'_>, newborn: &Newborn) -> Outcome<Option<OwnedFd>> {
 
 /// Runs `work` in the mount namespace of a child, with the caller's own credentials.
 fn within<T>(child: BorrowedFd<'_>, work: impl FnOnce() -> Outcome<T>) -> Outcome<T> {
-    let open = |path: &str, flags: OFlags| -> io::Result<OwnedFd> { Ok(openat(rustix::fs::CWD, path, flags | OFlags::CLOEXEC, Mode::empty())?) };
-    let home = open("/proc/self/ns/mnt", OFlags::RDONLY).at(Stage::MakeRoot, "the caller's mount namespace")?;
+    let open = |path: &str, flags: OFlags| -> io::Result<OwnedFd> {
+        Ok(openat(
+            rustix::fs::CWD,
+            path,
+            flags | OFlags::CLOEXEC,
+            Mode::empty(),
+        )?)
+    };
+    let home = open("/proc/self/ns/mnt", OFlags::RDONLY)
+        .at(Stage::MakeRoot, "the caller's mount namespace")?;
     let root = open("/", OFlags::PATH | OFlags::DIRECTORY).at(Stage::MakeRoot, "/")?;
-    let directory = open(".", OFlags::PATH | OFlags::DIRECTORY).at(Stage::MakeRoot, "the working directory")?;
-    move_into_thread_name_spaces(child, ThreadNameSpaceType::MOUNT).at(Stage::MakeRoot, "the child's mount namespace")?;
+    let directory =
+        open(".", OFlags::PATH | OFlags::DIRECTORY).at(Stage::MakeRoot, "the working directory")?;
+    move_into_thread_name_spaces(child, ThreadNameSpaceType::MOUNT)
+        .at(Stage::MakeRoot, "the child's mount namespace")?;
     let outcome = work();
     // Joining a mount namespace changes root and working directory: a chrooted caller gets its own back.
     let back = move_into_link_name_space(home.as_fd(), Some(LinkNameSpaceType::Mount))

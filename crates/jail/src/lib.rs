@@ -41,8 +41,8 @@ mod terminal;
 mod wire;
 
 pub use api::*;
-pub use error::{Error, Stage};
 pub use default::default_spec;
+pub use error::{Error, Stage};
 pub use exec::exec;
 pub use features::features;
 pub use gate::open_gate;

@@ -16,11 +16,16 @@ use crate::{Stage, beneath, devices};
 /// Covers and locks what the configuration names; a path that is not there needs neither.
 pub(crate) fn apply(root: &OwnedFd, linux: &Linux) -> Outcome<()> {
     for path in &linux.readonly_paths {
-        lock(root, path).at(Stage::MaskPath, format_args!("{} (read-only)", path.display()))?;
+        lock(root, path).at(
+            Stage::MaskPath,
+            format_args!("{} (read-only)", path.display()),
+        )?;
     }
     let mut covers = Covers::default();
     for path in &linux.masked_paths {
-        covers.mask(root, path).at(Stage::MaskPath, path.display())?;
+        covers
+            .mask(root, path)
+            .at(Stage::MaskPath, path.display())?;
     }
     Ok(())
 }
@@ -28,18 +33,37 @@ pub(crate) fn apply(root: &OwnedFd, linux: &Linux) -> Outcome<()> {
 fn present(root: &OwnedFd, path: &Path) -> io::Result<Option<OwnedFd>> {
     match beneath::open(root, path, OFlags::PATH) {
         Ok(there) => Ok(Some(there)),
-        Err(error) if matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory) => Ok(None),
+        Err(error)
+            if matches!(
+                error.kind(),
+                io::ErrorKind::NotFound | io::ErrorKind::NotADirectory
+            ) =>
+        {
+            Ok(None)
+        }
         Err(error) => Err(error),
     }
 }
 
 fn clone_of(mount: impl AsFd, recursive: bool) -> io::Result<OwnedFd> {
-    let flags = OpenTreeFlags::OPEN_TREE_CLONE | OpenTreeFlags::OPEN_TREE_CLOEXEC | OpenTreeFlags::AT_EMPTY_PATH;
-    Ok(open_tree(mount, "", if recursive { flags | OpenTreeFlags::AT_RECURSIVE } else { flags })?)
+    let flags = OpenTreeFlags::OPEN_TREE_CLONE
+        | OpenTreeFlags::OPEN_TREE_CLOEXEC
+        | OpenTreeFlags::AT_EMPTY_PATH;
+    Ok(open_tree(
+        mount,
+        "",
+        if recursive {
+            flags | OpenTreeFlags::AT_RECURSIVE
+        } else {
+            flags
+        },
+    )?)
 }
 
 fn lock(root: &OwnedFd, path: &Path) -> io::Result<()> {
-    let Some(there) = present(root, path)? else { return Ok(()) };
+    let Some(there) = present(root, path)? else {
+        return Ok(());
+    };
     let tree = clone_of(&there, true)?;
     sys::set_mount_attributes(tree.as_fd(), true, sys::MOUNT_ATTR_RDONLY, 0)?;
     put(&tree, &there)
@@ -54,7 +78,9 @@ struct Covers {
 
 impl Covers {
     fn mask(&mut self, root: &OwnedFd, path: &Path) -> io::Result<()> {
-        let Some(there) = present(root, path)? else { return Ok(()) };
+        let Some(there) = present(root, path)? else {
+            return Ok(());
+        };
         if FileType::from_raw_mode(fstat(&there)?.st_mode) != FileType::Directory {
             let null = match self.null.take() {
                 Some(null) => null,
@@ -67,7 +93,13 @@ impl Covers {
         match &self.directory {
             Some(directory) => put(&clone_of(directory, false)?, &there),
             None => {
-                let options = MountOptions { own: Attributes { set: sys::MOUNT_ATTR_RDONLY, clear: 0 }, ..MountOptions::default() };
+                let options = MountOptions {
+                    own: Attributes {
+                        set: sys::MOUNT_ATTR_RDONLY,
+                        clear: 0,
+                    },
+                    ..MountOptions::default()
+                };
                 let directory = make("tmpfs", "tmpfs", &options)?;
                 put(&directory, &there)?;
                 self.directory = Some(directory);
@@ -79,5 +111,6 @@ impl Covers {
 
 /// Makes the root itself read-only.
 pub(crate) fn lock_root(root: &OwnedFd) -> Outcome<()> {
-    sys::set_mount_attributes(root.as_fd(), false, sys::MOUNT_ATTR_RDONLY, 0).at(Stage::MaskPath, Path::new("/").display())
+    sys::set_mount_attributes(root.as_fd(), false, sys::MOUNT_ATTR_RDONLY, 0)
+        .at(Stage::MaskPath, Path::new("/").display())
 }

@@ -10,8 +10,8 @@ use std::path::{Path, PathBuf};
 use rustix::fs::{FileType, OFlags, ResolveFlags, fstat, fstatfs};
 use rustix::io::Errno;
 use rustix::mount::{
-    FsMountFlags, FsOpenFlags, MountAttrFlags, MoveMountFlags, OpenTreeFlags, fsconfig_create, fsconfig_set_flag, fsconfig_set_string, fsmount,
-    fsopen, move_mount, open_tree,
+    FsMountFlags, FsOpenFlags, MountAttrFlags, MoveMountFlags, OpenTreeFlags, fsconfig_create,
+    fsconfig_set_flag, fsconfig_set_string, fsmount, fsopen, move_mount, open_tree,
 };
 use spec::{Mount, Spec};
 
@@ -45,11 +45,33 @@ const PROC_FILES: [&str; 11] = [
 /// Where a mount comes from.
 #[derive(Debug)]
 enum Source {
-    Bind { path: PathBuf, recursive: bool, tree: Option<OwnedFd> },
-    FileSystem { kind: String, device: String },
+    Bind {
+        path: PathBuf,
+        recursive: bool,
+        tree: Option<OwnedFd>,
+    },
+    FileSystem {
+        kind: String,
+        device: String,
+    },
     Cgroup,
     /// Only the attributes of what is there already.
     Present,
+}
+
+impl Source {
+    /// The source of a bind, opened when the caller has the rights to it.
+    fn bind(path: PathBuf, options: &MountOptions, privileged: bool) -> io::Result<Source> {
+        let recursive = options.bind.unwrap_or(true);
+        let tree = privileged
+            .then(|| clone_tree(&path, recursive))
+            .transpose()?;
+        Ok(Source::Bind {
+            path,
+            recursive,
+            tree,
+        })
+    }
 }
 
 /// One mount of the configuration.
@@ -73,13 +95,19 @@ pub(crate) struct Ground<'a> {
 
 /// Reads all mounts of the configuration; a privileged caller opens the sources.
 pub(crate) fn plan(spec: &Spec, bundle: &Path, privileged: bool) -> Result<Vec<Planned>, Error> {
-    spec.mounts.iter().map(|mount| Planned::new(mount, bundle, privileged)).collect()
+    spec.mounts
+        .iter()
+        .map(|mount| Planned::new(mount, bundle, privileged))
+        .collect()
 }
 
 impl Planned {
     fn new(mount: &Mount, bundle: &Path, privileged: bool) -> Result<Planned, Error> {
         let shown = mount.destination.display().to_string();
-        let invalid = |reason: &str| Error::Invalid { property: format!("mounts {shown:?}"), reason: reason.into() };
+        let invalid = |reason: &str| Error::Invalid {
+            property: format!("mounts {shown:?}"),
+            reason: reason.into(),
+        };
         if mount.destination.as_os_str().is_empty() {
             return Err(invalid("no destination"));
         }
@@ -87,109 +115,199 @@ impl Planned {
         let source = match (mount.kind.as_str(), options.bind) {
             _ if options.remount => Source::Present,
             ("bind", _) | (_, Some(_)) => {
-                let path = bundle.join(&mount.source);
-                let recursive = options.bind.unwrap_or(true);
-                let tree = privileged.then(|| clone_tree(&path, recursive).at(Stage::Mount, format_args!("{shown}: source {}", path.display())));
-                Source::Bind { tree: tree.transpose().map_err(Fault::on_host)?, path, recursive }
+                Source::bind(bundle.join(&mount.source), &options, privileged)
+                    .at(
+                        Stage::Mount,
+                        format_args!("{shown}: source {}", mount.source),
+                    )
+                    .map_err(Fault::on_host)?
             }
             ("", _) => return Err(invalid("neither a type nor a bind")),
             ("cgroup" | "cgroup2", _) => Source::Cgroup,
-            (kind, _) => Source::FileSystem { kind: kind.into(), device: mount.source.clone() },
+            (kind, _) => Source::FileSystem {
+                kind: kind.into(),
+                device: mount.source.clone(),
+            },
         };
-        let given = !mount.uid_mappings.is_empty() || !mount.gid_mappings.is_empty();
-        if given && (mount.uid_mappings.is_empty() || mount.gid_mappings.is_empty()) {
-            return Err(invalid("uidMappings and gidMappings come together"));
-        }
-        if (given || options.idmap.is_some()) && !matches!(source, Source::Bind { .. }) {
+        let mapped = options.idmap.is_some()
+            || !mount.uid_mappings.is_empty()
+            || !mount.gid_mappings.is_empty();
+        if mapped && !matches!(source, Source::Bind { .. }) {
             return Err(invalid("only a bind can be id-mapped"));
         }
-        if (given || options.idmap.is_some()) && !privileged {
-            return Err(Error::Unserved { property: format!("mounts {shown:?}: idmap"), reason: "the caller has no CAP_SYS_ADMIN".into() });
+        if mapped && !privileged {
+            return Err(Error::Unserved {
+                property: format!("mounts {shown:?}: idmap"),
+                reason: "the caller has no CAP_SYS_ADMIN".into(),
+            });
         }
         if options.copy_up && mount.kind != "tmpfs" {
             return Err(invalid("tmpcopyup is for tmpfs"));
         }
-        let maps = given.then(|| IdMaps { uids: mount.uid_mappings.clone(), gids: mount.gid_mappings.clone() });
-        Ok(Planned { destination: mount.destination.clone(), source, options, maps })
+        let maps = match (mount.uid_mappings.as_slice(), mount.gid_mappings.as_slice()) {
+            ([], []) => None,
+            ([], _) | (_, []) => return Err(invalid("uidMappings and gidMappings come together")),
+            (uids, gids) => Some(IdMaps {
+                uids: uids.into(),
+                gids: gids.into(),
+            }),
+        };
+        Ok(Planned {
+            destination: mount.destination.clone(),
+            source,
+            options,
+            maps,
+        })
     }
 
     /// Whether it hides the place where default devices would be made.
     pub fn binds_dev(&self) -> bool {
-        matches!(self.source, Source::Bind { .. }) && beneath::clean(&self.destination) == Path::new("dev")
+        matches!(self.source, Source::Bind { .. })
+            && beneath::clean(&self.destination) == Path::new("dev")
     }
 
     /// Maps the ids of a bind, while it is detached and the caller has its privileges.
     pub fn map_ids(&self, mappers: &mut Mappers<'_>) -> Outcome<()> {
-        let Source::Bind { tree: Some(tree), path, .. } = &self.source else { return Ok(()) };
+        let Source::Bind {
+            tree: Some(tree),
+            path,
+            ..
+        } = &self.source
+        else {
+            return Ok(());
+        };
         if self.maps.is_none() && self.options.idmap.is_none() {
             return Ok(());
         }
-        let subject = || format!("{}: map the ids of {}", self.destination.display(), path.display());
-        let userns = mappers.get(self.maps.as_ref()).at(Stage::Mount, subject())?;
-        sys::map_mount_ids(tree.as_fd(), self.options.idmap == Some(true), userns).at(Stage::Mount, subject())
+        let subject = || {
+            format!(
+                "{}: map the ids of {}",
+                self.destination.display(),
+                path.display()
+            )
+        };
+        let userns = mappers
+            .get(self.maps.as_ref())
+            .at(Stage::Mount, subject())?;
+        sys::map_mount_ids(tree.as_fd(), self.options.idmap == Some(true), userns)
+            .at(Stage::Mount, subject())
     }
 
     /// Mounts it below the root.
     pub fn mount(&self, ground: &Ground<'_>) -> Outcome<()> {
         let subject = || self.destination.display().to_string();
         match &self.source {
-            Source::Bind { path, recursive, tree } => self.bind(ground, path, *recursive, tree.as_ref()),
+            Source::Bind {
+                path,
+                recursive,
+                tree,
+            } => self.bind(ground, path, *recursive, tree.as_ref()),
             Source::Cgroup => crate::cgroupfs::mount(ground, &self.destination, &self.options),
             Source::Present => {
-                let there = beneath::open(&ground.root, &self.destination, OFlags::PATH).at(Stage::Mount, subject())?;
+                let there = beneath::open(&ground.root, &self.destination, OFlags::PATH)
+                    .at(Stage::Mount, subject())?;
                 change(&there, &self.options).at(Stage::Mount, subject())
             }
             Source::FileSystem { kind, device } => self.mount_file_system(ground, kind, device),
         }
     }
 
-    fn bind(&self, ground: &Ground<'_>, path: &Path, recursive: bool, tree: Option<&OwnedFd>) -> Outcome<()> {
+    fn bind(
+        &self,
+        ground: &Ground<'_>,
+        path: &Path,
+        recursive: bool,
+        tree: Option<&OwnedFd>,
+    ) -> Outcome<()> {
         let subject = || format!("{}: bind of {}", self.destination.display(), path.display());
-        let own = if tree.is_none() { Some(clone_tree(path, recursive).at(Stage::Mount, subject())?) } else { None };
-        let tree = tree.or(own.as_ref()).ok_or(Errno::BADF).at(Stage::Mount, subject())?;
+        let own = if tree.is_none() {
+            Some(clone_tree(path, recursive).at(Stage::Mount, subject())?)
+        } else {
+            None
+        };
+        let tree = tree
+            .or(own.as_ref())
+            .ok_or(Errno::BADF)
+            .at(Stage::Mount, subject())?;
         if !ground.shares {
             // Mounts of the host still arrive, ours do not go there.
             sys::set_mount_propagation(tree.as_fd(), true, SLAVE).at(Stage::Mount, subject())?;
         }
         change(tree, &self.options).at(Stage::Mount, subject())?;
-        let directory = fstat(tree).is_ok_and(|stat| FileType::from_raw_mode(stat.st_mode) == FileType::Directory);
+        let directory = fstat(tree)
+            .is_ok_and(|stat| FileType::from_raw_mode(stat.st_mode) == FileType::Directory);
         attach(ground, &self.destination, tree, directory).at(Stage::Mount, subject())
     }
 
     fn mount_file_system(&self, ground: &Ground<'_>, kind: &str, device: &str) -> Outcome<()> {
         let subject = || format!("{} of type {kind}", self.destination.display());
-        let long = self.options.data.iter().any(|(_, value)| value.as_ref().is_some_and(|value| value.len() >= STRING_LIMIT));
+        let long = self.options.data.iter().any(|(_, value)| {
+            value
+                .as_ref()
+                .is_some_and(|value| value.len() >= STRING_LIMIT)
+        });
         if long {
-            return self.mount_by_string(ground, kind, device).at(Stage::Mount, subject());
+            return self
+                .mount_by_string(ground, kind, device)
+                .at(Stage::Mount, subject());
         }
         let mount = match make(kind, device, &self.options) {
             // The network that sysfs would show belongs to another user namespace: the host's /sys shows the same.
-            Err(error) if kind == "sysfs" && error.raw_os_error() == Some(libc::EPERM) && !ground.namespaces.owns_network() => {
+            Err(error)
+                if kind == "sysfs"
+                    && error.raw_os_error() == Some(libc::EPERM)
+                    && !ground.namespaces.owns_network() =>
+            {
                 let tree = clone_tree(Path::new("/sys"), true).at(Stage::Mount, subject())?;
-                sys::set_mount_propagation(tree.as_fd(), true, SLAVE).at(Stage::Mount, subject())?;
+                sys::set_mount_propagation(tree.as_fd(), true, SLAVE)
+                    .at(Stage::Mount, subject())?;
                 let attributes = self.options.own;
-                sys::set_mount_attributes(tree.as_fd(), true, attributes.set, 0).at(Stage::Mount, subject())?;
+                sys::set_mount_attributes(tree.as_fd(), true, attributes.set, 0)
+                    .at(Stage::Mount, subject())?;
                 tree
             }
             made => made.at(Stage::Mount, subject())?,
         };
         if self.options.copy_up {
-            crate::copy_up::copy(&ground.root, &self.destination, &mount).at(Stage::Mount, format_args!("{}: tmpcopyup", subject()))?;
+            crate::copy_up::copy(&ground.root, &self.destination, &mount)
+                .at(Stage::Mount, format_args!("{}: tmpcopyup", subject()))?;
         }
         change_late(&mount, &self.options).at(Stage::Mount, subject())?;
-        let target = if matches!(kind, "proc" | "sysfs") { plain_target(ground, &self.destination) } else { target(ground, &self.destination, true) };
+        let target = if matches!(kind, "proc" | "sysfs") {
+            plain_target(ground, &self.destination)
+        } else {
+            target(ground, &self.destination, true)
+        };
         let target = target.at(Stage::Mount, subject())?;
         put(&mount, &target).at(Stage::Mount, subject())
     }
 
     /// By mount(2), for data that fsconfig(2) does not take: an overlay with many layers.
     fn mount_by_string(&self, ground: &Ground<'_>, kind: &str, device: &str) -> io::Result<()> {
-        let words = self.options.data.iter().map(|(key, value)| value.as_ref().map_or(key.clone(), |value| format!("{key}={value}")));
-        let data = words.chain(self.options.super_flags.iter().map(|flag| (*flag).to_owned())).collect::<Vec<_>>().join(",");
+        let words = self.options.data.iter().map(|(key, value)| {
+            value
+                .as_ref()
+                .map_or(key.clone(), |value| format!("{key}={value}"))
+        });
+        let data = words
+            .chain(
+                self.options
+                    .super_flags
+                    .iter()
+                    .map(|flag| (*flag).to_owned()),
+            )
+            .collect::<Vec<_>>()
+            .join(",");
         let target = target(ground, &self.destination, true)?;
         let place = crate::rootfs::through_proc(&target);
         let data = std::ffi::CString::new(data)?;
-        rustix::mount::mount(if device.is_empty() { kind } else { device }, &place, kind, rustix::mount::MountFlags::empty(), Some(data.as_c_str()))?;
+        rustix::mount::mount(
+            if device.is_empty() { kind } else { device },
+            &place,
+            kind,
+            rustix::mount::MountFlags::empty(),
+            Some(data.as_c_str()),
+        )?;
         let there = beneath::open(&ground.root, &self.destination, OFlags::PATH)?;
         change(&there, &self.options)
     }
@@ -198,7 +316,11 @@ impl Planned {
 /// A detached copy of the mount tree at `path`.
 pub(crate) fn clone_tree(path: &Path, recursive: bool) -> io::Result<OwnedFd> {
     let flags = OpenTreeFlags::OPEN_TREE_CLONE | OpenTreeFlags::OPEN_TREE_CLOEXEC;
-    let flags = if recursive { flags | OpenTreeFlags::AT_RECURSIVE } else { flags };
+    let flags = if recursive {
+        flags | OpenTreeFlags::AT_RECURSIVE
+    } else {
+        flags
+    };
     Ok(open_tree(rustix::fs::CWD, path, flags)?)
 }
 
@@ -209,7 +331,8 @@ pub(crate) fn make(kind: &str, device: &str, options: &MountOptions) -> io::Resu
         error => error.into(),
     })?;
     let source = if device.is_empty() { kind } else { device };
-    fsconfig_set_string(&context, "source", source).map_err(|error| explain(&context, error, "source"))?;
+    fsconfig_set_string(&context, "source", source)
+        .map_err(|error| explain(&context, error, "source"))?;
     for flag in &options.super_flags {
         fsconfig_set_flag(&context, *flag).map_err(|error| explain(&context, error, flag))?;
     }
@@ -222,19 +345,31 @@ pub(crate) fn make(kind: &str, device: &str, options: &MountOptions) -> io::Resu
     }
     fsconfig_create(&context).map_err(|error| explain(&context, error, ""))?;
     let attributes = MountAttrFlags::from_bits_retain(options.own.set as u32);
-    Ok(fsmount(&context, FsMountFlags::FSMOUNT_CLOEXEC, attributes)?)
+    Ok(fsmount(
+        &context,
+        FsMountFlags::FSMOUNT_CLOEXEC,
+        attributes,
+    )?)
 }
 
 /// The errno, unless the file system left words in its log (fsopen(2)).
 fn explain(context: &OwnedFd, error: Errno, what: &str) -> io::Error {
     let mut text = [0; 256];
-    let words = rustix::io::read(context, &mut text).map_or(String::new(), |length| String::from_utf8_lossy(&text[..length]).trim().to_owned());
+    let words = rustix::io::read(context, &mut text).map_or(String::new(), |length| {
+        String::from_utf8_lossy(&text[..length]).trim().to_owned()
+    });
     let words = words.strip_prefix("e ").unwrap_or(&words);
     if words.is_empty() && what.is_empty() {
         return error.into();
     }
     let parts = [what, &io::Error::from(error).to_string(), words];
-    io::Error::other(parts.into_iter().filter(|part| !part.is_empty()).collect::<Vec<_>>().join(": "))
+    io::Error::other(
+        parts
+            .into_iter()
+            .filter(|part| !part.is_empty())
+            .collect::<Vec<_>>()
+            .join(": "),
+    )
 }
 
 /// Attributes and propagation of a mount that has none of them yet.
@@ -250,11 +385,21 @@ fn change_late(mount: &OwnedFd, options: &MountOptions) -> io::Result<()> {
     if !options.all.is_empty() {
         sys::set_mount_attributes(mount.as_fd(), true, options.all.set, options.all.clear)?;
     }
-    options.propagation.iter().try_for_each(|&(kind, recursive)| sys::set_mount_propagation(mount.as_fd(), recursive, kind))
+    options
+        .propagation
+        .iter()
+        .try_for_each(|&(kind, recursive)| {
+            sys::set_mount_propagation(mount.as_fd(), recursive, kind)
+        })
 }
 
 /// Attaches a detached mount at a destination, which is made if missing.
-pub(crate) fn attach(ground: &Ground<'_>, destination: &Path, mount: &OwnedFd, directory: bool) -> io::Result<()> {
+pub(crate) fn attach(
+    ground: &Ground<'_>,
+    destination: &Path,
+    mount: &OwnedFd,
+    directory: bool,
+) -> io::Result<()> {
     put(mount, &target(ground, destination, directory)?)
 }
 
@@ -265,9 +410,15 @@ pub(crate) fn put(mount: &OwnedFd, target: &OwnedFd) -> io::Result<()> {
 }
 
 fn target(ground: &Ground<'_>, destination: &Path, directory: bool) -> io::Result<OwnedFd> {
-    let target = if directory { beneath::directory(&ground.root, destination) } else { beneath::file(&ground.root, destination) }?;
+    let target = if directory {
+        beneath::directory(&ground.root, destination)
+    } else {
+        beneath::file(&ground.root, destination)
+    }?;
     let covered = beneath::clean(destination);
-    if fstatfs(&target)?.f_type as u64 == PROC_SUPER_MAGIC && !PROC_FILES.iter().any(|file| covered == Path::new(file)) {
+    if fstatfs(&target)?.f_type as u64 == PROC_SUPER_MAGIC
+        && !PROC_FILES.iter().any(|file| covered == Path::new(file))
+    {
         return Err(io::Error::other("it lies in the container's /proc"));
     }
     Ok(target)
@@ -282,7 +433,14 @@ fn plain_target(ground: &Ground<'_>, destination: &Path) -> io::Result<OwnedFd> 
     beneath::directory(&ground.root, destination)?;
     let resolve = ResolveFlags::BENEATH | ResolveFlags::NO_SYMLINKS;
     let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
-    rustix::fs::openat2(&ground.root, &clean, flags, rustix::fs::Mode::empty(), resolve).map_err(|error| match error {
+    rustix::fs::openat2(
+        &ground.root,
+        &clean,
+        flags,
+        rustix::fs::Mode::empty(),
+        resolve,
+    )
+    .map_err(|error| match error {
         Errno::LOOP => io::Error::other("a symbolic link stands in its path"),
         error => error.into(),
     })

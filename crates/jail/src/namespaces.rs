@@ -63,12 +63,23 @@ pub(crate) struct Joined {
 impl Joined {
     fn open(kind: NamespaceKind, path: &Path) -> Outcome<Joined> {
         let shown = path.display().to_string();
-        let fd = openat(rustix::fs::CWD, path, OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty()).at(Stage::JoinNamespaces, &shown)?;
-        Ok(Joined { kind, fd, path: shown })
+        let fd = openat(
+            rustix::fs::CWD,
+            path,
+            OFlags::RDONLY | OFlags::CLOEXEC,
+            Mode::empty(),
+        )
+        .at(Stage::JoinNamespaces, &shown)?;
+        Ok(Joined {
+            kind,
+            fd,
+            path: shown,
+        })
     }
 
     pub fn enter(&self) -> Outcome<()> {
-        move_into_link_name_space(self.fd.as_fd(), Some(link(self.kind))).at(Stage::JoinNamespaces, &self.path)
+        move_into_link_name_space(self.fd.as_fd(), Some(link(self.kind)))
+            .at(Stage::JoinNamespaces, &self.path)
     }
 
     pub fn descriptor(&self) -> &OwnedFd {
@@ -89,23 +100,32 @@ impl Namespaces {
     /// Checks the list and opens those that are joined.
     pub fn new(linux: &Linux) -> Result<Namespaces, Error> {
         let mut namespaces = Namespaces::default();
-        let invalid = |reason: &str| Error::Invalid { property: "linux.namespaces".into(), reason: reason.into() };
+        let invalid = |reason: &str| Error::Invalid {
+            property: "linux.namespaces".into(),
+            reason: reason.into(),
+        };
         let mut seen = 0;
         for namespace in &linux.namespaces {
             let flag = flag(namespace.kind);
             if seen & flag != 0 {
-                return Err(invalid(&format!("{} is named twice", link_name(namespace.kind))));
+                return Err(invalid(&format!(
+                    "{} is named twice",
+                    link_name(namespace.kind)
+                )));
             }
             seen |= flag;
             match &namespace.path {
                 None => namespaces.new |= flag,
-                Some(path) => namespaces.joined.push(Joined::open(namespace.kind, path).map_err(|fault| fault.on_host())?),
+                Some(path) => namespaces
+                    .joined
+                    .push(Joined::open(namespace.kind, path).map_err(|fault| fault.on_host())?),
             }
         }
         if !namespaces.makes(NamespaceKind::Mount) {
             return Err(Error::Unserved {
                 property: "linux.namespaces".into(),
-                reason: "the wall needs a new mount namespace: in another its mounts would stay".into(),
+                reason: "the wall needs a new mount namespace: in another its mounts would stay"
+                    .into(),
             });
         }
         namespaces.read_maps(linux, invalid)?;
@@ -113,13 +133,22 @@ impl Namespaces {
     }
 
     fn read_maps(&mut self, linux: &Linux, invalid: impl Fn(&str) -> Error) -> Result<(), Error> {
-        self.maps = IdMaps { uids: linux.uid_mappings.clone(), gids: linux.gid_mappings.clone() };
+        self.maps = IdMaps {
+            uids: linux.uid_mappings.clone(),
+            gids: linux.gid_mappings.clone(),
+        };
         let given = !self.maps.uids.is_empty() || !self.maps.gids.is_empty();
         if given && !self.has(NamespaceKind::User) {
-            return Err(invalid("linux.uidMappings and linux.gidMappings need a user namespace"));
+            return Err(invalid(
+                "linux.uidMappings and linux.gidMappings need a user namespace",
+            ));
         }
-        if self.makes(NamespaceKind::User) && (self.maps.uids.is_empty() || self.maps.gids.is_empty()) {
-            return Err(invalid("a new user namespace needs linux.uidMappings and linux.gidMappings"));
+        if self.makes(NamespaceKind::User)
+            && (self.maps.uids.is_empty() || self.maps.gids.is_empty())
+        {
+            return Err(invalid(
+                "a new user namespace needs linux.uidMappings and linux.gidMappings",
+            ));
         }
         if !linux.time_offsets.is_empty() && !self.makes(NamespaceKind::Time) {
             return Err(invalid("linux.timeOffsets need a new time namespace"));
@@ -141,6 +170,8 @@ impl Namespaces {
 
     /// Whether /sys can show the network: its namespace must belong to the user namespace that mounts.
     pub fn owns_network(&self) -> bool {
-        !self.has(NamespaceKind::User) || self.makes(NamespaceKind::Network) || self.joins(NamespaceKind::User).is_some()
+        !self.has(NamespaceKind::User)
+            || self.makes(NamespaceKind::Network)
+            || self.joins(NamespaceKind::User).is_some()
     }
 }

@@ -3,8 +3,9 @@
 //! What the table does not know goes to the file system as data, which then takes or refuses it by name.
 
 use sys::{
-    MOUNT_ATTR_ATIME as ATIME, MOUNT_ATTR_NOATIME as NOATIME, MOUNT_ATTR_NODEV as NODEV, MOUNT_ATTR_NODIRATIME as NODIRATIME,
-    MOUNT_ATTR_NOEXEC as NOEXEC, MOUNT_ATTR_NOSUID as NOSUID, MOUNT_ATTR_NOSYMFOLLOW as NOSYMFOLLOW, MOUNT_ATTR_RDONLY as RDONLY,
+    MOUNT_ATTR_ATIME as ATIME, MOUNT_ATTR_NOATIME as NOATIME, MOUNT_ATTR_NODEV as NODEV,
+    MOUNT_ATTR_NODIRATIME as NODIRATIME, MOUNT_ATTR_NOEXEC as NOEXEC, MOUNT_ATTR_NOSUID as NOSUID,
+    MOUNT_ATTR_NOSYMFOLLOW as NOSYMFOLLOW, MOUNT_ATTR_RDONLY as RDONLY,
     MOUNT_ATTR_STRICTATIME as STRICTATIME,
 };
 
@@ -147,7 +148,9 @@ impl MountOptions {
     fn take(&mut self, word: &str) {
         let Ok(place) = WORDS.binary_search_by_key(&word, |(name, _)| name) else {
             if !word.is_empty() {
-                let (key, value) = word.split_once('=').map_or((word, None), |(key, value)| (key, Some(value.to_owned())));
+                let (key, value) = word
+                    .split_once('=')
+                    .map_or((word, None), |(key, value)| (key, Some(value.to_owned())));
                 self.data.push((key.to_owned(), value));
             }
             return;
@@ -177,15 +180,39 @@ mod tests {
 
     #[test]
     fn later_words_win() {
-        assert_eq!(MountOptions::parse(&["ro", "rw"]).own, Attributes { set: 0, clear: RDONLY });
-        assert_eq!(MountOptions::parse(&["noatime", "strictatime"]).own, Attributes { set: STRICTATIME, clear: ATIME });
-        assert_eq!(MountOptions::parse(&["nosuid", "rro"]).all, Attributes { set: RDONLY, clear: 0 });
+        assert_eq!(
+            MountOptions::parse(&["ro", "rw"]).own,
+            Attributes {
+                set: 0,
+                clear: RDONLY
+            }
+        );
+        assert_eq!(
+            MountOptions::parse(&["noatime", "strictatime"]).own,
+            Attributes {
+                set: STRICTATIME,
+                clear: ATIME
+            }
+        );
+        assert_eq!(
+            MountOptions::parse(&["nosuid", "rro"]).all,
+            Attributes {
+                set: RDONLY,
+                clear: 0
+            }
+        );
     }
 
     #[test]
     fn unknown_words_are_data() {
         let options = MountOptions::parse(&["size=64k", "newinstance", "", "rbind"]);
-        assert_eq!(options.data, [("size".into(), Some("64k".into())), ("newinstance".into(), None)]);
+        assert_eq!(
+            options.data,
+            [
+                ("size".into(), Some("64k".into())),
+                ("newinstance".into(), None)
+            ]
+        );
         assert_eq!(options.bind, Some(true));
     }
 }

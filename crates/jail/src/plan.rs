@@ -11,7 +11,10 @@ use spec::{IdMapping, Linux, NamespaceKind, Process, Spec, State, Status};
 
 use crate::fault::At;
 use crate::namespaces::Namespaces;
-use crate::{Error, Gate, Launch, Options, Stage, Stdio, capabilities, devices, gate, identity, mounts, rootfs, schedule, sysctl};
+use crate::{
+    Error, Gate, Launch, Options, Stage, Stdio, capabilities, devices, gate, identity, mounts,
+    rootfs, schedule, sysctl,
+};
 
 /// Where the process's standard descriptors come from, opened.
 #[derive(Debug)]
@@ -26,16 +29,32 @@ impl Streams {
     pub fn new(stdio: Stdio, process: &Process) -> Result<Streams, Error> {
         let wants = matches!(stdio, Stdio::Console | Stdio::ConsoleSocket(_));
         if wants != process.terminal {
-            let reason = if wants { "a terminal was given but none is wanted" } else { "it needs a console socket" };
-            return Err(Error::Invalid { property: "process.terminal".into(), reason: reason.into() });
+            let reason = if wants {
+                "a terminal was given but none is wanted"
+            } else {
+                "it needs a console socket"
+            };
+            return Err(Error::Invalid {
+                property: "process.terminal".into(),
+                reason: reason.into(),
+            });
         }
         match stdio {
             Stdio::Inherit => Ok(Streams::Inherit),
-            Stdio::Descriptors { stdin, stdout, stderr } => Ok(Streams::Descriptors([stdin, stdout, stderr])),
+            Stdio::Descriptors {
+                stdin,
+                stdout,
+                stderr,
+            } => Ok(Streams::Descriptors([stdin, stdout, stderr])),
             Stdio::Console => Ok(Streams::Terminal(None)),
             Stdio::ConsoleSocket(path) => {
-                let socket = gate::connect_to(&path, SocketType::STREAM).at(Stage::Prepare, format_args!("console socket {}", path.display()));
-                Ok(Streams::Terminal(Some(socket.map_err(|fault| fault.on_host())?)))
+                let socket = gate::connect_to(&path, SocketType::STREAM).at(
+                    Stage::Prepare,
+                    format_args!("console socket {}", path.display()),
+                );
+                Ok(Streams::Terminal(Some(
+                    socket.map_err(|fault| fault.on_host())?,
+                )))
             }
         }
     }
@@ -43,14 +62,20 @@ impl Streams {
     /// The user may open /dev/stdout and its like anew: pipes are given to him, as far as that is allowed.
     pub fn give_to(&self, uid: Option<u32>) {
         let Some(uid) = uid else { return };
-        let stdio = [rustix::stdio::stdin(), rustix::stdio::stdout(), rustix::stdio::stderr()];
+        let stdio = [
+            rustix::stdio::stdin(),
+            rustix::stdio::stdout(),
+            rustix::stdio::stderr(),
+        ];
         let files = match self {
             Streams::Inherit => stdio,
             Streams::Descriptors(own) => own.each_ref().map(AsFd::as_fd),
             Streams::Terminal(_) => return,
         };
         for file in files {
-            let pipe = fstat(file).is_ok_and(|stat| FileType::from_raw_mode(stat.st_mode) == FileType::Fifo && stat.st_uid != uid);
+            let pipe = fstat(file).is_ok_and(|stat| {
+                FileType::from_raw_mode(stat.st_mode) == FileType::Fifo && stat.st_uid != uid
+            });
             if pipe {
                 // Somebody else's pipe stays his; it works as a descriptor all the same.
                 _ = fchown(file, Some(Uid::from_raw(uid)), None);
@@ -113,9 +138,15 @@ impl<'a> Plan<'a> {
     pub fn new(launch: Launch<'a>) -> Result<Plan<'a>, Error> {
         let spec = launch.spec;
         if let Some(property) = spec::unserved(spec) {
-            return Err(Error::Unserved { property: property.into(), reason: "no part of this wall knows it".into() });
+            return Err(Error::Unserved {
+                property: property.into(),
+                reason: "no part of this wall knows it".into(),
+            });
         }
-        let missing = |property: &str| Error::Invalid { property: property.into(), reason: "it is missing".into() };
+        let missing = |property: &str| Error::Invalid {
+            property: property.into(),
+            reason: "it is missing".into(),
+        };
         let process = spec.process.as_ref().ok_or_else(|| missing("process"))?;
         let linux = spec.linux.as_ref().unwrap_or(&NO_LINUX);
         let privileged = privileged();
@@ -124,9 +155,17 @@ impl<'a> Plan<'a> {
         let mut warnings = Vec::new();
         let state = state(launch.id, launch.bundle, spec, Status::Creating, 0);
         let program = program(spec, process, launch.stdio, &state, &mut warnings)?;
-        let program = Program { preserve_fds: launch.options.preserve_fds, die_with_parent: launch.options.die_with_parent, ..program };
+        let program = Program {
+            preserve_fds: launch.options.preserve_fds,
+            die_with_parent: launch.options.die_with_parent,
+            ..program
+        };
         if privileged {
-            program.streams.give_to(host_id(namespaces.has(NamespaceKind::User), &linux.uid_mappings, process.user.uid));
+            program.streams.give_to(host_id(
+                namespaces.has(NamespaceKind::User),
+                &linux.uid_mappings,
+                process.user.uid,
+            ));
         }
         Ok(Plan {
             spec,
@@ -155,18 +194,31 @@ impl<'a> Plan<'a> {
 
     /// Whether binds keep the host's propagation: a shared root is asked for, and no user namespace lies between.
     pub fn shares(&self) -> bool {
-        matches!(self.linux.rootfs_propagation.as_str(), "shared" | "rshared") && !self.namespaces.has(NamespaceKind::User)
+        matches!(self.linux.rootfs_propagation.as_str(), "shared" | "rshared")
+            && !self.namespaces.has(NamespaceKind::User)
     }
 }
 
 /// Whether the caller has CAP_SYS_ADMIN where it stands.
 fn privileged() -> bool {
-    rustix::thread::capabilities(None).is_ok_and(|sets| sets.effective.bits() & capabilities::SYS_ADMIN != 0)
+    rustix::thread::capabilities(None)
+        .is_ok_and(|sets| sets.effective.bits() & capabilities::SYS_ADMIN != 0)
 }
 
 pub(crate) fn state(id: &str, bundle: &Path, spec: &Spec, status: Status, pid: i32) -> State {
-    let oci_version = if spec.oci_version.is_empty() { spec::OCI_VERSION.into() } else { spec.oci_version.clone() };
-    State { oci_version, id: id.into(), status, pid, bundle: bundle.into(), annotations: spec.annotations.clone() }
+    let oci_version = if spec.oci_version.is_empty() {
+        spec::OCI_VERSION.into()
+    } else {
+        spec.oci_version.clone()
+    };
+    State {
+        oci_version,
+        id: id.into(),
+        status,
+        pid,
+        bundle: bundle.into(),
+        annotations: spec.annotations.clone(),
+    }
 }
 
 /// What the host calls the container's id; nothing when that cannot be known.
@@ -174,37 +226,66 @@ pub(crate) fn host_id(mapped: bool, map: &[IdMapping], id: u32) -> Option<u32> {
     if !mapped {
         return Some(id);
     }
-    map.iter().find_map(|line| id.checked_sub(line.container_id).filter(|&offset| offset < line.size)?.checked_add(line.host_id))
+    map.iter().find_map(|line| {
+        id.checked_sub(line.container_id)
+            .filter(|&offset| offset < line.size)?
+            .checked_add(line.host_id)
+    })
 }
 
 fn check_names(spec: &Spec, linux: &Linux, namespaces: &Namespaces) -> Result<(), Error> {
-    let invalid = |property: &str, reason: &str| Err(Error::Invalid { property: property.into(), reason: reason.into() });
+    let invalid = |property: &str, reason: &str| {
+        Err(Error::Invalid {
+            property: property.into(),
+            reason: reason.into(),
+        })
+    };
     let named = spec.hostname.is_some() || spec.domainname.is_some();
     if named && !namespaces.has(NamespaceKind::Uts) {
         return invalid("hostname", "without a UTS namespace it would be the host's");
     }
-    if linux.mount_label.as_ref().is_some_and(|label| !label.is_empty()) {
-        return Err(Error::Unserved { property: "linux.mountLabel".into(), reason: "this wall applies no SELinux labels".into() });
+    if linux
+        .mount_label
+        .as_ref()
+        .is_some_and(|label| !label.is_empty())
+    {
+        return Err(Error::Unserved {
+            property: "linux.mountLabel".into(),
+            reason: "this wall applies no SELinux labels".into(),
+        });
     }
     propagation(&linux.rootfs_propagation).map(drop)
 }
 
 /// `rootfsPropagation` as `MS_*` and whether it reaches all below; nothing when it is not set.
 pub(crate) fn propagation(word: &str) -> Result<Option<(u64, bool)>, Error> {
-    let (recursive, kind) = word.strip_prefix('r').map_or((false, word), |kind| (true, kind));
+    let (recursive, kind) = word
+        .strip_prefix('r')
+        .map_or((false, word), |kind| (true, kind));
     let kind = match kind {
         "" if !recursive => return Ok(None),
         "shared" => libc::MS_SHARED,
         "private" => libc::MS_PRIVATE,
         "slave" => libc::MS_SLAVE,
         "unbindable" => libc::MS_UNBINDABLE,
-        _ => return Err(Error::Invalid { property: "linux.rootfsPropagation".into(), reason: format!("{word:?} is not known") }),
+        _ => {
+            return Err(Error::Invalid {
+                property: "linux.rootfsPropagation".into(),
+                reason: format!("{word:?} is not known"),
+            });
+        }
     };
     Ok(Some((kind as u64, recursive)))
 }
 
 /// Reads a process, the container's first or another.
-pub(crate) fn program(spec: &Spec, process: &Process, stdio: Stdio, state: &State, warnings: &mut Vec<String>) -> Result<Program, Error> {
+pub(crate) fn program(
+    spec: &Spec,
+    process: &Process,
+    stdio: Stdio,
+    state: &State,
+    warnings: &mut Vec<String>,
+) -> Result<Program, Error> {
     let linux = spec.linux.as_ref();
     let filter = linux.and_then(|linux| linux.seccomp.as_ref());
     let compiled = filter.map(seccomp::compile).transpose()?;
@@ -225,14 +306,23 @@ pub(crate) fn program(spec: &Spec, process: &Process, stdio: Stdio, state: &Stat
 
 /// The path of the agent, a NUL, and what it is to be told.
 fn agent(filter: &spec::Seccomp, state: &State) -> Result<Vec<u8>, Error> {
-    let invalid = |reason: &str| Error::Invalid { property: "linux.seccomp".into(), reason: reason.into() };
+    let invalid = |reason: &str| Error::Invalid {
+        property: "linux.seccomp".into(),
+        reason: reason.into(),
+    };
     if filter.listener_path.is_empty() {
         return Err(invalid("a rule notifies, but listenerPath is not set"));
     }
-    let notified = |name: &str| filter.syscalls.iter().any(|rule| rule.action == "SCMP_ACT_NOTIFY" && rule.names.iter().any(|known| known == name));
+    let notified = |name: &str| {
+        filter.syscalls.iter().any(|rule| {
+            rule.action == "SCMP_ACT_NOTIFY" && rule.names.iter().any(|known| known == name)
+        })
+    };
     if filter.default_action == "SCMP_ACT_NOTIFY" || notified("sendmsg") {
         // The listener travels by sendmsg(2): the call would wait for an agent that does not have it yet.
-        return Err(invalid("sendmsg cannot be notified: it carries the listener to the agent"));
+        return Err(invalid(
+            "sendmsg cannot be notified: it carries the listener to the agent",
+        ));
     }
     let told = spec::ContainerProcessState {
         oci_version: state.oci_version.clone(),
@@ -247,19 +337,41 @@ fn agent(filter: &spec::Seccomp, state: &State) -> Result<Vec<u8>, Error> {
     Ok(payload)
 }
 
-fn root(spec: &Spec, bundle: &Path, list: &[crate::RootfsMount], (linux, privileged): (&Linux, bool)) -> Result<rootfs::Plan, Error> {
-    let root = spec.root.as_ref().ok_or_else(|| Error::Invalid { property: "root".into(), reason: "it is missing".into() })?;
+fn root(
+    spec: &Spec,
+    bundle: &Path,
+    list: &[crate::RootfsMount],
+    (linux, privileged): (&Linux, bool),
+) -> Result<rootfs::Plan, Error> {
+    let root = spec.root.as_ref().ok_or_else(|| Error::Invalid {
+        property: "root".into(),
+        reason: "it is missing".into(),
+    })?;
     let path = bundle.join(&root.path);
     if list.is_empty() && !fs::metadata(&path).is_ok_and(|data| data.is_dir()) {
-        return Err(Error::Invalid { property: "root.path".into(), reason: format!("{} is no directory", path.display()) });
+        return Err(Error::Invalid {
+            property: "root.path".into(),
+            reason: format!("{} is no directory", path.display()),
+        });
     }
-    let first = |map: &[IdMapping]| map.iter().find(|line| line.container_id == 0 && line.size > 0).map_or(0, |line| line.host_id);
-    rootfs::Plan::new(&path, list, (first(&linux.uid_mappings), first(&linux.gid_mappings)), privileged)
+    let first = |map: &[IdMapping]| {
+        map.iter()
+            .find(|line| line.container_id == 0 && line.size > 0)
+            .map_or(0, |line| line.host_id)
+    };
+    rootfs::Plan::new(
+        &path,
+        list,
+        (first(&linux.uid_mappings), first(&linux.gid_mappings)),
+        privileged,
+    )
 }
 
 fn barrier(gate: Gate) -> Result<Barrier, Error> {
     match gate {
         Gate::Held => Ok(Barrier::Held),
-        Gate::Socket(path) => gate::make(&path).map(|socket| Barrier::Socket(path, socket)).map_err(|fault| fault.on_host()),
+        Gate::Socket(path) => gate::make(&path)
+            .map(|socket| Barrier::Socket(path, socket))
+            .map_err(|fault| fault.on_host()),
     }
 }

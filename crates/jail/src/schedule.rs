@@ -28,7 +28,11 @@ const FLAGS: [(&str, u64); 7] = [
     ("SCHED_FLAG_UTIL_CLAMP_MAX", 0x40),
 ];
 
-const IO_CLASSES: [(&str, u32); 3] = [("IOPRIO_CLASS_RT", 1), ("IOPRIO_CLASS_BE", 2), ("IOPRIO_CLASS_IDLE", 3)];
+const IO_CLASSES: [(&str, u32); 3] = [
+    ("IOPRIO_CLASS_RT", 1),
+    ("IOPRIO_CLASS_BE", 2),
+    ("IOPRIO_CLASS_IDLE", 3),
+];
 
 /// getrlimit(2)'s numbers.
 const LIMITS: [(&str, u32); 16] = [
@@ -68,8 +72,14 @@ pub(crate) struct Plan {
 }
 
 fn look_up<T: Copy>(table: &[(&str, T)], property: &str, name: &str) -> Result<T, Error> {
-    let known = table.iter().find(|(known, _)| *known == name).map(|(_, value)| *value);
-    known.ok_or_else(|| Error::Invalid { property: property.into(), reason: format!("{name:?} is not known") })
+    let known = table
+        .iter()
+        .find(|(known, _)| *known == name)
+        .map(|(_, value)| *value);
+    known.ok_or_else(|| Error::Invalid {
+        property: property.into(),
+        reason: format!("{name:?} is not known"),
+    })
 }
 
 impl Plan {
@@ -78,7 +88,10 @@ impl Plan {
             let class = look_up(&IO_CLASSES, "process.ioPriority.class", &priority.class)?;
             match u32::try_from(priority.priority) {
                 Ok(level @ 0..=7) => Ok((class, level)),
-                _ => Err(Error::Invalid { property: "process.ioPriority.priority".into(), reason: format!("{} is not 0 to 7", priority.priority) }),
+                _ => Err(Error::Invalid {
+                    property: "process.ioPriority.priority".into(),
+                    reason: format!("{} is not 0 to 7", priority.priority),
+                }),
             }
         });
         Ok(Plan {
@@ -105,10 +118,16 @@ impl Plan {
     /// Scheduler and I/O priority of process `pid`, by the caller, which may have privileges that the process has not.
     pub fn schedule(&self, pid: i32) -> Outcome<()> {
         if let Some(scheduler) = self.scheduler {
-            sys::set_scheduler(pid, scheduler).at(Stage::SetSchedule, format_args!("policy {}", scheduler.policy))?;
+            sys::set_scheduler(pid, scheduler).at(
+                Stage::SetSchedule,
+                format_args!("policy {}", scheduler.policy),
+            )?;
         }
         if let Some((class, level)) = self.io_priority {
-            sys::set_io_priority(pid, class, level).at(Stage::SetSchedule, format_args!("I/O class {class}, priority {level}"))?;
+            sys::set_io_priority(pid, class, level).at(
+                Stage::SetSchedule,
+                format_args!("I/O class {class}, priority {level}"),
+            )?;
         }
         Ok(())
     }
@@ -120,8 +139,11 @@ impl Plan {
 
     /// What only the process can do to itself.
     pub fn apply_personality(&self) -> Outcome<()> {
-        let Some(persona) = self.personality else { return Ok(()) };
-        sys::set_personality(persona).at(Stage::SetSecurity, format_args!("personality {persona:#x}"))
+        let Some(persona) = self.personality else {
+            return Ok(());
+        };
+        sys::set_personality(persona)
+            .at(Stage::SetSecurity, format_args!("personality {persona:#x}"))
     }
 }
 
@@ -130,36 +152,53 @@ fn limits(limits: &[spec::Rlimit]) -> Result<Vec<Limit>, Error> {
     for limit in limits {
         let number = look_up(&LIMITS, "process.rlimits", &limit.kind)?;
         if known.iter().any(|before| before.number == number) {
-            return Err(Error::Invalid { property: "process.rlimits".into(), reason: format!("{} is named twice", limit.kind) });
+            return Err(Error::Invalid {
+                property: "process.rlimits".into(),
+                reason: format!("{} is named twice", limit.kind),
+            });
         }
-        known.push(Limit { name: limit.kind.clone(), number, soft: limit.soft, hard: limit.hard });
+        known.push(Limit {
+            name: limit.kind.clone(),
+            number,
+            soft: limit.soft,
+            hard: limit.hard,
+        });
     }
     Ok(known)
 }
 
 impl Limit {
     fn subject(&self) -> String {
-        let named = |number: u64| if number == u64::MAX { "unlimited".into() } else { number.to_string() };
+        let named = |number: u64| {
+            if number == u64::MAX {
+                "unlimited".into()
+            } else {
+                number.to_string()
+            }
+        };
         format!("{} to {}:{}", self.name, named(self.soft), named(self.hard))
     }
 
     /// A hard limit above the present one needs CAP_SYS_RESOURCE on the host; without it the present one stays, and that is said.
     fn raise(&self, pid: i32) -> Outcome<Option<String>> {
-        let (soft, hard) = sys::resource_limit(pid, self.number).at(Stage::SetLimits, self.subject())?;
+        let (soft, hard) =
+            sys::resource_limit(pid, self.number).at(Stage::SetLimits, self.subject())?;
         if self.hard <= hard {
             return Ok(None);
         }
         match sys::set_resource_limit(pid, self.number, soft, self.hard) {
-            Err(error) if error.raw_os_error() == Some(libc::EPERM) => {
-                Ok(Some(format!("{} was clamped to {hard}: the caller may not raise it", self.subject())))
-            }
+            Err(error) if error.raw_os_error() == Some(libc::EPERM) => Ok(Some(format!(
+                "{} was clamped to {hard}: the caller may not raise it",
+                self.subject()
+            ))),
             answer => answer.at(Stage::SetLimits, self.subject()).map(|()| None),
         }
     }
 
     /// Anyone may lower his limits.
     fn lower(&self) -> Outcome<()> {
-        let (_, highest) = sys::resource_limit(0, self.number).at(Stage::SetLimits, self.subject())?;
+        let (_, highest) =
+            sys::resource_limit(0, self.number).at(Stage::SetLimits, self.subject())?;
         let (soft, hard) = (self.soft.min(highest), self.hard.min(highest));
         sys::set_resource_limit(0, self.number, soft, hard).at(Stage::SetLimits, self.subject())
     }
@@ -169,13 +208,22 @@ impl Limit {
 fn set_oom_score(pid: i32, score: i32) -> Outcome<Option<String>> {
     let path = format!("/proc/{pid}/oom_score_adj");
     let subject = || format!("oom_score_adj {score}");
-    let file = openat(rustix::fs::CWD, path, OFlags::RDWR | OFlags::CLOEXEC, Mode::empty()).at(Stage::SetLimits, subject())?;
+    let file = openat(
+        rustix::fs::CWD,
+        path,
+        OFlags::RDWR | OFlags::CLOEXEC,
+        Mode::empty(),
+    )
+    .at(Stage::SetLimits, subject())?;
     match rustix::io::write(&file, score.to_string().as_bytes()) {
         Err(rustix::io::Errno::ACCESS | rustix::io::Errno::PERM) => {
             let mut text = [0; 16];
             let length = rustix::io::pread(&file, &mut text, 0).at(Stage::SetLimits, subject())?;
             let present = String::from_utf8_lossy(&text[..length]).trim().to_owned();
-            Ok(Some(format!("{} was clamped to {present}: the caller may not lower it", subject())))
+            Ok(Some(format!(
+                "{} was clamped to {present}: the caller may not lower it",
+                subject()
+            )))
         }
         answer => answer.at(Stage::SetLimits, subject()).map(|_| None),
     }
@@ -183,10 +231,18 @@ fn set_oom_score(pid: i32, score: i32) -> Outcome<Option<String>> {
 
 fn scheduler(spec: &spec::Scheduler) -> Result<SchedAttr, Error> {
     let number = |name: &str, value: i64| {
-        u64::try_from(value).map_err(|_| Error::Invalid { property: format!("process.scheduler.{name}"), reason: format!("{value} is negative") })
+        u64::try_from(value).map_err(|_| Error::Invalid {
+            property: format!("process.scheduler.{name}"),
+            reason: format!("{value} is negative"),
+        })
     };
-    let flags = spec.flags.iter().try_fold(0, |flags, name| Ok::<_, Error>(flags | look_up(&FLAGS, "process.scheduler.flags", name)?))?;
-    let out_of_range = |name: &str| Error::Invalid { property: format!("process.scheduler.{name}"), reason: "out of range".into() };
+    let flags = spec.flags.iter().try_fold(0, |flags, name| {
+        Ok::<_, Error>(flags | look_up(&FLAGS, "process.scheduler.flags", name)?)
+    })?;
+    let out_of_range = |name: &str| Error::Invalid {
+        property: format!("process.scheduler.{name}"),
+        reason: "out of range".into(),
+    };
     Ok(SchedAttr {
         policy: look_up(&POLICIES, "process.scheduler.policy", &spec.policy)?,
         flags,
@@ -201,15 +257,24 @@ fn scheduler(spec: &spec::Scheduler) -> Result<SchedAttr, Error> {
 
 fn persona(spec: &spec::Personality) -> Result<u32, Error> {
     if let Some(flag) = spec.flags.first() {
-        return Err(Error::Unserved { property: "linux.personality.flags".into(), reason: format!("{flag:?}: the specification defines none") });
+        return Err(Error::Unserved {
+            property: "linux.personality.flags".into(),
+            reason: format!("{flag:?}: the specification defines none"),
+        });
     }
-    look_up(&[("LINUX", 0), ("LINUX32", 8)], "linux.personality.domain", &spec.domain)
+    look_up(
+        &[("LINUX", 0), ("LINUX32", 8)],
+        "linux.personality.domain",
+        &spec.domain,
+    )
 }
 
 /// Puts the caller on the CPUs of a list such as `0-3,7`.
 pub(crate) fn set_affinity(list: &str) -> Outcome<()> {
     let subject = || format!("CPUs {list}");
-    let Some(cpus) = parse_cpus(list) else { return crate::fault::Fault::refuse(Stage::SetSchedule, subject(), "no list of CPUs") };
+    let Some(cpus) = parse_cpus(list) else {
+        return crate::fault::Fault::refuse(Stage::SetSchedule, subject(), "no list of CPUs");
+    };
     let mut set = CpuSet::new();
     cpus.into_iter().for_each(|cpu| set.set(cpu));
     sched_setaffinity(None, &set).at(Stage::SetSchedule, subject())
@@ -217,7 +282,11 @@ pub(crate) fn set_affinity(list: &str) -> Outcome<()> {
 
 fn parse_cpus(list: &str) -> Option<Vec<usize>> {
     let mut cpus = Vec::new();
-    for part in list.split(',').map(str::trim).filter(|part| !part.is_empty()) {
+    for part in list
+        .split(',')
+        .map(str::trim)
+        .filter(|part| !part.is_empty())
+    {
         let (first, last) = part.split_once('-').unwrap_or((part, part));
         let (first, last) = (first.parse().ok()?, last.parse::<usize>().ok()?);
         if first > last || last >= CpuSet::MAX_CPU {
@@ -242,9 +311,27 @@ mod tests {
 
     #[test]
     fn names_that_are_not_known_are_refused() {
-        let twice = vec![spec::Rlimit { kind: "RLIMIT_CPU".into(), ..spec::Rlimit::default() }; 2];
+        let twice = vec![
+            spec::Rlimit {
+                kind: "RLIMIT_CPU".into(),
+                ..spec::Rlimit::default()
+            };
+            2
+        ];
         assert!(limits(&twice).is_err());
-        assert!(limits(&[spec::Rlimit { kind: "CPU".into(), ..spec::Rlimit::default() }]).is_err());
-        assert!(persona(&spec::Personality { domain: "BSD".into(), ..spec::Personality::default() }).is_err());
+        assert!(
+            limits(&[spec::Rlimit {
+                kind: "CPU".into(),
+                ..spec::Rlimit::default()
+            }])
+            .is_err()
+        );
+        assert!(
+            persona(&spec::Personality {
+                domain: "BSD".into(),
+                ..spec::Personality::default()
+            })
+            .is_err()
+        );
     }
 }

@@ -8,7 +8,10 @@ use std::io;
 use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::ffi::OsStringExt;
 
-use rustix::fs::{Access, AtFlags, MemfdFlags, Mode, OFlags, SealFlags, StatVfsMountFlags, accessat, fcntl_add_seals, memfd_create, openat};
+use rustix::fs::{
+    Access, AtFlags, MemfdFlags, Mode, OFlags, SealFlags, StatVfsMountFlags, accessat,
+    fcntl_add_seals, memfd_create, openat,
+};
 use rustix::mount::{OpenTreeFlags, open_tree};
 
 use crate::fault::{At, Fault, Outcome};
@@ -26,7 +29,13 @@ pub fn seal() -> Result<(), Error> {
 }
 
 fn sealed() -> Outcome<()> {
-    let program = openat(rustix::fs::CWD, SELF, OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty()).at(Stage::Prepare, SELF)?;
+    let program = openat(
+        rustix::fs::CWD,
+        SELF,
+        OFlags::RDONLY | OFlags::CLOEXEC,
+        Mode::empty(),
+    )
+    .at(Stage::Prepare, SELF)?;
     if is_sealed(&program).at(Stage::Prepare, SELF)? {
         return Ok(());
     }
@@ -40,17 +49,30 @@ fn sealed() -> Outcome<()> {
         opened => opened.at(Stage::Prepare, "a read-only mount of the program")?,
     };
     let strings = |list: Vec<std::ffi::OsString>| {
-        let strings = list.into_iter().map(|text| CString::new(text.into_vec())).collect::<Result<Vec<_>, _>>();
-        strings.map(sys::StringVector::new).map_err(io::Error::from).at(Stage::Prepare, "arguments")
+        let strings = list
+            .into_iter()
+            .map(|text| CString::new(text.into_vec()))
+            .collect::<Result<Vec<_>, _>>();
+        strings
+            .map(sys::StringVector::new)
+            .map_err(io::Error::from)
+            .at(Stage::Prepare, "arguments")
     };
     let args = strings(std::env::args_os().collect())?;
-    let env = strings(std::env::vars_os().map(|(name, value)| [name, value].join("=".as_ref())).collect())?;
+    let env = strings(
+        std::env::vars_os()
+            .map(|(name, value)| [name, value].join("=".as_ref()))
+            .collect(),
+    )?;
     Err(sys::exec_descriptor(safe.as_fd(), &args, &env)).at(Stage::Prepare, SELF)
 }
 
 /// On a read-only mount, or a copy that nothing can be written to.
 fn is_sealed(program: &OwnedFd) -> io::Result<bool> {
-    if rustix::fs::fstatvfs(program)?.f_flag.contains(StatVfsMountFlags::RDONLY) {
+    if rustix::fs::fstatvfs(program)?
+        .f_flag
+        .contains(StatVfsMountFlags::RDONLY)
+    {
         return Ok(true);
     }
     Ok(rustix::fs::fcntl_get_seals(program).is_ok_and(|seals| seals.contains(SealFlags::WRITE)))
@@ -58,7 +80,9 @@ fn is_sealed(program: &OwnedFd) -> io::Result<bool> {
 
 /// The program by a detached read-only mount, which exec closes: then it belongs to no namespace, not even a nameless one.
 fn read_only(program: &OwnedFd) -> io::Result<OwnedFd> {
-    let flags = OpenTreeFlags::OPEN_TREE_CLONE | OpenTreeFlags::OPEN_TREE_CLOEXEC | OpenTreeFlags::AT_EMPTY_PATH;
+    let flags = OpenTreeFlags::OPEN_TREE_CLONE
+        | OpenTreeFlags::OPEN_TREE_CLOEXEC
+        | OpenTreeFlags::AT_EMPTY_PATH;
     let mount = open_tree(program, "", flags)?;
     sys::set_mount_attributes(mount.as_fd(), false, sys::MOUNT_ATTR_RDONLY, 0)?;
     Ok(mount)
@@ -75,6 +99,9 @@ fn copy(program: OwnedFd) -> io::Result<OwnedFd> {
     let mut file = std::fs::File::from(memory);
     io::copy(&mut std::fs::File::from(program), &mut file)?;
     let memory = OwnedFd::from(file);
-    fcntl_add_seals(&memory, SealFlags::SEAL | SealFlags::SHRINK | SealFlags::GROW | SealFlags::WRITE)?;
+    fcntl_add_seals(
+        &memory,
+        SealFlags::SEAL | SealFlags::SHRINK | SealFlags::GROW | SealFlags::WRITE,
+    )?;
     Ok(memory)
 }

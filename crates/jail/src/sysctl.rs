@@ -28,7 +28,11 @@ const IPC: [&str; 9] = [
 
 /// Fails unless the file is procfs' own (CVE-2025-52881: a write redirected to a file that only stands in its place).
 pub(crate) fn prove_procfs(file: impl AsFd) -> io::Result<()> {
-    if fstatfs(file)?.f_type as u64 == PROC_SUPER_MAGIC { Ok(()) } else { Err(io::Error::other("not a file of procfs")) }
+    if fstatfs(file)?.f_type as u64 == PROC_SUPER_MAGIC {
+        Ok(())
+    } else {
+        Err(io::Error::other("not a file of procfs"))
+    }
 }
 
 #[derive(Debug, Default)]
@@ -38,7 +42,12 @@ impl Plan {
     pub fn new(linux: &Linux, namespaces: &Namespaces, has_hostname: bool) -> Result<Plan, Error> {
         let entries = linux.sysctl.iter().map(|(name, value)| {
             let path = to_path(name);
-            let refuse = |reason: &str| Err(Error::Unserved { property: format!("linux.sysctl {name:?}"), reason: reason.into() });
+            let refuse = |reason: &str| {
+                Err(Error::Unserved {
+                    property: format!("linux.sysctl {name:?}"),
+                    reason: reason.into(),
+                })
+            };
             let needs = match path.as_str() {
                 path if path.starts_with("net/") => NamespaceKind::Network,
                 path if IPC.contains(&path) || path.starts_with("fs/mqueue/") => NamespaceKind::Ipc,
@@ -63,16 +72,29 @@ impl Plan {
         if self.0.is_empty() {
             return Ok(());
         }
-        let base = openat(rustix::fs::CWD, "/proc/sys", OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty());
+        let base = openat(
+            rustix::fs::CWD,
+            "/proc/sys",
+            OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC,
+            Mode::empty(),
+        );
         let base = base.at(Stage::SetSysctl, "/proc/sys")?;
         prove_procfs(&base).at(Stage::SetSysctl, "/proc/sys")?;
-        self.0.iter().try_for_each(|(name, path, value)| write(&base, path, value).at(Stage::SetSysctl, name))
+        self.0.iter().try_for_each(|(name, path, value)| {
+            write(&base, path, value).at(Stage::SetSysctl, name)
+        })
     }
 }
 
 fn write(base: &OwnedFd, path: &PathBuf, value: &str) -> io::Result<()> {
     let resolve = ResolveFlags::BENEATH | ResolveFlags::NO_XDEV | ResolveFlags::NO_SYMLINKS;
-    let file = openat2(base, path, OFlags::WRONLY | OFlags::CLOEXEC, Mode::empty(), resolve)?;
+    let file = openat2(
+        base,
+        path,
+        OFlags::WRONLY | OFlags::CLOEXEC,
+        Mode::empty(),
+        resolve,
+    )?;
     prove_procfs(&file)?;
     rustix::io::write(&file, value.as_bytes())?;
     Ok(())
@@ -81,10 +103,23 @@ fn write(base: &OwnedFd, path: &PathBuf, value: &str) -> io::Result<()> {
 /// `net.ipv4.ip_forward` and `net/ipv4/conf/eth0.1/forwarding`: whichever separator comes first separates, the other one is part
 /// of a name (sysctl(8)).
 fn to_path(name: &str) -> String {
-    if name.find(['.', '/']).is_some_and(|place| name.as_bytes()[place] == b'/') {
+    if name
+        .find(['.', '/'])
+        .is_some_and(|place| name.as_bytes()[place] == b'/')
+    {
         return name.to_owned();
     }
-    name.chars().map(|c| if c == '.' { '/' } else if c == '/' { '.' } else { c }).collect()
+    name.chars()
+        .map(|c| {
+            if c == '.' {
+                '/'
+            } else if c == '/' {
+                '.'
+            } else {
+                c
+            }
+        })
+        .collect()
 }
 
 #[cfg(test)]
@@ -94,19 +129,37 @@ mod tests {
     #[test]
     fn both_spellings() {
         assert_eq!(to_path("net.ipv4.ip_forward"), "net/ipv4/ip_forward");
-        assert_eq!(to_path("net/ipv4/conf/eth0.1/forwarding"), "net/ipv4/conf/eth0.1/forwarding");
-        assert_eq!(to_path("net.ipv4.conf.eth0/1.forwarding"), "net/ipv4/conf/eth0.1/forwarding");
+        assert_eq!(
+            to_path("net/ipv4/conf/eth0.1/forwarding"),
+            "net/ipv4/conf/eth0.1/forwarding"
+        );
+        assert_eq!(
+            to_path("net.ipv4.conf.eth0/1.forwarding"),
+            "net/ipv4/conf/eth0.1/forwarding"
+        );
     }
 
     #[test]
     fn the_hosts_are_refused() {
-        let namespaces = Namespaces { new: sys::CLONE_NEWNET, ..Namespaces::default() };
+        let namespaces = Namespaces {
+            new: sys::CLONE_NEWNET,
+            ..Namespaces::default()
+        };
         let plan = |name: &str| {
-            let linux = Linux { sysctl: [(name.to_owned(), "1".to_owned())].into(), ..Linux::default() };
+            let linux = Linux {
+                sysctl: [(name.to_owned(), "1".to_owned())].into(),
+                ..Linux::default()
+            };
             Plan::new(&linux, &namespaces, false)
         };
         assert!(plan("net.ipv4.ip_forward").is_ok());
-        for bad in ["kernel.panic", "kernel.msgmax", "net/../kernel/panic", "vm.swappiness", "net."] {
+        for bad in [
+            "kernel.panic",
+            "kernel.msgmax",
+            "net/../kernel/panic",
+            "vm.swappiness",
+            "net.",
+        ] {
             assert!(plan(bad).is_err(), "{bad}");
         }
     }

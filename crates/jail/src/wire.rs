@@ -8,8 +8,8 @@ use std::mem::MaybeUninit;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
 use rustix::net::{
-    AddressFamily, RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, SendAncillaryBuffer, SendAncillaryMessage, SendFlags, SocketFlags,
-    SocketType, recvmsg, sendmsg, socketpair,
+    AddressFamily, RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, SendAncillaryBuffer,
+    SendAncillaryMessage, SendFlags, SocketFlags, SocketType, recvmsg, sendmsg, socketpair,
 };
 
 /// What a packet says; the first byte of each.
@@ -39,7 +39,11 @@ pub(crate) enum Tag {
 impl Tag {
     fn from_byte(byte: u8) -> Option<Tag> {
         use Tag::*;
-        [Mapped, Hooks, Continue, Go, Warning, Console, Ready, Listener, Fault].into_iter().find(|tag| *tag as u8 == byte)
+        [
+            Mapped, Hooks, Continue, Go, Warning, Console, Ready, Listener, Fault,
+        ]
+        .into_iter()
+        .find(|tag| *tag as u8 == byte)
     }
 }
 
@@ -59,7 +63,12 @@ const PACKET_LIMIT: usize = 16 << 10;
 
 impl Line {
     pub fn pair() -> io::Result<(Line, Line)> {
-        let (a, b) = socketpair(AddressFamily::UNIX, SocketType::SEQPACKET, SocketFlags::CLOEXEC, None)?;
+        let (a, b) = socketpair(
+            AddressFamily::UNIX,
+            SocketType::SEQPACKET,
+            SocketFlags::CLOEXEC,
+            None,
+        )?;
         Ok((Line(a), Line(b)))
     }
 
@@ -76,12 +85,27 @@ impl Line {
     pub fn is_closed(&self) -> bool {
         use rustix::event::{PollFd, PollFlags, Timespec, poll};
         let mut wanted = [PollFd::new(&self.0, PollFlags::empty())];
-        _ = poll(&mut wanted, Some(&Timespec { tv_sec: 0, tv_nsec: 0 }));
+        _ = poll(
+            &mut wanted,
+            Some(&Timespec {
+                tv_sec: 0,
+                tv_nsec: 0,
+            }),
+        );
         wanted[0].revents().contains(PollFlags::HUP)
     }
 
-    pub fn send(&self, tag: Tag, payload: &[u8], descriptor: Option<BorrowedFd<'_>>) -> io::Result<()> {
-        send_with_descriptor(self.0.as_fd(), &[IoSlice::new(&[tag as u8]), IoSlice::new(payload)], descriptor)
+    pub fn send(
+        &self,
+        tag: Tag,
+        payload: &[u8],
+        descriptor: Option<BorrowedFd<'_>>,
+    ) -> io::Result<()> {
+        send_with_descriptor(
+            self.0.as_fd(),
+            &[IoSlice::new(&[tag as u8]), IoSlice::new(payload)],
+            descriptor,
+        )
     }
 
     /// The next packet; `None` when the other side is gone.
@@ -103,10 +127,17 @@ impl Line {
             _ => None,
         });
         bytes.truncate(length);
-        let Some(&first) = bytes.first() else { return Ok(None) };
-        let tag = Tag::from_byte(first).ok_or_else(|| io::Error::other("a packet of unknown kind"))?;
+        let Some(&first) = bytes.first() else {
+            return Ok(None);
+        };
+        let tag =
+            Tag::from_byte(first).ok_or_else(|| io::Error::other("a packet of unknown kind"))?;
         bytes.remove(0);
-        Ok(Some(Packet { tag, payload: bytes, descriptor }))
+        Ok(Some(Packet {
+            tag,
+            payload: bytes,
+            descriptor,
+        }))
     }
 }
 
@@ -117,11 +148,17 @@ impl AsFd for Line {
 }
 
 /// sendmsg(2) with at most one descriptor.
-pub(crate) fn send_with_descriptor(socket: BorrowedFd<'_>, data: &[IoSlice<'_>], descriptor: Option<BorrowedFd<'_>>) -> io::Result<()> {
+pub(crate) fn send_with_descriptor(
+    socket: BorrowedFd<'_>,
+    data: &[IoSlice<'_>],
+    descriptor: Option<BorrowedFd<'_>>,
+) -> io::Result<()> {
     let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(1))];
     let mut control = SendAncillaryBuffer::new(&mut space);
     if let Some(descriptor) = &descriptor {
-        control.push(SendAncillaryMessage::ScmRights(std::slice::from_ref(descriptor)));
+        control.push(SendAncillaryMessage::ScmRights(std::slice::from_ref(
+            descriptor,
+        )));
     }
     loop {
         match sendmsg(socket, data, &mut control, SendFlags::NOSIGNAL) {

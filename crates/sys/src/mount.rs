@@ -28,22 +28,70 @@ fn set(mount: BorrowedFd<'_>, recursive: bool, attr: &Attr) -> io::Result<()> {
     const AT_RECURSIVE: libc::c_int = 0x8000;
     let flags = libc::AT_EMPTY_PATH | if recursive { AT_RECURSIVE } else { 0 };
     // SAFETY: `attr` is a whole `struct mount_attr` and only read; the path is the empty string.
-    let answer =
-        unsafe { libc::syscall(libc::SYS_mount_setattr, mount.as_raw_fd(), c"".as_ptr(), flags, &raw const *attr, size_of::<Attr>()) };
-    if answer < 0 { Err(io::Error::last_os_error()) } else { Ok(()) }
+    let answer = unsafe {
+        libc::syscall(
+            libc::SYS_mount_setattr,
+            mount.as_raw_fd(),
+            c"".as_ptr(),
+            flags,
+            &raw const *attr,
+            size_of::<Attr>(),
+        )
+    };
+    if answer < 0 {
+        Err(io::Error::last_os_error())
+    } else {
+        Ok(())
+    }
 }
 
 /// Sets and clears `MOUNT_ATTR_*` on the mount that `mount` is the root of.
-pub fn set_mount_attributes(mount: BorrowedFd<'_>, recursive: bool, set_bits: u64, clear_bits: u64) -> io::Result<()> {
-    set(mount, recursive, &Attr { set: set_bits, clear: clear_bits, ..Attr::default() })
+pub fn set_mount_attributes(
+    mount: BorrowedFd<'_>,
+    recursive: bool,
+    set_bits: u64,
+    clear_bits: u64,
+) -> io::Result<()> {
+    set(
+        mount,
+        recursive,
+        &Attr {
+            set: set_bits,
+            clear: clear_bits,
+            ..Attr::default()
+        },
+    )
 }
 
 /// Sets the propagation (`MS_SHARED`, `MS_PRIVATE`, `MS_SLAVE` or `MS_UNBINDABLE`).
-pub fn set_mount_propagation(mount: BorrowedFd<'_>, recursive: bool, propagation: u64) -> io::Result<()> {
-    set(mount, recursive, &Attr { propagation, ..Attr::default() })
+pub fn set_mount_propagation(
+    mount: BorrowedFd<'_>,
+    recursive: bool,
+    propagation: u64,
+) -> io::Result<()> {
+    set(
+        mount,
+        recursive,
+        &Attr {
+            propagation,
+            ..Attr::default()
+        },
+    )
 }
 
 /// Maps the ids of a detached mount's files through a user namespace.
-pub fn map_mount_ids(mount: BorrowedFd<'_>, recursive: bool, userns: BorrowedFd<'_>) -> io::Result<()> {
-    set(mount, recursive, &Attr { set: MOUNT_ATTR_IDMAP, userns: userns.as_raw_fd() as u64, ..Attr::default() })
+pub fn map_mount_ids(
+    mount: BorrowedFd<'_>,
+    recursive: bool,
+    userns: BorrowedFd<'_>,
+) -> io::Result<()> {
+    set(
+        mount,
+        recursive,
+        &Attr {
+            set: MOUNT_ATTR_IDMAP,
+            userns: userns.as_raw_fd() as u64,
+            ..Attr::default()
+        },
+    )
 }

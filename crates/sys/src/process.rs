@@ -52,7 +52,11 @@ pub fn fork(flags: u64, cgroup: Option<BorrowedFd<'_>>) -> io::Result<Fork> {
     let mut args = CloneArgs {
         flags: flags | CLONE_PIDFD,
         pidfd: &raw mut pidfd as u64,
-        exit_signal: if flags & CLONE_PARENT == 0 { libc::SIGCHLD as u64 } else { 0 },
+        exit_signal: if flags & CLONE_PARENT == 0 {
+            libc::SIGCHLD as u64
+        } else {
+            0
+        },
         ..CloneArgs::default()
     };
     if let Some(cgroup) = cgroup {
@@ -65,14 +69,21 @@ pub fn fork(flags: u64, cgroup: Option<BorrowedFd<'_>>) -> io::Result<Fork> {
         0 => Ok(Fork::Child),
         pid if pid > 0 => {
             // SAFETY: CLONE_PIDFD stored a fresh descriptor that nobody else owns.
-            Ok(Fork::Parent { pid: pid as i32, pidfd: unsafe { OwnedFd::from_raw_fd(pidfd) } })
+            Ok(Fork::Parent {
+                pid: pid as i32,
+                pidfd: unsafe { OwnedFd::from_raw_fd(pidfd) },
+            })
         }
         _ => Err(io::Error::last_os_error()),
     }
 }
 
 fn check(answer: libc::c_long) -> io::Result<libc::c_long> {
-    if answer < 0 { Err(io::Error::last_os_error()) } else { Ok(answer) }
+    if answer < 0 {
+        Err(io::Error::last_os_error())
+    } else {
+        Ok(answer)
+    }
 }
 
 /// unshare(2) for namespaces.
@@ -85,13 +96,18 @@ pub fn unshare(namespaces: u64) -> io::Result<()> {
 pub fn close_on_exec_from(first: u32) -> io::Result<()> {
     const CLOSE_RANGE_CLOEXEC: u32 = 4;
     // SAFETY: takes numbers; sets a flag on descriptors and closes none.
-    check(unsafe { libc::syscall(libc::SYS_close_range, first, u32::MAX, CLOSE_RANGE_CLOEXEC) }).map(drop)
+    check(unsafe { libc::syscall(libc::SYS_close_range, first, u32::MAX, CLOSE_RANGE_CLOEXEC) })
+        .map(drop)
 }
 
 /// Closes every descriptor from `first` on but those in `keep`: for a process that from here on only executes or exits, whose
 /// owners of descriptors are never dropped.
 pub fn close_others(first: u32, keep: &[BorrowedFd<'_>]) -> io::Result<()> {
-    let mut kept: Vec<u32> = keep.iter().map(|fd| fd.as_raw_fd() as u32).filter(|&fd| fd >= first).collect();
+    let mut kept: Vec<u32> = keep
+        .iter()
+        .map(|fd| fd.as_raw_fd() as u32)
+        .filter(|&fd| fd >= first)
+        .collect();
     kept.sort_unstable();
     let close = |from: u32, to: u32| {
         // SAFETY: takes numbers. The caller promises that no owner of these descriptors acts again.
@@ -112,10 +128,16 @@ pub fn set_stdio(from: BorrowedFd<'_>, number: i32) -> io::Result<()> {
     debug_assert!((0..3).contains(&number));
     if from.as_raw_fd() == number {
         // SAFETY: F_SETFD takes a number and touches the flag of one descriptor.
-        return check(libc::c_long::from(unsafe { libc::fcntl(number, libc::F_SETFD, 0) })).map(drop);
+        return check(libc::c_long::from(unsafe {
+            libc::fcntl(number, libc::F_SETFD, 0)
+        }))
+        .map(drop);
     }
     // SAFETY: replaces one of the standard descriptors, which nobody owns as an `OwnedFd`.
-    check(libc::c_long::from(unsafe { libc::dup2(from.as_raw_fd(), number) })).map(drop)
+    check(libc::c_long::from(unsafe {
+        libc::dup2(from.as_raw_fd(), number)
+    }))
+    .map(drop)
 }
 
 /// Arguments or environment as exec wants them: strings and a vector of pointers that ends with null.
@@ -127,7 +149,11 @@ pub struct StringVector {
 
 impl StringVector {
     pub fn new(strings: Vec<std::ffi::CString>) -> StringVector {
-        let pointers = strings.iter().map(|s| s.as_ptr()).chain([std::ptr::null()]).collect();
+        let pointers = strings
+            .iter()
+            .map(|s| s.as_ptr())
+            .chain([std::ptr::null()])
+            .collect();
         StringVector { strings, pointers }
     }
 
@@ -147,7 +173,16 @@ pub fn exec(path: &CStr, args: &StringVector, env: &StringVector) -> io::Error {
 pub fn exec_descriptor(file: BorrowedFd<'_>, args: &StringVector, env: &StringVector) -> io::Error {
     let (args, env) = (args.pointers.as_ptr(), env.pointers.as_ptr());
     // SAFETY: as in `exec`; the path is the empty string.
-    unsafe { libc::syscall(libc::SYS_execveat, file.as_raw_fd(), c"".as_ptr(), args, env, libc::AT_EMPTY_PATH) };
+    unsafe {
+        libc::syscall(
+            libc::SYS_execveat,
+            file.as_raw_fd(),
+            c"".as_ptr(),
+            args,
+            env,
+            libc::AT_EMPTY_PATH,
+        )
+    };
     io::Error::last_os_error()
 }
 
@@ -169,7 +204,13 @@ pub struct CapabilitySets {
 pub fn set_capabilities(sets: CapabilitySets) -> io::Result<()> {
     const VERSION_3: u32 = 0x2008_0522;
     let header: [u32; 2] = [VERSION_3, 0];
-    let half = |shift: u32| [(sets.effective >> shift) as u32, (sets.permitted >> shift) as u32, (sets.inheritable >> shift) as u32];
+    let half = |shift: u32| {
+        [
+            (sets.effective >> shift) as u32,
+            (sets.permitted >> shift) as u32,
+            (sets.inheritable >> shift) as u32,
+        ]
+    };
     let data = [half(0), half(32)];
     // SAFETY: header and data have version 3's layout (two triples of 32 bits) and outlive the call.
     check(unsafe { libc::syscall(libc::SYS_capset, header.as_ptr(), data.as_ptr()) }).map(drop)
@@ -177,7 +218,10 @@ pub fn set_capabilities(sets: CapabilitySets) -> io::Result<()> {
 
 fn prctl(option: libc::c_int, a: u64, b: u64) -> io::Result<()> {
     // SAFETY: the options passed here take numbers only.
-    check(libc::c_long::from(unsafe { libc::prctl(option, a, b, 0u64, 0u64) })).map(drop)
+    check(libc::c_long::from(unsafe {
+        libc::prctl(option, a, b, 0u64, 0u64)
+    }))
+    .map(drop)
 }
 
 /// Removes a capability from the bounding set; EINVAL when the kernel does not know it.
@@ -187,11 +231,19 @@ pub fn drop_from_bounding_set(capability: u32) -> io::Result<()> {
 
 /// Adds a capability to the ambient set.
 pub fn raise_ambient(capability: u32) -> io::Result<()> {
-    prctl(libc::PR_CAP_AMBIENT, libc::PR_CAP_AMBIENT_RAISE as u64, u64::from(capability))
+    prctl(
+        libc::PR_CAP_AMBIENT,
+        libc::PR_CAP_AMBIENT_RAISE as u64,
+        u64::from(capability),
+    )
 }
 
 pub fn clear_ambient() -> io::Result<()> {
-    prctl(libc::PR_CAP_AMBIENT, libc::PR_CAP_AMBIENT_CLEAR_ALL as u64, 0)
+    prctl(
+        libc::PR_CAP_AMBIENT,
+        libc::PR_CAP_AMBIENT_CLEAR_ALL as u64,
+        0,
+    )
 }
 
 /// PR_SET_KEEPCAPS: permitted capabilities outlive the change of all user ids away from 0.
@@ -218,13 +270,17 @@ pub fn no_new_privileges() -> io::Result<()> {
 pub fn join_session_keyring(name: &CStr) -> io::Result<()> {
     const KEYCTL_JOIN_SESSION_KEYRING: libc::c_long = 1;
     // SAFETY: the name ends with NUL and is only read.
-    check(unsafe { libc::syscall(libc::SYS_keyctl, KEYCTL_JOIN_SESSION_KEYRING, name.as_ptr()) }).map(drop)
+    check(unsafe { libc::syscall(libc::SYS_keyctl, KEYCTL_JOIN_SESSION_KEYRING, name.as_ptr()) })
+        .map(drop)
 }
 
 /// personality(2).
 pub fn set_personality(persona: u32) -> io::Result<()> {
     // SAFETY: takes a number.
-    check(libc::c_long::from(unsafe { libc::personality(libc::c_ulong::from(persona)) })).map(drop)
+    check(libc::c_long::from(unsafe {
+        libc::personality(libc::c_ulong::from(persona))
+    }))
+    .map(drop)
 }
 
 /// Empties the signal mask and gives every signal its default disposition: what a program expects to be born with.
@@ -236,11 +292,27 @@ pub fn reset_signals() {
     let none = std::ptr::null_mut::<u64>();
     for signal in 1..=LAST {
         // SAFETY: `default` covers the kernel's `struct sigaction`. SIGKILL and SIGSTOP answer EINVAL, which is as wanted.
-        unsafe { libc::syscall(libc::SYS_rt_sigaction, signal, default.as_ptr(), none, SET_SIZE) };
+        unsafe {
+            libc::syscall(
+                libc::SYS_rt_sigaction,
+                signal,
+                default.as_ptr(),
+                none,
+                SET_SIZE,
+            )
+        };
     }
     let empty = 0u64;
     // SAFETY: the set is 8 bytes, as its size says.
-    unsafe { libc::syscall(libc::SYS_rt_sigprocmask, libc::SIG_SETMASK, &raw const empty, none, SET_SIZE) };
+    unsafe {
+        libc::syscall(
+            libc::SYS_rt_sigprocmask,
+            libc::SIG_SETMASK,
+            &raw const empty,
+            none,
+            SET_SIZE,
+        )
+    };
 }
 
 /// The ids that count for files (setfsuid(2), setfsgid(2)); a change away from 0 also takes the file capabilities away until

@@ -17,12 +17,19 @@ pub struct SchedAttr {
 }
 
 fn check(answer: libc::c_long) -> io::Result<()> {
-    if answer < 0 { Err(io::Error::last_os_error()) } else { Ok(()) }
+    if answer < 0 {
+        Err(io::Error::last_os_error())
+    } else {
+        Ok(())
+    }
 }
 
 /// Sets policy and parameters of process `pid`; `size` is filled in here.
 pub fn set_scheduler(pid: i32, attr: SchedAttr) -> io::Result<()> {
-    let attr = SchedAttr { size: size_of::<SchedAttr>() as u32, ..attr };
+    let attr = SchedAttr {
+        size: size_of::<SchedAttr>() as u32,
+        ..attr
+    };
     // SAFETY: `attr` is a whole `struct sched_attr` whose size field says so.
     check(unsafe { libc::syscall(libc::SYS_sched_setattr, pid, &raw const attr, 0) })
 }
@@ -32,14 +39,29 @@ pub fn set_io_priority(pid: i32, class: u32, level: u32) -> io::Result<()> {
     const WHO_PROCESS: libc::c_long = 1;
     const CLASS_SHIFT: u32 = 13;
     // SAFETY: takes numbers.
-    check(unsafe { libc::syscall(libc::SYS_ioprio_set, WHO_PROCESS, pid, libc::c_long::from(class << CLASS_SHIFT | level)) })
+    check(unsafe {
+        libc::syscall(
+            libc::SYS_ioprio_set,
+            WHO_PROCESS,
+            pid,
+            libc::c_long::from(class << CLASS_SHIFT | level),
+        )
+    })
 }
 
 /// Soft and hard limit of process `pid` for resource number `resource` (prlimit(2)); `u64::MAX` is no limit.
 pub fn resource_limit(pid: i32, resource: u32) -> io::Result<(u64, u64)> {
     let mut limits = [0u64; 2];
     // SAFETY: prlimit64 fills the two 64-bit numbers of `struct rlimit64`.
-    check(unsafe { libc::syscall(libc::SYS_prlimit64, pid, resource, std::ptr::null::<u64>(), limits.as_mut_ptr()) })?;
+    check(unsafe {
+        libc::syscall(
+            libc::SYS_prlimit64,
+            pid,
+            resource,
+            std::ptr::null::<u64>(),
+            limits.as_mut_ptr(),
+        )
+    })?;
     Ok((limits[0], limits[1]))
 }
 
@@ -47,5 +69,13 @@ pub fn resource_limit(pid: i32, resource: u32) -> io::Result<(u64, u64)> {
 pub fn set_resource_limit(pid: i32, resource: u32, soft: u64, hard: u64) -> io::Result<()> {
     let limits = [soft, hard];
     // SAFETY: prlimit64 reads the two 64-bit numbers of `struct rlimit64`.
-    check(unsafe { libc::syscall(libc::SYS_prlimit64, pid, resource, limits.as_ptr(), std::ptr::null_mut::<u64>()) })
+    check(unsafe {
+        libc::syscall(
+            libc::SYS_prlimit64,
+            pid,
+            resource,
+            limits.as_ptr(),
+            std::ptr::null_mut::<u64>(),
+        )
+    })
 }

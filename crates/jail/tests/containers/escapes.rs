@@ -11,8 +11,14 @@ use crate::ground::Bundle;
 
 pub const TESTS: &[Test] = &[
     ("masks_follow_no_one_out", masks_follow_no_one_out),
-    ("mount_targets_stay_in_the_root", mount_targets_stay_in_the_root),
-    ("directories_outside_are_refused", directories_outside_are_refused),
+    (
+        "mount_targets_stay_in_the_root",
+        mount_targets_stay_in_the_root,
+    ),
+    (
+        "directories_outside_are_refused",
+        directories_outside_are_refused,
+    ),
     ("console_is_no_link", console_is_no_link),
     ("fake_null_masks_nothing_else", fake_null_masks_nothing_else),
     ("the_program_is_sealed", the_program_is_sealed),
@@ -28,7 +34,11 @@ fn masks_follow_no_one_out() {
         let root = bundle.path.join("rootfs");
         fs::remove_dir(root.join("proc")).expect("is removed");
         symlink("/data", root.join("proc")).expect("links");
-        assert!(bundle.failure().contains("symbolic link"), "{}", bundle.failure());
+        assert!(
+            bundle.failure().contains("symbolic link"),
+            "{}",
+            bundle.failure()
+        );
     }
 }
 
@@ -43,7 +53,10 @@ fn mount_targets_stay_in_the_root() {
         mounts.push(json!({"destination": "/link/below", "type": "tmpfs", "source": "t"}));
         mounts.push(json!({"destination": "/escape/tmp", "type": "tmpfs", "source": "t"}));
         assert!(bundle.output().starts_with("passwd\nsecret\n"));
-        assert!(fs::read_dir(&outside).expect("reads").next().is_none(), "nothing was made outside");
+        assert!(
+            fs::read_dir(&outside).expect("reads").next().is_none(),
+            "nothing was made outside"
+        );
     }
 }
 
@@ -56,7 +69,10 @@ fn directories_outside_are_refused() {
             bundle.spec["process"]["cwd"] = json!(format!("/proc/self/fd/{number}"));
             // A descriptor of the container's own root may lead there; the host's has no /data.
             if let Ok((_, text)) = bundle.run() {
-                assert!(text.contains("data\n"), "cwd behind descriptor {number}: {text}");
+                assert!(
+                    text.contains("data\n"),
+                    "cwd behind descriptor {number}: {text}"
+                );
             }
         }
     }
@@ -66,9 +82,15 @@ fn directories_outside_are_refused() {
 fn console_is_no_link() {
     let mut bundle = Bundle::new(&["true"]);
     bundle.spec["process"]["terminal"] = json!(true);
-    bundle.spec["mounts"].as_array_mut().expect("a list").retain(|mount| mount["destination"] != "/dev");
+    bundle.spec["mounts"]
+        .as_array_mut()
+        .expect("a list")
+        .retain(|mount| mount["destination"] != "/dev");
     symlink("/etc/passwd", bundle.path.join("rootfs/dev/console")).expect("links");
-    let error = bundle.create(jail::Stdio::Console, jail::Gate::Held).map(|_| ()).expect_err("fails");
+    let error = bundle
+        .create(jail::Stdio::Console, jail::Gate::Held)
+        .map(|_| ())
+        .expect_err("fails");
     assert!(crate::ground::chain(&error).contains("/dev/console"));
 }
 
@@ -86,15 +108,36 @@ pub fn the_program_is_sealed() {
     let me = std::env::current_exe().expect("the own path");
     let copy = std::env::temp_dir().join(format!("stockade-sealed-{}", std::process::id()));
     fs::copy(&me, &copy).expect("is copied");
-    let mut sealed = Command::new(&copy).arg("--sealed").stdin(Streams::piped()).stdout(Streams::piped()).spawn().expect("starts");
+    let mut sealed = Command::new(&copy)
+        .arg("--sealed")
+        .stdin(Streams::piped())
+        .stdout(Streams::piped())
+        .spawn()
+        .expect("starts");
     let mut line = [0; 6];
-    std::io::Read::read_exact(sealed.stdout.as_mut().expect("a pipe"), &mut line).expect("is sealed");
+    std::io::Read::read_exact(sealed.stdout.as_mut().expect("a pipe"), &mut line)
+        .expect("is sealed");
     let exe = format!("/proc/{}/exe", sealed.id());
     let opened = fs::File::open(&exe).expect("can be read");
     let through = format!("/proc/self/fd/{}", std::os::fd::AsRawFd::as_raw_fd(&opened));
-    let write = |path: &str| fs::OpenOptions::new().write(true).open(path).map(|_| ()).map_err(|error| error.raw_os_error());
-    let clear = || sys::set_mount_attributes(std::os::fd::AsFd::as_fd(&opened), false, 0, sys::MOUNT_ATTR_RDONLY).is_err();
-    let flags = rustix::mount::OpenTreeFlags::OPEN_TREE_CLONE | rustix::mount::OpenTreeFlags::AT_EMPTY_PATH;
+    let write = |path: &str| {
+        fs::OpenOptions::new()
+            .write(true)
+            .open(path)
+            .map(|_| ())
+            .map_err(|error| error.raw_os_error())
+    };
+    let clear = || {
+        sys::set_mount_attributes(
+            std::os::fd::AsFd::as_fd(&opened),
+            false,
+            0,
+            sys::MOUNT_ATTR_RDONLY,
+        )
+        .is_err()
+    };
+    let flags =
+        rustix::mount::OpenTreeFlags::OPEN_TREE_CLONE | rustix::mount::OpenTreeFlags::AT_EMPTY_PATH;
     let copied = rustix::mount::open_tree(&opened, "", flags).is_ok();
     let running = (write(&exe), clear());
     drop(sealed.stdin.take());
@@ -102,7 +145,10 @@ pub fn the_program_is_sealed() {
     let ended = (write(&through), clear(), write(&through));
     fs::remove_file(&copy).expect("is removed");
     assert_eq!(running, (Err(Some(libc::ETXTBSY)), true));
-    assert_eq!(ended, (Err(Some(libc::EROFS)), true, Err(Some(libc::EROFS))));
+    assert_eq!(
+        ended,
+        (Err(Some(libc::EROFS)), true, Err(Some(libc::EROFS)))
+    );
     assert!(status.success() && !copied);
 }
 
@@ -111,7 +157,10 @@ pub fn be_sealed() {
     let before = fs::read_link("/proc/self/fd/0").expect("a descriptor");
     jail::seal().expect("seals");
     assert_eq!(std::env::args().nth(1).as_deref(), Some("--sealed"));
-    assert_eq!(before, fs::read_link("/proc/self/fd/0").expect("a descriptor"));
+    assert_eq!(
+        before,
+        fs::read_link("/proc/self/fd/0").expect("a descriptor")
+    );
     println!("ready");
     std::io::Read::read_to_end(&mut std::io::stdin(), &mut Vec::new()).expect("reads");
 }

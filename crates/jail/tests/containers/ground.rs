@@ -12,12 +12,15 @@ use serde_json::{Value, json};
 use spec::Spec;
 
 const APPLETS: [&str; 30] = [
-    "sh", "true", "false", "cat", "echo", "ls", "id", "mount", "umount", "hostname", "stat", "sleep", "touch", "grep", "kill", "readlink", "env",
-    "head", "mkdir", "rm", "ps", "test", "tty", "stty", "sysctl", "date", "nice", "chown", "mknod", "dd",
+    "sh", "true", "false", "cat", "echo", "ls", "id", "mount", "umount", "hostname", "stat",
+    "sleep", "touch", "grep", "kill", "readlink", "env", "head", "mkdir", "rm", "ps", "test",
+    "tty", "stty", "sysctl", "date", "nice", "chown", "mknod", "dd",
 ];
 
 fn busybox() -> Option<&'static str> {
-    ["/usr/bin/busybox", "/bin/busybox"].into_iter().find(|path| Path::new(path).exists())
+    ["/usr/bin/busybox", "/bin/busybox"]
+        .into_iter()
+        .find(|path| Path::new(path).exists())
 }
 
 pub fn possible() -> bool {
@@ -45,9 +48,19 @@ impl Bundle {
     /// New namespaces of every kind but user and time, the usual mounts; runs `args`.
     pub fn new(args: &[&str]) -> Bundle {
         let mut random = [0u8; 4];
-        rustix::rand::getrandom(&mut random, rustix::rand::GetRandomFlags::empty()).expect("random bytes");
-        let path = std::env::temp_dir().join(format!("stockade-jail-{}-{:08x}", std::process::id(), u32::from_le_bytes(random)));
-        let bundle = Bundle { spec: config(args), path, rootfs: Vec::new(), options: Options::default() };
+        rustix::rand::getrandom(&mut random, rustix::rand::GetRandomFlags::empty())
+            .expect("random bytes");
+        let path = std::env::temp_dir().join(format!(
+            "stockade-jail-{}-{:08x}",
+            std::process::id(),
+            u32::from_le_bytes(random)
+        ));
+        let bundle = Bundle {
+            spec: config(args),
+            path,
+            rootfs: Vec::new(),
+            options: Options::default(),
+        };
         bundle.make_root();
         bundle
     }
@@ -63,15 +76,28 @@ impl Bundle {
         }
         fs::write(root.join("etc/passwd"), "root:x:0:0::/:/bin/sh\n").expect("is written");
         fs::write(root.join("etc/secret"), "secret\n").expect("is written");
-        fs::set_permissions(root.join("etc/secret"), std::os::unix::fs::PermissionsExt::from_mode(0o600)).expect("is set");
+        fs::set_permissions(
+            root.join("etc/secret"),
+            std::os::unix::fs::PermissionsExt::from_mode(0o600),
+        )
+        .expect("is set");
     }
 
     /// A container that runs until it is killed.
     pub fn idle(&self) -> Running {
         let null = || OwnedFd::from(fs::File::open("/dev/null").expect("opens"));
-        let stdio = Stdio::Descriptors { stdin: null(), stdout: null(), stderr: null() };
-        let mut running = self.create(stdio, Gate::Held).unwrap_or_else(|error| panic!("{}", chain(&error)));
-        running.0.start().unwrap_or_else(|error| panic!("{}", chain(&error)));
+        let stdio = Stdio::Descriptors {
+            stdin: null(),
+            stdout: null(),
+            stderr: null(),
+        };
+        let mut running = self
+            .create(stdio, Gate::Held)
+            .unwrap_or_else(|error| panic!("{}", chain(&error)));
+        running
+            .0
+            .start()
+            .unwrap_or_else(|error| panic!("{}", chain(&error)));
         running
     }
 
@@ -85,7 +111,10 @@ impl Bundle {
 
     pub fn add_user_namespace(&mut self) {
         let linux = &mut self.spec["linux"];
-        linux["namespaces"].as_array_mut().expect("a list").push(json!({"type": "user"}));
+        linux["namespaces"]
+            .as_array_mut()
+            .expect("a list")
+            .push(json!({"type": "user"}));
         let map = json!([{"containerID": 0, "hostID": BASE, "size": 65536}]);
         linux["uidMappings"] = map.clone();
         linux["gidMappings"] = map;
@@ -120,8 +149,16 @@ impl Bundle {
     pub fn create(&self, stdio: Stdio, gate: Gate) -> Result<Running, Error> {
         let cgroup = cgroup::Cgroup::disabled();
         let spec = self.parsed();
-        let launch =
-            Launch { id: "test", bundle: &self.path, spec: &spec, rootfs: &self.rootfs, stdio, gate, cgroup: &cgroup, options: self.options };
+        let launch = Launch {
+            id: "test",
+            bundle: &self.path,
+            spec: &spec,
+            rootfs: &self.rootfs,
+            stdio,
+            gate,
+            cgroup: &cgroup,
+            options: self.options,
+        };
         jail::create(launch).map(Running)
     }
 
@@ -130,7 +167,14 @@ impl Bundle {
         let (mut output, writer) = std::io::pipe().expect("a pipe");
         let null = || OwnedFd::from(fs::File::open("/dev/null").expect("opens"));
         let copy = writer.try_clone().expect("is copied");
-        let mut running = self.create(Stdio::Descriptors { stdin: null(), stdout: writer.into(), stderr: copy.into() }, Gate::Held)?;
+        let mut running = self.create(
+            Stdio::Descriptors {
+                stdin: null(),
+                stdout: writer.into(),
+                stderr: copy.into(),
+            },
+            Gate::Held,
+        )?;
         running.0.start()?;
         let mut text = String::new();
         output.read_to_string(&mut text).expect("reads");
@@ -163,10 +207,23 @@ pub fn exec(bundle: &Bundle, running: &Running, process: Value) -> Result<(i32, 
     let null = OwnedFd::from(fs::File::open("/dev/null").expect("opens"));
     let copy = writer.try_clone().expect("is copied");
     let (spec, cgroup) = (bundle.parsed(), cgroup::Cgroup::disabled());
-    let Container { pid, start_time, .. } = running.0;
-    let target = Target { id: "test", bundle: &bundle.path, pid, start_time, spec: &spec, cgroup: &cgroup };
+    let Container {
+        pid, start_time, ..
+    } = running.0;
+    let target = Target {
+        id: "test",
+        bundle: &bundle.path,
+        pid,
+        start_time,
+        spec: &spec,
+        cgroup: &cgroup,
+    };
     let process = serde_json::from_value(process).expect("a process");
-    let stdio = Stdio::Descriptors { stdin: null, stdout: writer.into(), stderr: copy.into() };
+    let stdio = Stdio::Descriptors {
+        stdin: null,
+        stdout: writer.into(),
+        stderr: copy.into(),
+    };
     let execed = jail::exec(&target, &process, stdio, ExecOptions::default())?;
     let mut text = String::new();
     output.read_to_string(&mut text).expect("reads");
@@ -191,21 +248,33 @@ impl Running {
 
 pub fn wait(pidfd: rustix::fd::BorrowedFd<'_>) -> i32 {
     match waitid(WaitId::PidFd(pidfd), WaitIdOptions::EXITED) {
-        Ok(Some(status)) => status.exit_status().unwrap_or_else(|| 128 + status.terminating_signal().unwrap_or(0)),
+        Ok(Some(status)) => status
+            .exit_status()
+            .unwrap_or_else(|| 128 + status.terminating_signal().unwrap_or(0)),
         other => panic!("{other:?}"),
     }
 }
 
 impl Drop for Running {
     fn drop(&mut self) {
-        if rustix::process::pidfd_send_signal(&self.0.pidfd, rustix::process::Signal::KILL).is_ok() {
+        if rustix::process::pidfd_send_signal(&self.0.pidfd, rustix::process::Signal::KILL).is_ok()
+        {
             _ = waitid(WaitId::PidFd(self.0.pidfd.as_fd()), WaitIdOptions::EXITED);
         }
     }
 }
 
 fn config(args: &[&str]) -> Value {
-    let all: Vec<&str> = ["CAP_CHOWN", "CAP_DAC_OVERRIDE", "CAP_SETUID", "CAP_SETGID", "CAP_KILL", "CAP_MKNOD", "CAP_NET_BIND_SERVICE"].to_vec();
+    let all: Vec<&str> = [
+        "CAP_CHOWN",
+        "CAP_DAC_OVERRIDE",
+        "CAP_SETUID",
+        "CAP_SETGID",
+        "CAP_KILL",
+        "CAP_MKNOD",
+        "CAP_NET_BIND_SERVICE",
+    ]
+    .to_vec();
     json!({
         "ociVersion": "1.2.0",
         "process": {

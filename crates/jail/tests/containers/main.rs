@@ -5,22 +5,32 @@
 
 mod basics;
 mod escapes;
+mod ground;
 mod mounts;
 mod namespaces;
 mod processes;
-mod ground;
 
 use std::process::{Command, ExitCode};
 
 type Test = (&'static str, fn());
 
 fn main() -> ExitCode {
-    let tests: Vec<Test> = [basics::TESTS, escapes::TESTS, mounts::TESTS, namespaces::TESTS, processes::TESTS].concat();
+    let tests: Vec<Test> = [
+        basics::TESTS,
+        escapes::TESTS,
+        mounts::TESTS,
+        namespaces::TESTS,
+        processes::TESTS,
+    ]
+    .concat();
     let args: Vec<String> = std::env::args().skip(1).collect();
     if let [word, name] = args.as_slice()
         && word == "--one"
     {
-        let (_, test) = tests.iter().find(|(known, _)| known == name).expect("a known test");
+        let (_, test) = tests
+            .iter()
+            .find(|(known, _)| known == name)
+            .expect("a known test");
         test();
         return ExitCode::SUCCESS;
     }
@@ -34,11 +44,23 @@ fn main() -> ExitCode {
     }
     let wanted: Vec<&String> = args.iter().filter(|arg| !arg.starts_with('-')).collect();
     let mut failed = 0;
-    for (name, _) in tests.iter().filter(|(name, _)| wanted.is_empty() || wanted.iter().any(|word| name.contains(word.as_str()))) {
+    for (name, _) in tests.iter().filter(|(name, _)| {
+        wanted.is_empty() || wanted.iter().any(|word| name.contains(word.as_str()))
+    }) {
         let me = std::env::current_exe().expect("the own path");
-        let status = Command::new(me).args(["--one", name]).status().expect("starts");
-        println!("test {name} ... {}", if status.success() { "ok" } else { "FAILED" });
+        let status = Command::new(me)
+            .args(["--one", name])
+            .status()
+            .expect("starts");
+        println!(
+            "test {name} ... {}",
+            if status.success() { "ok" } else { "FAILED" }
+        );
         failed += u32::from(!status.success());
     }
-    if failed == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+    if failed == 0 {
+        ExitCode::SUCCESS
+    } else {
+        ExitCode::FAILURE
+    }
 }

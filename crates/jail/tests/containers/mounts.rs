@@ -28,7 +28,10 @@ fn both(args: &[&str]) -> [Bundle; 2] {
 }
 
 fn add_mount(bundle: &mut Bundle, mount: serde_json::Value) {
-    bundle.spec["mounts"].as_array_mut().expect("a list").push(mount);
+    bundle.spec["mounts"]
+        .as_array_mut()
+        .expect("a list")
+        .push(mount);
 }
 
 fn mount_options() {
@@ -41,15 +44,32 @@ fn mount_options() {
             ("c", &["rbind", "rro", "nosymfollow"]),
             ("d", &["bind", "strictatime", "nodiratime", "rprivate"]),
         ] {
-            add_mount(&mut bundle, json!({"destination": format!("/data/{name}"), "type": "bind", "source": source, "options": options}));
+            add_mount(
+                &mut bundle,
+                json!({"destination": format!("/data/{name}"), "type": "bind", "source": source, "options": options}),
+            );
         }
-        add_mount(&mut bundle, json!({"destination": "/data/t", "type": "tmpfs", "source": "t", "options": ["size=64k", "mode=711", "ro", "noexec"]}));
-        add_mount(&mut bundle, json!({"destination": "/data/a", "options": ["remount", "noexec", "ro"]}));
+        add_mount(
+            &mut bundle,
+            json!({"destination": "/data/t", "type": "tmpfs", "source": "t", "options": ["size=64k", "mode=711", "ro", "noexec"]}),
+        );
+        add_mount(
+            &mut bundle,
+            json!({"destination": "/data/a", "options": ["remount", "noexec", "ro"]}),
+        );
         let text = bundle.output();
         let has = |place: &str, words: &[&str]| {
-            let line = text.lines().find(|line| line.contains(&format!(" /data/{place} "))).unwrap_or_else(|| panic!("{place}: {text}"));
+            let line = text
+                .lines()
+                .find(|line| line.contains(&format!(" /data/{place} ")))
+                .unwrap_or_else(|| panic!("{place}: {text}"));
             let options = line.split(' ').nth(5).expect("options");
-            assert!(words.iter().all(|word| options.split(',').any(|option| option == *word)), "{place}: {line}");
+            assert!(
+                words
+                    .iter()
+                    .all(|word| options.split(',').any(|option| option == *word)),
+                "{place}: {line}"
+            );
         };
         has("a", &["ro", "noexec"]);
         has("b", &["rw", "nosuid", "nodev", "noexec", "noatime"]);
@@ -64,10 +84,20 @@ fn masks_and_read_only() {
     let script = "cat /proc/kcore | head -c 1; ls /sys/firmware; echo x > /proc/sys/kernel/hostname; echo x > /dev/null && touch /x; touch /data/y && echo wrote";
     for mut bundle in both(&["sh", "-c", script]) {
         bundle.spec["root"]["readonly"] = json!(true);
-        add_mount(&mut bundle, json!({"destination": "/data", "type": "tmpfs", "source": "t"}));
+        add_mount(
+            &mut bundle,
+            json!({"destination": "/data", "type": "tmpfs", "source": "t"}),
+        );
         let text = bundle.output();
-        assert!(text.contains("/x: Read-only file system") && text.contains("hostname: Read-only file system"), "{text}");
-        assert!(text.ends_with("wrote\n") && text.lines().count() <= 4, "{text}");
+        assert!(
+            text.contains("/x: Read-only file system")
+                && text.contains("hostname: Read-only file system"),
+            "{text}"
+        );
+        assert!(
+            text.ends_with("wrote\n") && text.lines().count() <= 4,
+            "{text}"
+        );
     }
 }
 
@@ -75,51 +105,95 @@ fn devices() {
     let script = "for d in null zero full random urandom tty; do stat -c '%n %t:%T %a' /dev/$d; done; for l in ptmx fd stdin; do readlink /dev/$l; done; \
                   head -c 2 /dev/zero > /dev/null && echo usable; stat -c '%n %t:%T %a %u' /dev/pipe";
     for mut bundle in both(&["sh", "-c", script]) {
-        bundle.spec["linux"]["devices"] = json!([{"path": "/dev/pipe", "type": "p", "fileMode": 0o640, "uid": 3}]);
+        bundle.spec["linux"]["devices"] =
+            json!([{"path": "/dev/pipe", "type": "p", "fileMode": 0o640, "uid": 3}]);
         let text = bundle.output();
-        for line in ["/dev/null 1:3 666", "/dev/tty 5:0 666", "pts/ptmx\n/proc/self/fd\n/proc/self/fd/0\n", "usable", "/dev/pipe 0:0 640 3"] {
+        for line in [
+            "/dev/null 1:3 666",
+            "/dev/tty 5:0 666",
+            "pts/ptmx\n/proc/self/fd\n/proc/self/fd/0\n",
+            "usable",
+            "/dev/pipe 0:0 640 3",
+        ] {
             assert!(text.contains(line), "{line}: {text}");
         }
     }
     let mut bundle = Bundle::with_user_namespace(&["true"]);
-    bundle.spec["linux"]["devices"] = json!([{"path": "/dev/null", "type": "c", "major": 1, "minor": 5}]);
+    bundle.spec["linux"]["devices"] =
+        json!([{"path": "/dev/null", "type": "c", "major": 1, "minor": 5}]);
     assert!(bundle.failure().contains("make the device /dev/null"));
 }
 
 fn tmpfs_copies_up() {
-    for mut bundle in both(&["sh", "-c", "cat /etc/secret; stat -c '%a %u' /etc/secret; touch /etc/new; ls /etc"]) {
+    for mut bundle in both(&[
+        "sh",
+        "-c",
+        "cat /etc/secret; stat -c '%a %u' /etc/secret; touch /etc/new; ls /etc",
+    ]) {
         let options = json!(["tmpcopyup", "mode=755"]);
-        add_mount(&mut bundle, json!({"destination": "/etc", "type": "tmpfs", "source": "t", "options": options}));
+        add_mount(
+            &mut bundle,
+            json!({"destination": "/etc", "type": "tmpfs", "source": "t", "options": options}),
+        );
         assert_eq!(bundle.output(), "secret\n600 0\nnew\npasswd\nsecret\n");
         assert!(!bundle.path.join("rootfs/etc/new").exists());
     }
 }
 
 fn binds_are_mapped() {
-    let mut bundle = Bundle::with_user_namespace(&["sh", "-c", "stat -c %u /data/a/f /data/b/f /data/c/f; touch /data/a/g /data/c/h"]);
+    let mut bundle = Bundle::with_user_namespace(&[
+        "sh",
+        "-c",
+        "stat -c %u /data/a/f /data/b/f /data/c/f; touch /data/a/g /data/c/h",
+    ]);
     let source = bundle.path.join("source");
     fs::create_dir_all(&source).expect("is made");
     fs::write(source.join("f"), "").expect("is written");
     let other = json!([{"containerID": 0, "hostID": BASE + 5, "size": 10}]);
-    add_mount(&mut bundle, json!({"destination": "/data/a", "type": "bind", "source": source, "options": ["rbind", "idmap"]}));
-    add_mount(&mut bundle, json!({"destination": "/data/b", "type": "bind", "source": source, "options": ["rbind"]}));
+    add_mount(
+        &mut bundle,
+        json!({"destination": "/data/a", "type": "bind", "source": source, "options": ["rbind", "idmap"]}),
+    );
+    add_mount(
+        &mut bundle,
+        json!({"destination": "/data/b", "type": "bind", "source": source, "options": ["rbind"]}),
+    );
     add_mount(
         &mut bundle,
         json!({"destination": "/data/c", "type": "bind", "source": source, "options": ["bind"], "uidMappings": other, "gidMappings": other}),
     );
     let (code, text) = bundle.run().expect("runs");
-    assert!(code != 0 && text.starts_with("0\n65534\n5\n"), "{code} {text}");
-    let owner = |name: &str| std::os::unix::fs::MetadataExt::uid(&fs::metadata(source.join(name)).expect("was made"));
+    assert!(
+        code != 0 && text.starts_with("0\n65534\n5\n"),
+        "{code} {text}"
+    );
+    let owner = |name: &str| {
+        std::os::unix::fs::MetadataExt::uid(&fs::metadata(source.join(name)).expect("was made"))
+    };
     assert_eq!(owner("g"), 0);
     let mut bundle = Bundle::new(&["true"]);
-    add_mount(&mut bundle, json!({"destination": "/data", "type": "bind", "source": "/tmp", "options": ["rbind", "idmap"]}));
-    assert!(bundle.failure().contains("the container has no user namespace"));
+    add_mount(
+        &mut bundle,
+        json!({"destination": "/data", "type": "bind", "source": "/tmp", "options": ["rbind", "idmap"]}),
+    );
+    assert!(
+        bundle
+            .failure()
+            .contains("the container has no user namespace")
+    );
 }
 
 fn cgroups_are_shown() {
-    for mut bundle in both(&["sh", "-c", "stat -c %F /sys/fs/cgroup; grep cgroup /proc/self/mountinfo"]) {
+    for mut bundle in both(&[
+        "sh",
+        "-c",
+        "stat -c %F /sys/fs/cgroup; grep cgroup /proc/self/mountinfo",
+    ]) {
         let options = json!(["nosuid", "noexec", "nodev", "ro"]);
-        add_mount(&mut bundle, json!({"destination": "/sys/fs/cgroup", "type": "cgroup", "source": "cgroup", "options": options}));
+        add_mount(
+            &mut bundle,
+            json!({"destination": "/sys/fs/cgroup", "type": "cgroup", "source": "cgroup", "options": options}),
+        );
         assert!(bundle.output().starts_with("directory\n"));
     }
 }
@@ -130,12 +204,21 @@ fn refusals_name_the_option() {
         add_mount(&mut bundle, mount);
         bundle.failure()
     };
-    let text = failure(json!({"destination": "/data", "type": "tmpfs", "source": "t", "options": ["sizzle=1"]}));
-    assert!(text.contains("mount /data of type tmpfs") && text.contains("sizzle"), "{text}");
+    let text = failure(
+        json!({"destination": "/data", "type": "tmpfs", "source": "t", "options": ["sizzle=1"]}),
+    );
+    assert!(
+        text.contains("mount /data of type tmpfs") && text.contains("sizzle"),
+        "{text}"
+    );
     let text = failure(json!({"destination": "/data", "type": "nofs", "source": "t"}));
     assert!(text.contains("no file system \"nofs\""), "{text}");
-    let text = failure(json!({"destination": "/data", "type": "bind", "source": "/nowhere/at/all"}));
-    assert!(text.contains("/nowhere/at/all") && text.contains("No such file"), "{text}");
+    let text =
+        failure(json!({"destination": "/data", "type": "bind", "source": "/nowhere/at/all"}));
+    assert!(
+        text.contains("/nowhere/at/all") && text.contains("No such file"),
+        "{text}"
+    );
     let text = failure(json!({"destination": "/proc/self/attr", "type": "tmpfs", "source": "t"}));
     assert!(text.contains("the container's /proc"), "{text}");
 }
@@ -150,7 +233,11 @@ fn a_view_is_assembled() {
     fs::create_dir_all(host.join("share")).expect("is made");
     fs::create_dir_all(bundle.path.join("rootfs/usr/share")).expect("is made");
     fs::write(host.join("share/private"), "no").expect("is written");
-    fs::set_permissions(host.join("share/private"), std::os::unix::fs::PermissionsExt::from_mode(0o600)).expect("is set");
+    fs::set_permissions(
+        host.join("share/private"),
+        std::os::unix::fs::PermissionsExt::from_mode(0o600),
+    )
+    .expect("is set");
     fs::create_dir_all(&project).expect("is made");
     fs::write(project.join("mine"), "").expect("is written");
     std::os::unix::fs::chown(project.join("mine"), Some(1234), Some(1234)).expect("is given");
@@ -164,19 +251,64 @@ fn a_view_is_assembled() {
         };
         vec![make("upper"), make("work"), "volatile".into()]
     };
-    let mount = |kind: &str, source: &str, target: &str, options: Vec<String>| RootfsMount { kind: kind.into(), source: source.into(), target: target.into(), options };
+    let mount = |kind: &str, source: &str, target: &str, options: Vec<String>| RootfsMount {
+        kind: kind.into(),
+        source: source.into(),
+        target: target.into(),
+        options,
+    };
     let map = |map: &str| vec![format!("uidmap={map}"), format!("gidmap={map}")];
     let with = |first: &str, more: Vec<String>| [vec![first.to_owned()], more].concat();
     bundle.rootfs = vec![
-        mount("bind", &path("rootfs"), "", [vec!["ro".into(), "rbind".into()], map(&format!("0:{BASE}:65536"))].concat()),
-        mount("format/overlay", "overlay", "", with("lowerdir={{ mount 0 }}", layers("root"))),
-        mount("format/overlay", "overlay", "usr", with(&format!("lowerdir={{{{ mount 0 }}}}/usr:{}", path("host-usr")), layers("usr"))),
-        mount("bind", &path("project"), "", [vec!["rbind".into()], map(&format!("1234:{BASE}:1"))].concat()),
-        mount("format/overlay", "overlay", "home/user/project", with("lowerdir={{ mount 3 }}", layers("cwd"))),
+        mount(
+            "bind",
+            &path("rootfs"),
+            "",
+            [
+                vec!["ro".into(), "rbind".into()],
+                map(&format!("0:{BASE}:65536")),
+            ]
+            .concat(),
+        ),
+        mount(
+            "format/overlay",
+            "overlay",
+            "",
+            with("lowerdir={{ mount 0 }}", layers("root")),
+        ),
+        mount(
+            "format/overlay",
+            "overlay",
+            "usr",
+            with(
+                &format!("lowerdir={{{{ mount 0 }}}}/usr:{}", path("host-usr")),
+                layers("usr"),
+            ),
+        ),
+        mount(
+            "bind",
+            &path("project"),
+            "",
+            [vec!["rbind".into()], map(&format!("1234:{BASE}:1"))].concat(),
+        ),
+        mount(
+            "format/overlay",
+            "overlay",
+            "home/user/project",
+            with("lowerdir={{ mount 3 }}", layers("cwd")),
+        ),
     ];
-    let (code, text) = bundle.run().unwrap_or_else(|error| panic!("{}", crate::ground::chain(&error)));
-    assert!(text.contains("secret\n0 /etc\n0 /usr\n0 /usr/share\n0 /home/user/project\n"), "{code} {text}");
-    assert!(text.contains("mine\nnew\n") && text.contains("/usr/share/private': Permission denied"), "{text}");
+    let (code, text) = bundle
+        .run()
+        .unwrap_or_else(|error| panic!("{}", crate::ground::chain(&error)));
+    assert!(
+        text.contains("secret\n0 /etc\n0 /usr\n0 /usr/share\n0 /home/user/project\n"),
+        "{code} {text}"
+    );
+    assert!(
+        text.contains("mine\nnew\n") && text.contains("/usr/share/private': Permission denied"),
+        "{text}"
+    );
     assert!(bundle.path.join("layers/cwd/upper/new").exists() && !project.join("new").exists());
 }
 
@@ -184,7 +316,9 @@ fn long_overlays() {
     let mut bundle = Bundle::new(&["ls", "/data"]);
     let mut lower = vec![bundle.path.join("rootfs").display().to_string()];
     for number in 0..100 {
-        let path = bundle.path.join(format!("a-rather-long-name-of-a-layer,with:signs-{number}"));
+        let path = bundle
+            .path
+            .join(format!("a-rather-long-name-of-a-layer,with:signs-{number}"));
         fs::create_dir_all(path.join(format!("data/{number}"))).expect("is made");
         lower.insert(0, path.display().to_string().replace(':', "\\:"));
     }
@@ -208,7 +342,11 @@ fn long_overlays() {
 }
 
 fn root_propagation() {
-    for (word, mark) in [("shared", " shared:"), ("private", " - "), ("rslave", " - ")] {
+    for (word, mark) in [
+        ("shared", " shared:"),
+        ("private", " - "),
+        ("rslave", " - "),
+    ] {
         let mut bundle = Bundle::new(&["head", "-1", "/proc/self/mountinfo"]);
         bundle.spec["linux"]["rootfsPropagation"] = json!(word);
         assert!(bundle.output().contains(mark), "{word}");
@@ -226,7 +364,14 @@ fn mounts_stay_inside() {
     let before = fs::read_to_string("/proc/self/mountinfo").expect("reads");
     for bundle in both(&["mount"]) {
         let text = bundle.output();
-        assert!(!text.contains("stockade-jail-") || text.lines().all(|line| !line.contains(" on /tmp/stockade")), "{text}");
+        assert!(
+            !text.contains("stockade-jail-")
+                || text.lines().all(|line| !line.contains(" on /tmp/stockade")),
+            "{text}"
+        );
     }
-    assert_eq!(fs::read_to_string("/proc/self/mountinfo").expect("reads"), before);
+    assert_eq!(
+        fs::read_to_string("/proc/self/mountinfo").expect("reads"),
+        before
+    );
 }

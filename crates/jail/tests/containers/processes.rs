@@ -39,16 +39,24 @@ fn null() -> OwnedFd {
 }
 
 fn nothing() -> Stdio {
-    Stdio::Descriptors { stdin: null(), stdout: null(), stderr: null() }
+    Stdio::Descriptors {
+        stdin: null(),
+        stdout: null(),
+        stderr: null(),
+    }
 }
 
 fn users_and_capabilities() {
-    for mut bundle in both(&["sh", "-c", "id -u; id -g; id -G; umask; grep -E 'Cap|NoNew|Groups' /proc/self/status; pwd"]) {
-        bundle.spec["process"]["user"] = json!({"uid": 11, "gid": 12, "additionalGids": [13, 14], "umask": 0o27});
+    for mut bundle in both(&[
+        "sh",
+        "-c",
+        "id -u; id -g; id -G; umask; grep -E 'Cap|NoNew|Groups' /proc/self/status; pwd",
+    ]) {
+        bundle.spec["process"]["user"] =
+            json!({"uid": 11, "gid": 12, "additionalGids": [13, 14], "umask": 0o27});
         bundle.spec["process"]["cwd"] = json!("/made/for/me");
         let caps = json!(["CAP_NET_BIND_SERVICE", "CAP_NO_SUCH"]);
-        bundle.spec["process"]["capabilities"] =
-            json!({"bounding": ["CAP_NET_BIND_SERVICE", "CAP_KILL"], "effective": caps, "permitted": caps, "inheritable": caps, "ambient": caps});
+        bundle.spec["process"]["capabilities"] = json!({"bounding": ["CAP_NET_BIND_SERVICE", "CAP_KILL"], "effective": caps, "permitted": caps, "inheritable": caps, "ambient": caps});
         let text = bundle.output();
         for line in [
             "11\n12\n12 13 14\n0027\n",
@@ -63,30 +71,71 @@ fn users_and_capabilities() {
             assert!(text.contains(line), "{line}: {text}");
         }
         let running = bundle.create(nothing(), Gate::Held).expect("is created");
-        assert!(running.0.warnings.iter().any(|text| text.contains("CAP_NO_SUCH")), "{:?}", running.0.warnings);
+        assert!(
+            running
+                .0
+                .warnings
+                .iter()
+                .any(|text| text.contains("CAP_NO_SUCH")),
+            "{:?}",
+            running.0.warnings
+        );
     }
 }
 
 fn programs_that_are_not_there() {
     for (program, code, words) in [
-        ("nope", 127, "exec: \"nope\": executable file not found in $PATH"),
-        ("/bin/nope", 127, "exec: \"/bin/nope\": No such file or directory"),
+        (
+            "nope",
+            127,
+            "exec: \"nope\": executable file not found in $PATH",
+        ),
+        (
+            "/bin/nope",
+            127,
+            "exec: \"/bin/nope\": No such file or directory",
+        ),
         ("/bin", 126, "exec: \"/bin\": Permission denied"),
-        ("/etc/passwd", 126, "exec: \"/etc/passwd\": Permission denied"),
+        (
+            "/etc/passwd",
+            126,
+            "exec: \"/etc/passwd\": Permission denied",
+        ),
     ] {
-        let error = Bundle::new(&[program]).create(nothing(), Gate::Held).map(|_| ()).expect_err("fails at create");
-        assert_eq!((error.exit_code(), chain(&error).contains(words)), (code, true), "{}", chain(&error));
+        let error = Bundle::new(&[program])
+            .create(nothing(), Gate::Held)
+            .map(|_| ())
+            .expect_err("fails at create");
+        assert_eq!(
+            (error.exit_code(), chain(&error).contains(words)),
+            (code, true),
+            "{}",
+            chain(&error)
+        );
     }
     let bundle = Bundle::new(&["/data/script"]);
     fs::write(bundle.path.join("rootfs/data/script"), "no format\0").expect("is written");
-    fs::set_permissions(bundle.path.join("rootfs/data/script"), std::os::unix::fs::PermissionsExt::from_mode(0o755)).expect("is set");
+    fs::set_permissions(
+        bundle.path.join("rootfs/data/script"),
+        std::os::unix::fs::PermissionsExt::from_mode(0o755),
+    )
+    .expect("is set");
     let mut running = bundle.create(nothing(), Gate::Held).expect("is created");
     let error = running.0.start().expect_err("fails at start");
-    assert_eq!((error.exit_code(), running.wait()), (126, 126), "{}", chain(&error));
+    assert_eq!(
+        (error.exit_code(), running.wait()),
+        (126, 126),
+        "{}",
+        chain(&error)
+    );
 }
 
 fn limits() {
-    let mut bundle = Bundle::new(&["sh", "-c", "ulimit -n; ulimit -c; cat /proc/self/oom_score_adj /proc/self/stat"]);
+    let mut bundle = Bundle::new(&[
+        "sh",
+        "-c",
+        "ulimit -n; ulimit -c; cat /proc/self/oom_score_adj /proc/self/stat",
+    ]);
     bundle.spec["process"]["rlimits"] = json!([{"type": "RLIMIT_NOFILE", "soft": 77, "hard": 88}, {"type": "RLIMIT_CORE", "soft": 0, "hard": 0}]);
     bundle.spec["process"]["oomScoreAdj"] = json!(321);
     bundle.spec["process"]["scheduler"] = json!({"policy": "SCHED_BATCH", "nice": 3});
@@ -95,10 +144,21 @@ fn limits() {
     assert!(text.starts_with("77\n0\n321\n"), "{text}");
     assert_eq!(text.split(' ').nth(18), Some("3"), "{text}");
     let mut bundle = Bundle::new(&["sh", "-c", "ulimit -Hn; cat /proc/self/oom_score_adj"]);
-    bundle.spec["process"]["rlimits"] = json!([{"type": "RLIMIT_NOFILE", "soft": 1_048_576_000, "hard": 1_048_576_000}]);
+    bundle.spec["process"]["rlimits"] =
+        json!([{"type": "RLIMIT_NOFILE", "soft": 1_048_576_000, "hard": 1_048_576_000}]);
     bundle.spec["process"]["oomScoreAdj"] = json!(-999);
-    let running = bundle.create(nothing(), Gate::Held).unwrap_or_else(|error| panic!("{}", chain(&error)));
-    assert!(running.0.warnings.iter().all(|text| text.contains("clamped")), "{:?}", running.0.warnings);
+    let running = bundle
+        .create(nothing(), Gate::Held)
+        .unwrap_or_else(|error| panic!("{}", chain(&error)));
+    assert!(
+        running
+            .0
+            .warnings
+            .iter()
+            .all(|text| text.contains("clamped")),
+        "{:?}",
+        running.0.warnings
+    );
     let mut bundle = Bundle::new(&["true"]);
     bundle.spec["process"]["rlimits"] = json!([{"type": "RLIMIT_WHAT", "soft": 1, "hard": 1}]);
     assert!(bundle.failure().contains("RLIMIT_WHAT"));
@@ -110,13 +170,21 @@ fn few_files() {
         bundle.spec["process"]["rlimits"] = json!([{"type": "RLIMIT_NOFILE", "soft": 6, "hard": 6}, {"type": "RLIMIT_FSIZE", "soft": 0, "hard": 0}]);
         bundle.spec["process"]["user"] = json!({"uid": 7, "gid": 8});
         let path = bundle.path.join("gate");
-        let mut running = bundle.create(nothing(), Gate::Socket(path.clone())).unwrap_or_else(|error| panic!("{}", chain(&error)));
+        let mut running = bundle
+            .create(nothing(), Gate::Socket(path.clone()))
+            .unwrap_or_else(|error| panic!("{}", chain(&error)));
         running.0.settle().expect("settles");
-        jail::open_gate(&path, running.0.pid, running.0.start_time).unwrap_or_else(|error| panic!("{}", chain(&error)));
+        jail::open_gate(&path, running.0.pid, running.0.start_time)
+            .unwrap_or_else(|error| panic!("{}", chain(&error)));
         let mut process = json!({"args": ["true"], "cwd": "/", "env": ["PATH=/bin"], "user": {"uid": 0, "gid": 0}});
         process["rlimits"] = bundle.spec["process"]["rlimits"].clone();
         process["user"] = json!({"uid": 5, "gid": 6});
-        assert_eq!(exec(&bundle, &running, process).unwrap_or_else(|error| panic!("{}", chain(&error))).0, 0);
+        assert_eq!(
+            exec(&bundle, &running, process)
+                .unwrap_or_else(|error| panic!("{}", chain(&error)))
+                .0,
+            0
+        );
     }
 }
 
@@ -125,7 +193,10 @@ fn signals_are_reset() {
     let status = fs::read_to_string("/proc/self/status").expect("reads");
     assert!(!status.contains("SigIgn:\t0000000000000000"), "{status}");
     let text = Bundle::new(&["grep", "-E", "Sig(Blk|Ign)", "/proc/self/status"]).output();
-    assert_eq!(text, "SigBlk:\t0000000000000000\nSigIgn:\t0000000000000000\n");
+    assert_eq!(
+        text,
+        "SigBlk:\t0000000000000000\nSigIgn:\t0000000000000000\n"
+    );
 }
 
 fn descriptors_do_not_leak() {
@@ -148,19 +219,31 @@ fn read_all(master: OwnedFd) -> String {
 }
 
 fn terminals() {
-    for mut bundle in both(&["sh", "-c", "tty; stty size; stat -c %u /dev/pts/0; cat /proc/self/stat | head -c 0; echo job > /dev/tty; echo c > /dev/console"]) {
+    for mut bundle in both(&[
+        "sh",
+        "-c",
+        "tty; stty size; stat -c %u /dev/pts/0; cat /proc/self/stat | head -c 0; echo job > /dev/tty; echo c > /dev/console",
+    ]) {
         bundle.spec["process"]["terminal"] = json!(true);
         bundle.spec["process"]["consoleSize"] = json!({"height": 33, "width": 44});
         bundle.spec["process"]["user"] = json!({"uid": 9, "gid": 9});
-        let mut running = bundle.create(Stdio::Console, Gate::Held).unwrap_or_else(|error| panic!("{}", chain(&error)));
+        let mut running = bundle
+            .create(Stdio::Console, Gate::Held)
+            .unwrap_or_else(|error| panic!("{}", chain(&error)));
         let master = running.0.console.take().expect("a master");
         running.0.start().expect("starts");
         let text = read_all(master);
-        assert!(text.contains("/dev/pts/0\r\n33 44\r\n9\r\njob\r\n"), "{text}");
+        assert!(
+            text.contains("/dev/pts/0\r\n33 44\r\n9\r\njob\r\n"),
+            "{text}"
+        );
         running.wait();
     }
     let bundle = Bundle::new(&["true"]);
-    assert!(matches!(bundle.create(Stdio::Console, Gate::Held), Err(Error::Invalid { .. })));
+    assert!(matches!(
+        bundle.create(Stdio::Console, Gate::Held),
+        Err(Error::Invalid { .. })
+    ));
 }
 
 fn terminals_of_others() {
@@ -168,12 +251,28 @@ fn terminals_of_others() {
         let running = bundle.idle();
         let (spec, cgroup) = (bundle.parsed(), cgroup::Cgroup::disabled());
         let (pid, start_time) = (running.0.pid, running.0.start_time);
-        let target = jail::Target { id: "test", bundle: &bundle.path, pid, start_time, spec: &spec, cgroup: &cgroup };
+        let target = jail::Target {
+            id: "test",
+            bundle: &bundle.path,
+            pid,
+            start_time,
+            spec: &spec,
+            cgroup: &cgroup,
+        };
         let process = json!({"args": ["sh", "-c", "tty; stty size; echo job > /dev/tty"], "cwd": "/", "env": ["PATH=/bin"], "terminal": true,
                              "user": {"uid": 5, "gid": 5}, "consoleSize": {"height": 5, "width": 6}});
         let process = serde_json::from_value(process).expect("a process");
-        let mut execed = jail::exec(&target, &process, Stdio::Console, jail::ExecOptions::default()).unwrap_or_else(|error| panic!("{}", chain(&error)));
-        assert_eq!(read_all(execed.console.take().expect("a master")), "/dev/pts/0\r\n5 6\r\njob\r\n");
+        let mut execed = jail::exec(
+            &target,
+            &process,
+            Stdio::Console,
+            jail::ExecOptions::default(),
+        )
+        .unwrap_or_else(|error| panic!("{}", chain(&error)));
+        assert_eq!(
+            read_all(execed.console.take().expect("a master")),
+            "/dev/pts/0\r\n5 6\r\njob\r\n"
+        );
         assert_eq!(crate::ground::wait(execed.pidfd.as_fd()), 0);
     }
 }
@@ -191,7 +290,8 @@ fn dies_with_its_caller() {
         };
         drop(teller);
         assert!(ends_after(&mut told, || {
-            rustix::process::pidfd_send_signal(&pidfd, rustix::process::Signal::KILL).expect("is sent");
+            rustix::process::pidfd_send_signal(&pidfd, rustix::process::Signal::KILL)
+                .expect("is sent");
             crate::ground::wait(pidfd.as_fd());
         }));
     }
@@ -202,10 +302,20 @@ fn ends_after(told: &mut std::io::PipeReader, cause: impl FnOnce()) -> bool {
     let mut pid = [0; 4];
     told.read_exact(&mut pid).expect("a pid");
     let pid = rustix::process::Pid::from_raw(i32::from_le_bytes(pid)).expect("a pid");
-    let process = rustix::process::pidfd_open(pid, rustix::process::PidfdFlags::empty()).expect("runs");
+    let process =
+        rustix::process::pidfd_open(pid, rustix::process::PidfdFlags::empty()).expect("runs");
     cause();
-    let mut ended = [rustix::event::PollFd::new(&process, rustix::event::PollFlags::IN)];
-    rustix::event::poll(&mut ended, Some(&rustix::event::Timespec { tv_sec: 5, tv_nsec: 0 })) == Ok(1)
+    let mut ended = [rustix::event::PollFd::new(
+        &process,
+        rustix::event::PollFlags::IN,
+    )];
+    rustix::event::poll(
+        &mut ended,
+        Some(&rustix::event::Timespec {
+            tv_sec: 5,
+            tv_nsec: 0,
+        }),
+    ) == Ok(1)
 }
 
 fn console_sockets() {
@@ -214,11 +324,18 @@ fn console_sockets() {
     let path = bundle.path.join("a-console-socket-whose-path-is-much-longer-than-the-hundred-and-eight-bytes-that-an-address-of-a-unix-socket-holds");
     let short = std::path::PathBuf::from("/proc/self/fd");
     let directory = fs::File::open(&bundle.path).expect("opens");
-    let through = short.join(std::os::fd::AsRawFd::as_raw_fd(&directory).to_string()).join(path.file_name().expect("a name"));
-    assert!(UnixListener::bind(&through).is_err(), "even the short form is too long");
+    let through = short
+        .join(std::os::fd::AsRawFd::as_raw_fd(&directory).to_string())
+        .join(path.file_name().expect("a name"));
+    assert!(
+        UnixListener::bind(&through).is_err(),
+        "even the short form is too long"
+    );
     let path = bundle.path.join("console");
     let listener = UnixListener::bind(&path).expect("binds");
-    let mut running = bundle.create(Stdio::ConsoleSocket(path), Gate::Held).unwrap_or_else(|error| panic!("{}", chain(&error)));
+    let mut running = bundle
+        .create(Stdio::ConsoleSocket(path), Gate::Held)
+        .unwrap_or_else(|error| panic!("{}", chain(&error)));
     let (socket, _) = listener.accept().expect("is connected");
     let (name, master) = receive(&socket);
     assert_eq!(name, "/dev/pts/0");
@@ -231,34 +348,66 @@ fn receive(socket: &std::os::unix::net::UnixStream) -> (String, OwnedFd) {
     let mut space = [std::mem::MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(1))];
     let mut control = RecvAncillaryBuffer::new(&mut space);
     let mut bytes = [0; 4096];
-    let length = recvmsg(socket, &mut [std::io::IoSliceMut::new(&mut bytes)], &mut control, RecvFlags::CMSG_CLOEXEC).expect("receives").bytes;
+    let length = recvmsg(
+        socket,
+        &mut [std::io::IoSliceMut::new(&mut bytes)],
+        &mut control,
+        RecvFlags::CMSG_CLOEXEC,
+    )
+    .expect("receives")
+    .bytes;
     let descriptor = control.drain().find_map(|message| match message {
         RecvAncillaryMessage::ScmRights(mut all) => all.next(),
         _ => None,
     });
-    (String::from_utf8_lossy(&bytes[..length]).into_owned(), descriptor.expect("a descriptor"))
+    (
+        String::from_utf8_lossy(&bytes[..length]).into_owned(),
+        descriptor.expect("a descriptor"),
+    )
 }
 
 fn gates() {
     for bundle in both(&["sleep", "60"]) {
         let path = bundle.path.join("gate");
-        let mut running = bundle.create(nothing(), Gate::Socket(path.clone())).unwrap_or_else(|error| panic!("{}", chain(&error)));
+        let mut running = bundle
+            .create(nothing(), Gate::Socket(path.clone()))
+            .unwrap_or_else(|error| panic!("{}", chain(&error)));
         running.0.settle().expect("settles");
         let (pid, start) = (running.0.pid, running.0.start_time);
         jail::open_gate(&path, pid, start).unwrap_or_else(|error| panic!("{}", chain(&error)));
-        assert_eq!(fs::read_to_string(format!("/proc/{pid}/comm")).expect("reads"), "sleep\n");
-        assert!(matches!(jail::open_gate(&path, pid, start), Err(Error::AlreadyStarted)));
+        assert_eq!(
+            fs::read_to_string(format!("/proc/{pid}/comm")).expect("reads"),
+            "sleep\n"
+        );
+        assert!(matches!(
+            jail::open_gate(&path, pid, start),
+            Err(Error::AlreadyStarted)
+        ));
         drop(running);
-        assert!(matches!(jail::open_gate(&path, pid, start), Err(Error::NotRunning)));
+        assert!(matches!(
+            jail::open_gate(&path, pid, start),
+            Err(Error::NotRunning)
+        ));
     }
     let bundle = Bundle::new(&["/data/script"]);
     fs::write(bundle.path.join("rootfs/data/script"), "#!/no/such\n").expect("is written");
-    fs::set_permissions(bundle.path.join("rootfs/data/script"), std::os::unix::fs::PermissionsExt::from_mode(0o755)).expect("is set");
+    fs::set_permissions(
+        bundle.path.join("rootfs/data/script"),
+        std::os::unix::fs::PermissionsExt::from_mode(0o755),
+    )
+    .expect("is set");
     let path = bundle.path.join("gate");
-    let mut running = bundle.create(nothing(), Gate::Socket(path.clone())).expect("is created");
+    let mut running = bundle
+        .create(nothing(), Gate::Socket(path.clone()))
+        .expect("is created");
     running.0.settle().expect("settles");
     let error = jail::open_gate(&path, running.0.pid, running.0.start_time).expect_err("fails");
-    assert_eq!((error.exit_code(), running.wait()), (127, 127), "{}", chain(&error));
+    assert_eq!(
+        (error.exit_code(), running.wait()),
+        (127, 127),
+        "{}",
+        chain(&error)
+    );
 }
 
 /// A caller that is killed before its container was started or settled leaves no process.
@@ -268,15 +417,21 @@ fn unsettled_containers_end() {
             let (mut told, teller) = std::io::pipe().expect("a pipe");
             match sys::fork(0, None).expect("forks") {
                 sys::Fork::Child => {
-                    let gate = if socket { Gate::Socket(bundle.path.join("gate")) } else { Gate::Held };
+                    let gate = if socket {
+                        Gate::Socket(bundle.path.join("gate"))
+                    } else {
+                        Gate::Held
+                    };
                     let running = bundle.create(nothing(), gate).expect("is created");
-                    std::io::Write::write_all(&mut &teller, &running.0.pid.to_le_bytes()).expect("is told");
+                    std::io::Write::write_all(&mut &teller, &running.0.pid.to_le_bytes())
+                        .expect("is told");
                     std::thread::sleep(std::time::Duration::from_secs(60));
                 }
                 sys::Fork::Parent { pidfd, .. } => {
                     drop(teller);
                     let ended = ends_after(&mut told, || {
-                        rustix::process::pidfd_send_signal(&pidfd, rustix::process::Signal::KILL).expect("is sent");
+                        rustix::process::pidfd_send_signal(&pidfd, rustix::process::Signal::KILL)
+                            .expect("is sent");
                         crate::ground::wait(pidfd.as_fd());
                     });
                     assert!(ended, "init outlives its caller");
@@ -296,13 +451,26 @@ fn hooks() {
             "prestart": hook("prestart", &outer), "createRuntime": hook("createRuntime", &outer),
             "startContainer": hook("x", "cat; echo; echo started; test -e /etc/secret && exit 0"),
         });
-        let (code, text) = bundle.run().unwrap_or_else(|error| panic!("{}", chain(&error)));
+        let (code, text) = bundle
+            .run()
+            .unwrap_or_else(|error| panic!("{}", chain(&error)));
         let log = fs::read_to_string(&log).expect("hooks ran");
         let lines: Vec<&str> = log.lines().collect();
         assert_eq!((code, text.as_str()), (0, "program\n"));
-        assert!(lines.len() == 2 && lines[0].starts_with("prestart {") && lines[1].contains("\"status\":\"creating\""), "{log}");
+        assert!(
+            lines.len() == 2
+                && lines[0].starts_with("prestart {")
+                && lines[1].contains("\"status\":\"creating\""),
+            "{log}"
+        );
         bundle.spec["hooks"] = json!({"createContainer": [{"path": "/bin/sh", "args": ["sh", "-c", "echo no >&2; exit 3"]}]});
-        assert!(bundle.failure().contains("createContainer hook 0 failed: exit status: 3: no"), "{}", bundle.failure());
+        assert!(
+            bundle
+                .failure()
+                .contains("createContainer hook 0 failed: exit status: 3: no"),
+            "{}",
+            bundle.failure()
+        );
         bundle.spec["hooks"] = json!({"createRuntime": [{"path": "/bin/sh", "args": ["sh", "-c", "sleep 30"], "timeout": 1}]});
         assert!(bundle.failure().contains("longer than its timeout"));
     }
@@ -317,7 +485,9 @@ fn filters() {
                 "syscalls": [{"names": ["mkdir", "mkdirat"], "action": "SCMP_ACT_ERRNO", "errnoRet": 28},
                              {"names": ["capset", "setresuid", "setgroups", "close_range", "chdir", "accept4"], "action": "SCMP_ACT_KILL_PROCESS"}]
             });
-            let (_, text) = bundle.run().unwrap_or_else(|error| panic!("{}", chain(&error)));
+            let (_, text) = bundle
+                .run()
+                .unwrap_or_else(|error| panic!("{}", chain(&error)));
             assert!(text.contains("No space left on device"), "{text}");
         }
     }
@@ -331,12 +501,21 @@ fn listeners() {
         "syscalls": [{"names": ["sethostname"], "action": "SCMP_ACT_NOTIFY"}]
     });
     let listener = UnixListener::bind(&path).expect("binds");
-    let mut running = bundle.create(nothing(), Gate::Held).unwrap_or_else(|error| panic!("{}", chain(&error)));
-    running.0.start().unwrap_or_else(|error| panic!("{}", chain(&error)));
+    let mut running = bundle
+        .create(nothing(), Gate::Held)
+        .unwrap_or_else(|error| panic!("{}", chain(&error)));
+    running
+        .0
+        .start()
+        .unwrap_or_else(|error| panic!("{}", chain(&error)));
     let (socket, _) = listener.accept().expect("is connected");
     let (text, _listener) = receive(&socket);
     let state: serde_json::Value = serde_json::from_str(&text).expect("a state");
-    assert_eq!((&state["metadata"], &state["fds"]), (&json!("hello"), &json!(["seccompFd"])), "{text}");
+    assert_eq!(
+        (&state["metadata"], &state["fds"]),
+        (&json!("hello"), &json!(["seccompFd"])),
+        "{text}"
+    );
     assert_eq!(state["pid"], json!(running.0.pid));
 }
 
@@ -346,7 +525,8 @@ fn exec_fails_well() {
     let process = |args: serde_json::Value| json!({"args": args, "cwd": "/", "env": ["PATH=/bin"], "user": {"uid": 0, "gid": 0}});
     let error = exec(&bundle, &running, process(json!(["nope"]))).expect_err("fails");
     assert_eq!(error.exit_code(), 127, "{}", chain(&error));
-    let (code, text) = exec(&bundle, &running, process(json!(["ls", "/proc/self/fd"]))).expect("runs");
+    let (code, text) =
+        exec(&bundle, &running, process(json!(["ls", "/proc/self/fd"]))).expect("runs");
     assert_eq!((code, text.as_str()), (0, "0\n1\n2\n3\n"));
     let mut limited = process(json!(["sh", "-c", "ulimit -n"]));
     limited["rlimits"] = json!([{"type": "RLIMIT_NOFILE", "soft": 50, "hard": 60}]);
@@ -355,7 +535,11 @@ fn exec_fails_well() {
     let mut lost = process(json!(["true"]));
     lost["cwd"] = json!("/proc/self/fd/0/x");
     assert!(exec(&bundle, &running, lost).is_err());
-    rustix::process::pidfd_send_signal(&running.0.pidfd, rustix::process::Signal::KILL).expect("is sent");
+    rustix::process::pidfd_send_signal(&running.0.pidfd, rustix::process::Signal::KILL)
+        .expect("is sent");
     running.wait();
-    assert!(matches!(exec(&bundle, &running, process(json!(["true"]))), Err(Error::NotRunning)));
+    assert!(matches!(
+        exec(&bundle, &running, process(json!(["true"]))),
+        Err(Error::NotRunning)
+    ));
 }
