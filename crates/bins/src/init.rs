@@ -19,7 +19,10 @@ fn main() -> ExitCode {
 /// Returns when SIGTERM or SIGINT arrives.
 fn serve() -> std::io::Result<()> {
     let ends = [Signal::TERM.as_raw(), Signal::INT.as_raw()];
-    let set = ends.iter().fold(SignalSet::empty().with(Signal::CHILD.as_raw()), |set, &signal| set.with(signal));
+    let set = ends.iter().fold(
+        SignalSet::empty().with(Signal::CHILD.as_raw()),
+        |set, &signal| set.with(signal),
+    );
     set_signal_mask(&set)?;
     let arrivals = SignalFd::new(&set)?;
     loop {

@@ -12,11 +12,19 @@ use crate::{Linux, nullable};
 #[derive(Debug, thiserror::Error)]
 pub enum LoadError {
     #[error("cannot read {path}")]
-    Read { path: PathBuf, #[source] source: std::io::Error },
+    Read {
+        path: PathBuf,
+        #[source]
+        source: std::io::Error,
+    },
     #[error("{path} is larger than {limit} bytes")]
     TooLarge { path: PathBuf, limit: u64 },
     #[error("{path} is no valid configuration")]
-    Parse { path: PathBuf, #[source] source: serde_json::Error },
+    Parse {
+        path: PathBuf,
+        #[source]
+        source: serde_json::Error,
+    },
 }
 
 /// A `config.json` of more bytes than this is refused (the largest seen in the field has 300 kB).
@@ -38,7 +46,10 @@ pub struct Spec {
     pub mounts: Vec<Mount>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub hooks: Option<Hooks>,
-    #[serde(deserialize_with = "nullable", skip_serializing_if = "BTreeMap::is_empty")]
+    #[serde(
+        deserialize_with = "nullable",
+        skip_serializing_if = "BTreeMap::is_empty"
+    )]
     pub annotations: BTreeMap<String, String>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub linux: Option<Linux>,
@@ -57,14 +68,24 @@ pub struct Spec {
 impl Spec {
     /// Reads a configuration of at most [`CONFIG_LIMIT`] bytes.
     pub fn load(path: &Path) -> Result<Spec, LoadError> {
-        let read = |source| LoadError::Read { path: path.into(), source };
+        let read = |source| LoadError::Read {
+            path: path.into(),
+            source,
+        };
         let file = std::fs::File::open(path).map_err(read)?;
         let mut text = Vec::new();
-        std::io::Read::read_to_end(&mut std::io::Read::take(file, CONFIG_LIMIT + 1), &mut text).map_err(read)?;
+        std::io::Read::read_to_end(&mut std::io::Read::take(file, CONFIG_LIMIT + 1), &mut text)
+            .map_err(read)?;
         if text.len() as u64 > CONFIG_LIMIT {
-            return Err(LoadError::TooLarge { path: path.into(), limit: CONFIG_LIMIT });
+            return Err(LoadError::TooLarge {
+                path: path.into(),
+                limit: CONFIG_LIMIT,
+            });
         }
-        serde_json::from_slice(&text).map_err(|source| LoadError::Parse { path: path.into(), source })
+        serde_json::from_slice(&text).map_err(|source| LoadError::Parse {
+            path: path.into(),
+            source,
+        })
     }
 }
 
@@ -199,9 +220,16 @@ pub struct CpuAffinity {
 #[serde(rename_all = "camelCase", default)]
 pub struct Mount {
     pub destination: PathBuf,
-    #[serde(rename = "type", deserialize_with = "nullable", skip_serializing_if = "String::is_empty")]
+    #[serde(
+        rename = "type",
+        deserialize_with = "nullable",
+        skip_serializing_if = "String::is_empty"
+    )]
     pub kind: String,
-    #[serde(deserialize_with = "nullable", skip_serializing_if = "String::is_empty")]
+    #[serde(
+        deserialize_with = "nullable",
+        skip_serializing_if = "String::is_empty"
+    )]
     pub source: String,
     #[serde(deserialize_with = "nullable", skip_serializing_if = "Vec::is_empty")]
     pub options: Vec<String>,
