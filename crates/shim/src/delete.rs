@@ -107,7 +107,7 @@ fn remove_sockets(bundle: &Path) {
         ttrpc: ttrpc.into(),
         attach: attach.trim().into(),
     };
-    if socket::answering(&sockets.ttrpc).is_none() {
+    if !socket::answering(&sockets.ttrpc) {
         sockets.remove();
     }
 }

@@ -11,7 +11,7 @@ use crate::api::containerd::types::{RuntimeInfo, RuntimeVersion};
 use crate::api::google::protobuf::Any;
 use crate::args::{ATTACH_LISTENER, Shim as Args, TTRPC_LISTENER};
 use crate::shim::{Listeners, Shim};
-use crate::socket::{BACKLOG, Sockets};
+use crate::socket::Sockets;
 
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
@@ -46,8 +46,6 @@ pub fn serve(args: &Args) -> Result<(), Error> {
 fn listeners() -> io::Result<Listeners> {
     let ttrpc = sys::inherited(TTRPC_LISTENER)?;
     let attach = sys::inherited(ATTACH_LISTENER)?;
-    // Again, by this process: peers learn the pid of whoever listened last.
-    rustix::net::listen(&ttrpc, BACKLOG)?;
     let path = |fd| -> io::Result<Option<PathBuf>> {
         let address = rustix::net::SocketAddrUnix::try_from(rustix::net::getsockname(fd)?)?;
         Ok(address.path_bytes().map(|bytes| {

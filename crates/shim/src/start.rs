@@ -119,7 +119,10 @@ pub fn start(args: &Shim) -> Result<(), Error> {
     };
     let held = socket::lock(&directory)?;
     let sockets = Sockets::name(&directory, &args.address, &args.namespace, &group);
-    let pid = match socket::answering(&sockets.ttrpc) {
+    let known = std::fs::read_to_string(sockets.pid_file())
+        .ok()
+        .and_then(|pid| pid.parse().ok());
+    let pid = match known.filter(|_| socket::answering(&sockets.ttrpc)) {
         Some(pid) => pid,
         None => serve(args, &group, &sockets, bootstrap.events())?,
     };
@@ -203,7 +206,12 @@ fn serve(args: &Shim, group: &str, sockets: &Sockets, events: Option<&str>) -> R
         [(ttrpc, TTRPC_LISTENER), (attach, ATTACH_LISTENER)],
     );
     match server {
-        Ok(server) => Ok(server.id() as i32),
+        Ok(server) => {
+            let (pid, path) = (server.id() as i32, sockets.pid_file());
+            replace(&path, pid.to_string().as_bytes())
+                .map_err(|source| Error::File { path, source })?;
+            Ok(pid)
+        }
         Err(error) => {
             sockets.remove();
             Err(Error::Server(error))
