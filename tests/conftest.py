@@ -12,6 +12,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+
 from support import programs
 from support.home import Home, home
 from support.place import Place, place

@@ -69,9 +69,7 @@ def main() -> None:
     root = Path(sys.argv[1])
     tables = {arch: numbers(root, arch) for arch in HEADERS}
     names = sorted(set().union(*tables.values()))
-    print(
-        "//! System call numbers up to Linux 6.18: x86_64, x32 (without its bit), x86, arm, aarch64, riscv64."
-    )
+    print("//! System call numbers up to Linux 6.18: x86_64, x32 (without its bit), x86, arm, aarch64, riscv64.")
     print("//! `X`: no such call there. Arm's private calls 0xf00NN stand as 0xf0NN, so that a cell takes two bytes.\n")
     print("const X: u16 = u16::MAX;\n\n#[rustfmt::skip]")
     print(f"pub(crate) static CALLS: [(&str, [u16; 6]); {len(names)}] = [")

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+
 from guest import machine
 from guest.kernel import apparmor_policy
 from guest.machine import Report

@@ -12,7 +12,6 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
-from support.home import Home
 
 from stockade import (
     DEVNULL,
@@ -31,6 +30,7 @@ from stockade import (
     SandboxTimeout,
 )
 from stockade.errors import BadValue, NotFound, Refused, Unsupported
+from support.home import Home
 
 pytestmark = pytest.mark.root
 
@@ -368,9 +368,7 @@ def test_a_killed_caller_leaves_nothing(home: Home) -> None:
     caller.kill()
     caller.communicate()
     deadline = time.monotonic() + 5
-    while time.monotonic() < deadline and (
-        Path(f"/proc/{pid}").exists() or home.left()
-    ):
+    while time.monotonic() < deadline and (Path(f"/proc/{pid}").exists() or home.left()):
         time.sleep(0.02)
     assert not Path(f"/proc/{pid}").exists()
     assert home.left() == []

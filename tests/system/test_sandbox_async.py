@@ -8,9 +8,9 @@ from collections.abc import Coroutine
 from typing import Any
 
 import pytest
-from support.home import Home
 
 from stockade import AsyncSandbox, CommandNotFound, Limits, ProcessFailed, SandboxEnded, SandboxTimeout
+from support.home import Home
 
 pytestmark = pytest.mark.root
 

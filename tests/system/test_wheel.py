@@ -7,6 +7,7 @@ import sys
 from pathlib import Path
 
 import pytest
+
 from support.place import Place
 from support.programs import NAMES, TOP
 

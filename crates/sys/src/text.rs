@@ -19,8 +19,13 @@ pub fn forget_code() -> io::Result<()> {
     }
     // SAFETY: the range holds the program's headers and code only, which are mapped privately from its file and never
     // written, so that the kernel reads the same bytes again; this very code comes back by a page fault.
-    let result = unsafe { libc::madvise(begin as *mut libc::c_void, end - begin, libc::MADV_DONTNEED) };
-    if result < 0 { Err(io::Error::last_os_error()) } else { Ok(()) }
+    let result =
+        unsafe { libc::madvise(begin as *mut libc::c_void, end - begin, libc::MADV_DONTNEED) };
+    if result < 0 {
+        Err(io::Error::last_os_error())
+    } else {
+        Ok(())
+    }
 }
 
 #[cfg(test)]

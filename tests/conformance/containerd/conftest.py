@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+
 from conformance.containerd import image
 from conformance.containerd.engine import Containerd
 from support.place import place

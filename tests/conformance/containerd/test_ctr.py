@@ -11,6 +11,7 @@ import time
 from pathlib import Path
 
 import pytest
+
 from conformance.containerd.engine import RUNTIME, Containerd
 from conformance.containerd.image import NAME
 
@@ -38,10 +39,8 @@ def test_a_missing_program_is_said(engine: Containerd, container: str) -> None:
     done = engine.run("--rm", container, "/no/such", check=False)
     assert done.returncode != 0
     assert (
-        (b"/no/such" in done.stderr
-        and b"no such file or directory" in done.stderr.lower())
-        or b"not found" in done.stderr
-    )
+        b"/no/such" in done.stderr and b"no such file or directory" in done.stderr.lower()
+    ) or b"not found" in done.stderr
 
 
 def test_detached_exec_kill_delete(engine: Containerd, container: str) -> None:

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+
 from support.layer import Layer, Overlay
 
 pytestmark = pytest.mark.root

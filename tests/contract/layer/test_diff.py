@@ -10,6 +10,7 @@ import tarfile
 from pathlib import Path
 
 import pytest
+
 from support.layer import Layer
 
 pytestmark = pytest.mark.root

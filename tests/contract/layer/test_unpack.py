@@ -13,6 +13,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+
 from support.archives import BLOCK, archive, entry, header, pax, record
 from support.layer import Layer
 

@@ -9,6 +9,7 @@ import time
 from pathlib import Path
 
 import pytest
+
 from support.layer import Layer
 
 pytestmark = pytest.mark.root

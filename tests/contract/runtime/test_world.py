@@ -14,13 +14,13 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 import pytest
-from support.place import Place
 
 from stockade.errors import CommandNotFound, Conflict, NotFound, ProtocolBroken, StockadeError, TimedOut, Unavailable
 from stockade.model import Exit, IdMap, Limits, Mount, Process, Reason
 from stockade.runtime import aio, attach, blocking, shim, spec
 from stockade.runtime.io import Io
 from stockade.runtime.task import Task
+from support.place import Place
 
 T = TypeVar("T")
 Runner = Callable[[Coroutine[Any, Any, Any]], Any]
