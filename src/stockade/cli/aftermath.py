@@ -9,6 +9,7 @@ import json
 import os
 from typing import NamedTuple
 
+from stockade.cli.foreground import undisturbed
 from stockade.cli.screen import note
 from stockade.embedded import changes
 from stockade.errors import Refused
@@ -165,7 +166,8 @@ def apply(tool: Tool, directory: str, record: Record, wanted: Wishes, status: in
             f"{changes.printable(refused[0].path)}: {refused[0].refused}",
             hint="--skip-refused applies the rest",
         )
-    done = changes.apply(tool, directory, record, plan, include, skip)
+    with undisturbed():
+        done = changes.apply(tool, directory, record, plan, include, skip)
     note(f"stockade: applied {done['applied']}" + (f", left out {done['left_out']}" if done["left_out"] else ""))
     return True
 

@@ -60,15 +60,19 @@ def _do(args: Args, where: Paths, signals: foreground.Signals) -> int:
     terminal = _wants_terminal(args)
     again = _kept_record(where, args["continue"])
     request = _request(args, where, terminal, again)
-    session = run(Session.open(World(), where, request))
+    session: Session | None = None
     try:
+        with foreground.undisturbed():
+            session = run(Session.open(World(), where, request))
         if args["verbose"]:
             aftermath.tell_mode(session)
         end = _run(session, terminal, signals)
         run(session.finish())
         _report(args, session, end, started)
     finally:
-        run(session.close())
+        if session is not None:
+            with foreground.undisturbed():
+                run(session.close())
     return exit_code(end)
 
 

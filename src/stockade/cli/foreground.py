@@ -82,6 +82,16 @@ class Signals:
             raise Interrupted(number)
 
 
+@contextlib.contextmanager
+def undisturbed() -> Iterator[None]:
+    """Let nobody interrupt what makes or removes a container; a signal takes effect afterwards, SIGQUIT at once."""
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, ENDING - {signal.SIGQUIT})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
 class Foreground:
     """One started program, seen from the caller's terminal."""
 

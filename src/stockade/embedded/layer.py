@@ -61,7 +61,15 @@ def start(program: str, *arguments: str, inside: Ids | None = None) -> Running:
         if inside is not None and inside.how == "subuid":
             pid = _spawn_inside([program, *arguments], actions, inside)
         else:
-            pid = os.posix_spawn(program, [program, *arguments], {"PATH": os.defpath}, file_actions=actions)
+            # A process group of its own: Ctrl-C in the caller's terminal is not for it, nor is what the caller blocks.
+            pid = os.posix_spawn(
+                program,
+                [program, *arguments],
+                {"PATH": os.defpath},
+                file_actions=actions,
+                setpgroup=0,
+                setsigmask=[],
+            )
     except OSError as error:
         os.close(out_read)
         os.close(error_read)
@@ -128,7 +136,9 @@ def _spawn_inside(words: list[str], actions: list[Any], mapping: Ids) -> int:
     more = [(os.POSIX_SPAWN_DUP2, end, number) for number, end in enumerate(theirs, start=3)]
     arguments = [sys.executable, "-I", "-S", "-c", _ENTER, *words]
     try:
-        pid = os.posix_spawn(sys.executable, arguments, {"PATH": os.defpath}, file_actions=actions + more)
+        pid = os.posix_spawn(
+            sys.executable, arguments, {"PATH": os.defpath}, file_actions=actions + more, setpgroup=0, setsigmask=[]
+        )
     finally:
         for end in theirs:
             os.close(end)
