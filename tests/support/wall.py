@@ -61,6 +61,14 @@ class Result:
         return self.text
 
 
+class Refused(Exception):
+    """The program could not be started; `result` is what the caller is told."""
+
+    def __init__(self, status: int, words: str) -> None:
+        super().__init__(words)
+        self.result = Result(status, b"", words.encode())
+
+
 class Running(Protocol):
     """A program that runs. `stdin` and `stdout` are the caller's ends, or both ends of its terminal."""
 
@@ -85,7 +93,8 @@ class Running(Protocol):
 class Wall(Protocol):
     name: str
 
-    def start(self, work: Work) -> Running: ...
+    def start(self, work: Work) -> Running:
+        """Raises Refused where the wall says so before anything runs; another may let it run and end."""
 
 
 def read_until(running: Running, pattern: str, timeout: float = 20) -> str:

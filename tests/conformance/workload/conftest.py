@@ -13,7 +13,8 @@ import pytest
 from support import programs, roots
 from support.oci import OciWall
 from support.place import Place
-from support.wall import Result, Running, Wall, Work, finish, read_until
+from support.shim import ShimWall
+from support.wall import Refused, Result, Running, Wall, Work, finish, read_until
 
 PROGRAMS = Path(__file__).parent / "programs"
 pytestmark = pytest.mark.root
@@ -28,11 +29,15 @@ def root() -> Path:
     return roots.languages()
 
 
-@pytest.fixture(params=["oci", "oci-userns"])
+@pytest.fixture(params=["oci", "oci-userns", "shim"])
 def wall(request: pytest.FixtureRequest, place: Place) -> Iterator[Wall]:
     """The native wall as each of its callers drives it. STOCKADE_TEST_OCI names another command: the suite's proof."""
-    program = Path(os.environ.get("STOCKADE_TEST_OCI") or programs.program("stockade-oci"))
-    made = OciWall(request.param, place, program, user_namespace=request.param == "oci-userns")
+    made: OciWall | ShimWall
+    if request.param == "shim":
+        made = ShimWall("shim", place, programs.program("containerd-shim-stockade-v2"))
+    else:
+        program = Path(os.environ.get("STOCKADE_TEST_OCI") or programs.program("stockade-oci"))
+        made = OciWall(request.param, place, program, user_namespace=request.param == "oci-userns")
     yield made
     made.end()
 
@@ -49,7 +54,11 @@ def start(wall: Wall, root: Path) -> Start:
 @pytest.fixture
 def run(start: Start) -> Run:
     def whole(*argv: str, data: bytes | None = None, timeout: float = 60, **more: Any) -> Result:
-        return finish(start(*argv, **more), data, timeout)
+        try:
+            running = start(*argv, **more)
+        except Refused as refused:
+            return refused.result
+        return finish(running, data, timeout)
 
     return whole
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 
 import pytest
 
@@ -59,8 +60,9 @@ def test_forks_are_refused(run: Run) -> None:
 
 
 def test_a_fork_bomb_ends_with_its_container(start: Start) -> None:
-    running = start("bash", "-c", "b() { b | b & }; b 2>/dev/null; echo armed; sleep 1000", pids=64)
+    running = start("bash", "-c", "b() { b | b & }; echo armed; b 2>/dev/null; while :; do :; done", pids=64)
     read_until(running, "armed")
+    time.sleep(0.3)
     running.signal(9)
     assert finish(running, timeout=20).status == 137
 
