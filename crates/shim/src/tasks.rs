@@ -1,5 +1,6 @@
 //! What the methods of the Task service do to containers and processes, except Create.
 
+use std::os::fd::AsFd;
 use std::time::{Instant, SystemTime};
 
 use rustix::process::Signal;
@@ -307,21 +308,19 @@ impl Shim {
             return Err(Refusal::new(Code::FailedPrecondition, text));
         }
         let paused = process.phase == Phase::Paused;
-        let signal = Signal::from_named_raw(request.signal as i32).ok_or_else(|| {
-            Refusal::new(
-                Code::InvalidArgument,
-                format!("signal {} does not exist", request.signal),
-            )
-        })?;
+        let Ok(signal @ 1..=64) = i32::try_from(request.signal) else {
+            let text = format!("signal {} does not exist", request.signal);
+            return Err(Refusal::new(Code::InvalidArgument, text));
+        };
         let container = &self.containers[&self.find(&request.id)?];
         if request.all {
-            container.cgroup.kill(signal.as_raw())?;
+            container.cgroup.kill(signal)?;
         }
         let process = &self.processes[&key];
         let pidfd = process.pidfd.as_ref().unwrap_or(&container.wall.pidfd);
-        match rustix::process::pidfd_send_signal(pidfd, signal) {
+        match sys::pidfd_signal(pidfd.as_fd(), signal) {
             Ok(()) => {}
-            Err(rustix::io::Errno::SRCH) => {
+            Err(error) if rustix::io::Errno::from_io_error(&error) == Some(rustix::io::Errno::SRCH) => {
                 let text = format!(
                     "{}: process already finished",
                     who(&request.id, &request.exec_id)
@@ -335,7 +334,7 @@ impl Shim {
                 ));
             }
         }
-        if paused && signal == Signal::KILL {
+        if paused && signal == Signal::KILL.as_raw() {
             // The frozen do not die: the v1 freezer holds even this signal back.
             container.cgroup.thaw()?;
             self.set_phase(key, Phase::Running);
