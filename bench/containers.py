@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import copy
 import os
 import time
@@ -11,6 +12,7 @@ from typing import Any
 
 from bench import bundles
 from bench.figures import Context
+from stockade.errors import NotFound
 from stockade.runtime import shim
 from stockade.runtime.blocking import World, run
 from stockade.runtime.task import NO_STDIO, Stdio, Task
@@ -50,7 +52,8 @@ class Fleet:
 
     def end(self) -> None:
         for task in self.tasks:
-            run(task.kill(9, everything=True))
+            with contextlib.suppress(NotFound):  # it ended by itself
+                run(task.kill(9, everything=True))
         for task in self.tasks:
             run(task.wait(timeout=30))
             run(task.delete())

@@ -320,7 +320,9 @@ impl Shim {
         let pidfd = process.pidfd.as_ref().unwrap_or(&container.wall.pidfd);
         match sys::pidfd_signal(pidfd.as_fd(), signal) {
             Ok(()) => {}
-            Err(error) if rustix::io::Errno::from_io_error(&error) == Some(rustix::io::Errno::SRCH) => {
+            Err(error)
+                if rustix::io::Errno::from_io_error(&error) == Some(rustix::io::Errno::SRCH) =>
+            {
                 let text = format!(
                     "{}: process already finished",
                     who(&request.id, &request.exec_id)
