@@ -296,10 +296,7 @@ def prepare(level: str) -> None:
     for name in levels:
         debian(name, PACKAGES[name])
     target = rust_target()
-    locks = [TOP / "packaging/requirements.txt"]
-    if level != "run":
-        locks.append(TOP / "packaging/requirements-dev.txt")
-    environment(locks)
+    environment([] if level == "run" else [TOP / "packaging/requirements-dev.txt"])
     development_form()
     build(target)
     if level == "check":

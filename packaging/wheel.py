@@ -1,7 +1,7 @@
 """Build the one wheel, dist/stockade-*.whl: the static programs, the Python package and its command.
 
 The programs need no C library of the machine, so that the wheel fits glibc and musl systems alike and says so in its
-tags. build/wheelhouse gets the packages it depends on, as pinned, for an installation without an index.
+tags. It depends on nothing else.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ import sys
 from pathlib import Path
 
 TOP = Path(__file__).resolve().parent.parent
-DIST, HOUSE = TOP / "dist", TOP / "build" / "wheelhouse"
+DIST = TOP / "dist"
 # What Rust's own x86-64 and aarch64 targets ask of a kernel's C library of that age is more than static programs do.
 TAGS = ("manylinux_2_17", "musllinux_1_1")
 
@@ -35,21 +35,10 @@ def build(target: str) -> Path:
     return made
 
 
-def dependencies() -> None:
-    HOUSE.mkdir(parents=True, exist_ok=True)
-    requirements = TOP / "packaging" / "requirements.txt"
-    subprocess.run(
-        [sys.executable, "-m", "pip", "download", "-q", "--disable-pip-version-check", "--require-hashes",
-         "--only-binary", ":all:", "-r", requirements, "-d", HOUSE],
-        stdin=subprocess.DEVNULL, check=True,
-    )  # fmt: skip
-
-
 def main() -> int:
     stamp = TOP / ".venv" / ".stockade" / "target"
     target = stamp.read_text() if stamp.is_file() else f"{platform.machine()}-unknown-linux-musl"
     made = build(target)
-    dependencies()
     print(f"wheel: {made.relative_to(TOP)}, {made.stat().st_size / 1e6:.1f} MB")
     return 0
 

@@ -21,10 +21,9 @@ def bare(tmp_path_factory: pytest.TempPathFactory) -> Path:
     made: Path = tmp_path_factory.mktemp("bare") / "venv"
     subprocess.run([sys.executable, "-m", "venv", made], check=True)
     [wheel] = (TOP / "dist").glob("stockade-*.whl")
-    house = TOP / "build" / "wheelhouse"
-    # No PATH to a compiler, no index: what is not in the wheel or among the pinned packages is not to be had.
+    # No PATH to a compiler, no index: what is not in the wheel is not to be had.
     subprocess.run(
-        [made / "bin/python", "-m", "pip", "install", "-q", "--no-index", "--find-links", house, wheel],
+        [made / "bin/python", "-m", "pip", "install", "-q", "--no-index", wheel],
         env={"PATH": str(made / "bin")},
         check=True,
     )
