@@ -95,7 +95,7 @@ def _run(session: Session, terminal: bool, signals: foreground.Signals) -> Exit:
     foreground.flush()
     attachment = run(session.attach(0, 1, None if terminal else 2))
     began = time.perf_counter()
-    with foreground.raw_terminal(terminal):
+    with foreground.raw_terminal(terminal), signals.kept():
         pid = run(session.start())
         front = foreground.Foreground(session.task, cast(Pending, session.pending), attachment, signals, pid)
         front.wait(terminal)

@@ -43,7 +43,7 @@ class Interrupted(BaseException):
 
 
 class Signals:
-    """What arrived. Outside of `Foreground.wait` a signal that ends raises Interrupted, at most once."""
+    """What arrived. Outside of `kept` a signal that ends raises Interrupted, at most once."""
 
     def __init__(self) -> None:
         self.pending: list[int] = []
@@ -62,6 +62,15 @@ class Signals:
             signal.signal(number, signal.SIG_DFL if old is None else old)
         os.close(self.reader)
         os.close(self._writer)
+
+    @contextlib.contextmanager
+    def kept(self) -> Iterator[None]:
+        """From the program's start on signals are for it: they are kept until `take`."""
+        self.waiting = True
+        try:
+            yield
+        finally:
+            self.waiting = False
 
     def take(self) -> list[int]:
         """What arrived since the last time, in order."""
@@ -110,18 +119,14 @@ class Foreground:
         channel = self._task.channel
         assert isinstance(channel, Channel)
         deadline: float | None = None
-        self._signals.waiting = True
-        try:
-            while not self._wait.done or self._attachment is not None:
-                if self._wait.done and deadline is None:
-                    deadline = time.monotonic() + DRAIN
-                left = None if deadline is None else deadline - time.monotonic()
-                if left is not None and left <= 0:
-                    return
-                for ready in self._poll(channel, left):
-                    self._handle(ready, channel, terminal)
-        finally:
-            self._signals.waiting = False
+        while not self._wait.done or self._attachment is not None:
+            if self._wait.done and deadline is None:
+                deadline = time.monotonic() + DRAIN
+            left = None if deadline is None else deadline - time.monotonic()
+            if left is not None and left <= 0:
+                return
+            for ready in self._poll(channel, left):
+                self._handle(ready, channel, terminal)
 
     def _poll(self, channel: Channel, left: float | None) -> list[int]:
         poll = select.poll()
