@@ -49,7 +49,7 @@ def _see_through(task: Task, identity: str, args: Args, signals: foreground.Sign
     foreground.flush()
     streams = Streams(0 if args["interactive"] or terminal else None, 1, None if terminal else 2)
     attachment = Attachment(shim.attach_address(task.bundle), task.id, streams, identity)
-    with foreground.raw_terminal(terminal):
+    with foreground.raw_terminal(terminal), signals.kept():
         wait = run(task.begin_wait(identity))
         pid = run(task.start(identity))
         front = foreground.Foreground(task, cast(Pending, wait), attachment, signals, pid)

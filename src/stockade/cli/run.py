@@ -68,7 +68,7 @@ def _see_through(session: Session, args: Args, signals: foreground.Signals) -> E
     foreground.flush()
     stdin = 0 if args["interactive"] or terminal else None
     attachment = run(session.attach(stdin, 1, None if terminal else 2))
-    with foreground.raw_terminal(terminal):
+    with foreground.raw_terminal(terminal), signals.kept():
         pid = run(session.start())
         front = foreground.Foreground(session.task, cast(Pending, session.pending), attachment, signals, pid)
         front.wait(terminal)
