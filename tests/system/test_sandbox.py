@@ -82,6 +82,21 @@ def test_status_of_a_signal(box: Sandbox) -> None:
     assert (done.returncode, done.exit.reason) == (143, Reason.SIGNALED)
 
 
+def test_usage_is_the_command_s(box: Sandbox) -> None:
+    script = "x = bytearray(40 << 20)\nfor i in range(1_000_000): pass"
+    busy = box.run(["python3", "-c", script], check=True).exit.usage
+    lazy = box.run(["true"], check=True).exit.usage
+    assert busy.cpu is not None
+    assert lazy.cpu is not None
+    assert busy.user is not None
+    assert busy.system is not None
+    assert busy.memory_peak is not None
+    assert lazy.memory_peak is not None
+    assert busy.cpu == pytest.approx(busy.user + busy.system, abs=1e-6)
+    assert busy.cpu > 0.02 > lazy.cpu
+    assert busy.memory_peak > 40 << 20 > lazy.memory_peak > 0
+
+
 def test_commands_that_cannot_run(box: Sandbox) -> None:
     with pytest.raises(CommandNotFound, match="nonesuch"):
         box.run(["nonesuch"])

@@ -55,6 +55,10 @@ pub fn check_id(id: &str) -> Result<(), Refusal> {
 impl Shim {
     pub fn create(&mut self, conn: ConnKey, request: CreateTaskRequest) -> Result<u32, Refusal> {
         let begun = Instant::now();
+        if self.is_leaving() {
+            let text = format!("container {}: this shim is leaving", request.id);
+            return Err(Refusal::new(Code::Unavailable, text));
+        }
         if self
             .containers
             .values()

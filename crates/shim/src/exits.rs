@@ -33,7 +33,7 @@ const LINGER: Duration = Duration::from_secs(10);
 
 impl Shim {
     /// A process ended: record it, then tell.
-    pub fn exited(&mut self, key: ProcessKey, ended: Ended) {
+    pub fn exited(&mut self, key: ProcessKey, ended: Ended, usage: Usage) {
         let Some(process) = self.processes.get_mut(&key) else {
             return;
         };
@@ -53,7 +53,8 @@ impl Shim {
         let oom_kills = self.oom_kills_of(container_key, is_init, ended);
         let container = &self.containers[&container_key];
         let process = self.processes.get_mut(&key).expect("it was just there");
-        let exit = describe(container, process, ended, end, oom_kills);
+        let mut exit = describe(container, process, ended, end, oom_kills);
+        count(container, process, usage, &mut exit);
         record(container, &process.exec_id, &exit);
         process.end = Some(end);
         self.tell_end(key, end);
@@ -367,7 +368,7 @@ fn gone_within(pidfd: &OwnedFd, time: Duration) -> bool {
     poll(&mut ended, Some(&timeout)).is_ok_and(|count| count > 0)
 }
 
-/// What is known of an end. An exec shares its container's counters, so only its end is its own.
+/// What is known of an end.
 fn describe(
     container: &Container,
     process: &Process,
@@ -381,19 +382,28 @@ fn describe(
     exit.steps = process.steps;
     exit.output_dropped = process.io.dropped();
     exit.oom_kills = oom_kills;
+    exit
+}
+
+/// What was used: by the container as its cgroup counts; by an exec, which shares that cgroup with others, and by a container
+/// that has none, as the kernel counted for the process itself.
+fn count(container: &Container, process: &Process, own: Usage, exit: &mut Exit) {
+    exit.usage = own;
     if process.exec_id.is_empty()
         && let Ok(stats) = container.cgroup.stats()
     {
         exit.pids_refused = stats.pids.refused.unwrap_or(0);
         exit.oom_kills = exit.oom_kills.max(stats.memory.oom_kills);
-        exit.usage = Usage {
+        let counted = Usage {
             cpu_ns: stats.cpu.total_ns,
             user_ns: stats.cpu.user_ns,
             system_ns: stats.cpu.system_ns,
             memory_peak: stats.memory.usage.peak,
         };
+        if counted != Usage::default() {
+            exit.usage = counted;
+        }
     }
-    exit
 }
 
 /// A bundle that takes no file (a full disk, removed) costs the record, not the container.

@@ -5,7 +5,7 @@
 
 use std::io;
 use std::path::Path;
-use std::time::SystemTime;
+use std::time::{Duration, SystemTime};
 
 use serde::{Deserialize, Serialize};
 
@@ -49,11 +49,32 @@ pub enum Reason {
     StartFailed,
 }
 
+impl Usage {
+    pub fn of(child: &sys::Reaped) -> Usage {
+        let nanoseconds = |time: Duration| u64::try_from(time.as_nanos()).unwrap_or(u64::MAX);
+        Usage {
+            cpu_ns: nanoseconds(child.user + child.system),
+            user_ns: nanoseconds(child.user),
+            system_ns: nanoseconds(child.system),
+            memory_peak: child.memory_peak,
+        }
+    }
+}
+
 /// How a process ended, as the wait status says.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Ended {
     Code(u8),
     Signal(u8),
+}
+
+impl From<sys::ChildEnd> for Ended {
+    fn from(end: sys::ChildEnd) -> Ended {
+        match end {
+            sys::ChildEnd::Exited(code) => Ended::Code(code),
+            sys::ChildEnd::Killed(signal) => Ended::Signal(signal),
+        }
+    }
 }
 
 impl Ended {
@@ -86,7 +107,8 @@ pub struct Steps {
     pub start_us: u64,
 }
 
-/// What the container used; zero where the kernel does not count it.
+/// What the container used, of an exec what it and the descendants that it waited for used; zero where the kernel does not count
+/// it.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Usage {
     pub cpu_ns: u64,

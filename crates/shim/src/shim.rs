@@ -8,14 +8,14 @@ use std::io;
 use std::os::fd::OwnedFd;
 use std::time::Duration;
 
-use rustix::process::{Pid, Signal, WaitOptions};
+use rustix::process::Signal;
 use sys::SignalFd;
 
 use crate::attach::Client;
 use crate::poll::{Alarm, BOTH, ClientKey, ConnKey, ContainerKey, Poll, ProcessKey, READ, Source};
 use crate::process::{Container, Process};
 use crate::publisher::Publisher;
-use crate::record::Ended;
+use crate::record::{Ended, Usage};
 use crate::socket::Sockets;
 use crate::stdio::{Scratch, Turn};
 use crate::ttrpc::{Incoming, answer};
@@ -112,12 +112,12 @@ impl Shim {
             }
             for alarm in alarms {
                 if alarm == Alarm::Leave {
-                    return self.close();
+                    return Ok(());
                 }
                 self.ring(alarm);
             }
         }
-        self.close()
+        Ok(())
     }
 
     /// Nothing happened for a while: a thousand idle shims are to cost little.
@@ -128,17 +128,23 @@ impl Shim {
         let _ = sys::forget_code();
     }
 
-    fn close(&mut self) -> io::Result<()> {
-        if let Some(sockets) = &self.listeners.sockets {
+    /// Takes the names of the sockets away: whoever asks for a shim from now on gets another, on new ones.
+    fn close(&mut self) {
+        if let Some(sockets) = self.listeners.sockets.take() {
             sockets.remove();
         }
-        Ok(())
     }
 
-    /// Leaves once what is under way is sent, or after a bounded time.
+    pub fn is_leaving(&self) -> bool {
+        self.leaving
+    }
+
+    /// Leaves once what is under way is sent, or after a bounded time. From its first moment on nobody finds this shim:
+    /// the next `start` would take it for one that stays.
     pub fn leave(&mut self) {
         if !self.leaving {
             self.leaving = true;
+            self.close();
             self.poll.set_alarm(LEAVE, Alarm::Leave);
         }
     }
@@ -272,34 +278,29 @@ impl Shim {
     /// Takes the status of every child that ended: processes of containers, logging programs, adopted orphans.
     pub fn reap(&mut self) {
         let mut inits = Vec::new();
-        while let Ok(Some((pid, status))) = rustix::process::wait(WaitOptions::NOHANG) {
-            let Some((key, ended)) = self.whose(pid, status) else {
+        while let Ok(Some(child)) = sys::reap_child() {
+            let Some(key) = self.whose(child.pid) else {
                 continue;
             };
+            let (ended, usage) = (Ended::from(child.end), Usage::of(&child));
             if self.processes[&key].exec_id.is_empty() {
-                inits.push((key, ended));
+                inits.push((key, ended, usage));
             } else {
-                self.exited(key, ended);
+                self.exited(key, ended, usage);
             }
         }
         // A container's end is the last that is told of it.
-        for (key, ended) in inits {
-            self.exited(key, ended);
+        for (key, ended, usage) in inits {
+            self.exited(key, ended, usage);
         }
     }
 
-    fn whose(&self, pid: Pid, status: rustix::process::WaitStatus) -> Option<(ProcessKey, Ended)> {
-        let pid = pid.as_raw_nonzero().get();
+    fn whose(&self, pid: i32) -> Option<ProcessKey> {
         let (key, _) = self
             .processes
             .iter()
             .find(|(_, process)| process.pid == pid && process.end.is_none())?;
-        let ended = match (status.exit_status(), status.terminating_signal()) {
-            (Some(code), _) => Ended::Code(code as u8),
-            (None, Some(signal)) => Ended::Signal(signal as u8),
-            (None, None) => return None,
-        };
-        Some((*key, ended))
+        Some(*key)
     }
 
     fn copy_output(&mut self, key: ProcessKey, index: usize) {

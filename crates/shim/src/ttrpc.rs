@@ -29,6 +29,7 @@ pub enum Code {
     ResourceExhausted = 8,
     FailedPrecondition = 9,
     Unimplemented = 12,
+    Unavailable = 14,
 }
 
 /// Why a request is answered by an error: the code that the caller acts on and one sentence for people.

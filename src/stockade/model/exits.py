@@ -18,14 +18,19 @@ class Reason(Enum):
 
 
 class Usage(NamedTuple):
-    """What the container used until the process ended; None where this kernel does not tell."""
+    """What was used until the process ended; None where nobody tells.
+
+    Of a container: by everything in it, as its cgroup counted. Of a process that was added to one, and of a container
+    without a cgroup: by that process and the descendants that were waited for, each by its parent (getrusage(2)); what it
+    left running or to others is not in it.
+    """
 
     cpu: float | None = None
     """Seconds of processor time."""
     user: float | None = None
     system: float | None = None
     memory_peak: int | None = None
-    """Bytes."""
+    """Bytes; of a single process the largest that any one of them had resident, shared pages included."""
 
 
 class Steps(NamedTuple):

@@ -151,6 +151,21 @@ def test_processes_beside_the_first(shim: Shim, config: Config) -> None:
     assert not Path(f"/proc/{pid}").exists()
 
 
+def test_what_a_process_beside_the_first_used(shim: Shim, config: Config) -> None:
+    peer = shim.run("c", config("sleep", "100"))
+    # Half of the work is a child's that is waited for; dd holds a buffer of 32 MiB.
+    work = "sh -c 'i=0; while [ $i -lt 60000 ]; do i=$((i+1)); done'; dd if=/dev/zero of=/dev/null bs=32M count=2"
+    for name, words in (("busy", ("sh", "-c", work)), ("lazy", ("true",))):
+        peer.call("Exec", {1: "c", 2: name, 7: process(*words)})
+        peer.call("Start", {1: "c", 2: name})
+        assert peer.call("Wait", {1: "c", 2: name})[1] == 0
+    busy, lazy = (shim.exit("c", name)["usage"] for name in ("busy", "lazy"))
+    assert busy["cpu_ns"] == busy["user_ns"] + busy["system_ns"] > 10_000_000
+    assert busy["cpu_ns"] > 2 * lazy["cpu_ns"]
+    assert 32 << 20 <= busy["memory_peak"] < 48 << 20
+    assert 0 < lazy["memory_peak"] < 16 << 20
+
+
 def test_pause_resume_update_stats(shim: Shim, config: Config) -> None:
     peer = shim.run("c", config("sh", "-c", "while :; do :; done", memory=64 << 20))
     peer.call("Pause", {1: "c"})
@@ -205,6 +220,22 @@ def test_a_lifeline(shim: Shim, config: Config) -> None:
     until(lambda: not shim.bundle("c").exists() and not Path(f"/proc/{pid}").exists())
     assert not shim.place.members()
     assert not list((shim.place.run / "s").iterdir())
+
+
+def test_a_shim_that_leaves_is_not_found_by_the_next_start(shim: Shim, config: Config) -> None:
+    peer = shim.start("c", config("true"))
+    for _ in range(20):
+        shim.create(peer, "c")
+        peer.call("Delete", {1: "c"})
+        peer.call("Shutdown", {1: "c"})
+        address = shim.command("c", "start").decode()
+        peer = shim.connect(address)
+    # Nor does it begin anything new for a caller that it has already.
+    other = shim.connect(address)
+    other.send("Shutdown", {1: "c"})
+    with pytest.raises((EOFError, ConnectionError, Refused)):
+        shim.create(other, "c")
+    assert not shim.place.members()
 
 
 def test_a_killed_shim(shim: Shim, config: Config) -> None:
