@@ -29,7 +29,13 @@ pub(crate) fn of_container(
     // The root of a cgroup namespace is the maker's cgroup, and offsets come before the first process of a time namespace:
     // the child makes these two itself.
     let flags = namespaces.new & !(sys::CLONE_NEWCGROUP | sys::CLONE_NEWTIME);
-    let early = [NamespaceKind::User, NamespaceKind::Pid].map(|kind| namespaces.joins(kind));
+    // The child's mount namespace starts as a copy of the one that it is made in.
+    let early = [
+        NamespaceKind::User,
+        NamespaceKind::Mount,
+        NamespaceKind::Pid,
+    ]
+    .map(|kind| namespaces.joins(kind));
     if early.iter().all(Option::is_none) {
         return match sys::fork(flags, entry.into_cgroup()).at(Stage::Clone, "")? {
             Fork::Child => Ok(None),

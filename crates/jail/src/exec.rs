@@ -91,6 +91,8 @@ struct Doorway {
     init: OwnedFd,
     kinds: u64,
     cgroup: Option<OwnedFd>,
+    /// Of a container in a mount namespace that is not its own: there `/` is another.
+    root: Option<OwnedFd>,
 }
 
 impl Doorway {
@@ -123,12 +125,29 @@ impl Doorway {
             init,
             kinds: kinds & !flag(Cgroup),
             cgroup: cgroup.at(Stage::JoinNamespaces, path)?,
+            root: lodger_root(target)?,
         })
     }
 
     fn has(&self, kind: NamespaceKind) -> bool {
         self.kinds & flag(kind) != 0
     }
+}
+
+/// The root of init, where the mount namespace does not lead there.
+fn lodger_root(target: &Target<'_>) -> Outcome<Option<OwnedFd>> {
+    let namespaces = target.spec.linux.iter().flat_map(|linux| &linux.namespaces);
+    let own = |namespace: &spec::Namespace| {
+        namespace.kind == NamespaceKind::Mount && namespace.path.is_none()
+    };
+    if namespaces.into_iter().any(own) {
+        return Ok(None);
+    }
+    let path = format!("/proc/{}/root", target.pid);
+    let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
+    openat(rustix::fs::CWD, &path, flags, Mode::empty())
+        .at(Stage::EnterRoot, path)
+        .map(Some)
 }
 
 struct Joining<'a> {
@@ -162,6 +181,9 @@ impl Joining<'_> {
         if !kinds.is_empty() {
             move_into_thread_name_spaces(self.doorway.init.as_fd(), kinds)
                 .at(Stage::JoinNamespaces, "of init")?;
+        }
+        if let Some(root) = &self.doorway.root {
+            init::enter_root(root).at(Stage::EnterRoot, "/")?;
         }
         sys::forbid_tracing().at(Stage::SetSecurity, "forbid tracing")?;
         sys::fork(sys::CLONE_PARENT, self.entry.into_cgroup()).at(Stage::Clone, "")

@@ -114,7 +114,8 @@ impl<'a> Newborn<'a> {
         // The change of ids made the process traceable again.
         sys::forbid_tracing().at(Stage::SetSecurity, "forbid tracing")?;
         for joined in &namespaces.joined {
-            if !matches!(joined.kind, NamespaceKind::User | NamespaceKind::Pid) {
+            use NamespaceKind::{Mount, Pid, User};
+            if !matches!(joined.kind, User | Pid | Mount) {
                 joined.enter()?;
             }
         }
@@ -296,6 +297,10 @@ impl Furnished<'_> {
         plan.program.schedule.apply_personality()?;
         plan.program.identity.set_profile()?;
         set_names(plan)?;
+        if let Some(lodging) = plan.namespaces.lodging() {
+            lodge(&root, plan, lodging)?;
+            return Ok(terminal);
+        }
         change_root(&root, plan)?;
         if let Some((kind, recursive)) = crate::plan::propagation(&plan.linux.rootfs_propagation)
             .ok()
@@ -342,6 +347,24 @@ fn change_root(root: &OwnedFd, plan: &Plan<'_>) -> Outcome<()> {
         }
     }
     rustix::process::chdir("/").at(Stage::EnterRoot, "/")
+}
+
+/// Leaves for the mount namespace that the program is to run in, and makes a detached copy of the root `/` there: it lives for
+/// as long as a process has its root in it, its `..` leads nowhere, and mount(2) does not work in it.
+fn lodge(root: &OwnedFd, plan: &Plan<'_>, lodging: &crate::namespaces::Joined) -> Outcome<()> {
+    if plan.spec.root.as_ref().is_some_and(|root| root.readonly) {
+        masks::lock_root(root)?;
+    }
+    let tree = crate::mounts::clone_of(root, true).at(Stage::EnterRoot, "/")?;
+    lodging.enter()?;
+    enter_root(&tree).at(Stage::EnterRoot, "/")
+}
+
+/// Makes an open directory `/`.
+pub(crate) fn enter_root(root: &OwnedFd) -> std::io::Result<()> {
+    rustix::process::fchdir(root)?;
+    rustix::process::chroot(".")?;
+    Ok(rustix::process::chdir("/")?)
 }
 
 /// Waits at the gate; the connection of who opened it, where it is not the caller's.

@@ -1,7 +1,7 @@
 //! The caller's side: one clone, then the services that the child needs from the host, until it stands at its gate.
 
 use std::io;
-use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::fd::{AsFd, OwnedFd};
 
 use rustix::fs::{Mode, OFlags, openat};
 use rustix::process::{Signal, pidfd_send_signal};
@@ -253,11 +253,18 @@ fn serve(plan: &Plan<'_>, newborn: &Newborn) -> Outcome<Option<OwnedFd>> {
     if !plan.rootfs.needs_caller() {
         return Ok(None);
     }
-    within(newborn.pidfd.as_fd(), || plan.rootfs.assemble(&mut mappers)).map(Some)
+    let enter = || {
+        move_into_thread_name_spaces(newborn.pidfd.as_fd(), ThreadNameSpaceType::MOUNT)
+            .at(Stage::MakeRoot, "the child's mount namespace")
+    };
+    elsewhere(enter, || plan.rootfs.assemble(&mut mappers))?.map(Some)
 }
 
-/// Runs `work` in the mount namespace of a child, with the caller's own credentials.
-fn within<T>(child: BorrowedFd<'_>, work: impl FnOnce() -> Outcome<T>) -> Outcome<T> {
+/// Runs `work` in the mount namespace that `enter` goes to, with the caller's own credentials, and comes back.
+pub(crate) fn elsewhere<T>(
+    enter: impl FnOnce() -> Outcome<()>,
+    work: impl FnOnce() -> T,
+) -> Outcome<T> {
     let open = |path: &str, flags: OFlags| -> io::Result<OwnedFd> {
         Ok(openat(
             rustix::fs::CWD,
@@ -271,8 +278,7 @@ fn within<T>(child: BorrowedFd<'_>, work: impl FnOnce() -> Outcome<T>) -> Outcom
     let root = open("/", OFlags::PATH | OFlags::DIRECTORY).at(Stage::MakeRoot, "/")?;
     let directory =
         open(".", OFlags::PATH | OFlags::DIRECTORY).at(Stage::MakeRoot, "the working directory")?;
-    move_into_thread_name_spaces(child, ThreadNameSpaceType::MOUNT)
-        .at(Stage::MakeRoot, "the child's mount namespace")?;
+    enter()?;
     let outcome = work();
     // Joining a mount namespace changes root and working directory: a chrooted caller gets its own back.
     let back = move_into_link_name_space(home.as_fd(), Some(LinkNameSpaceType::Mount))
@@ -280,5 +286,5 @@ fn within<T>(child: BorrowedFd<'_>, work: impl FnOnce() -> Outcome<T>) -> Outcom
         .and_then(|()| rustix::process::chroot("."))
         .and_then(|()| rustix::process::fchdir(&directory));
     back.expect("a process may enter the mount namespace it came from");
-    outcome
+    Ok(outcome)
 }

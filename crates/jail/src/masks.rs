@@ -5,11 +5,10 @@ use std::os::fd::{AsFd, OwnedFd};
 use std::path::Path;
 
 use rustix::fs::{FileType, OFlags, fstat};
-use rustix::mount::{OpenTreeFlags, open_tree};
 use spec::Linux;
 
 use crate::fault::{At, Outcome};
-use crate::mounts::{make, put};
+use crate::mounts::{clone_of, make, put};
 use crate::options::{Attributes, MountOptions};
 use crate::{Stage, beneath, devices};
 
@@ -43,21 +42,6 @@ fn present(root: &OwnedFd, path: &Path) -> io::Result<Option<OwnedFd>> {
         }
         Err(error) => Err(error),
     }
-}
-
-fn clone_of(mount: impl AsFd, recursive: bool) -> io::Result<OwnedFd> {
-    let flags = OpenTreeFlags::OPEN_TREE_CLONE
-        | OpenTreeFlags::OPEN_TREE_CLOEXEC
-        | OpenTreeFlags::AT_EMPTY_PATH;
-    Ok(open_tree(
-        mount,
-        "",
-        if recursive {
-            flags | OpenTreeFlags::AT_RECURSIVE
-        } else {
-            flags
-        },
-    )?)
 }
 
 fn lock(root: &OwnedFd, path: &Path) -> io::Result<()> {

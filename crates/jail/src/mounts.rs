@@ -1,7 +1,7 @@
 //! The mounts of the configuration, one after the other, each made detached and then attached by descriptor.
 //!
-//! Sources of binds are opened by the caller before the clone, with its rights and in its mount namespace, when it is
-//! privileged; the child inherits them. Without privileges the child opens them itself: there its rights are the caller's.
+//! Where a privileged caller gives the container a user namespace, it opens the sources of binds before the clone, with its own
+//! rights; the child inherits them. Otherwise the child opens them itself: there its rights are the caller's.
 
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
@@ -60,12 +60,10 @@ enum Source {
 }
 
 impl Source {
-    /// The source of a bind, opened when the caller has the rights to it.
-    fn bind(path: PathBuf, options: &MountOptions, privileged: bool) -> io::Result<Source> {
+    /// The source of a bind, opened here or left to the child.
+    fn bind(path: PathBuf, options: &MountOptions, open: bool) -> io::Result<Source> {
         let recursive = options.bind.unwrap_or(true);
-        let tree = privileged
-            .then(|| clone_tree(&path, recursive))
-            .transpose()?;
+        let tree = open.then(|| clone_tree(&path, recursive)).transpose()?;
         Ok(Source::Bind {
             path,
             recursive,
@@ -94,15 +92,21 @@ pub(crate) struct Ground<'a> {
 }
 
 /// Reads all mounts of the configuration; a privileged caller opens the sources.
-pub(crate) fn plan(spec: &Spec, bundle: &Path, privileged: bool) -> Result<Vec<Planned>, Error> {
+pub(crate) fn plan(
+    spec: &Spec,
+    bundle: &Path,
+    privileged: bool,
+    open: bool,
+) -> Result<Vec<Planned>, Error> {
     spec.mounts
         .iter()
-        .map(|mount| Planned::new(mount, bundle, privileged))
+        .map(|mount| Planned::new(mount, bundle, privileged, open))
         .collect()
 }
 
 impl Planned {
-    fn new(mount: &Mount, bundle: &Path, privileged: bool) -> Result<Planned, Error> {
+    /// `open`: the source must be opened by the caller; one that is id-mapped always is.
+    fn new(mount: &Mount, bundle: &Path, privileged: bool, open: bool) -> Result<Planned, Error> {
         let shown = mount.destination.display().to_string();
         let invalid = |reason: &str| Error::Invalid {
             property: format!("mounts {shown:?}"),
@@ -112,10 +116,19 @@ impl Planned {
             return Err(invalid("no destination"));
         }
         let options = MountOptions::parse(&mount.options);
+        let mapped = options.idmap.is_some()
+            || !mount.uid_mappings.is_empty()
+            || !mount.gid_mappings.is_empty();
+        if mapped && !privileged {
+            return Err(Error::Unserved {
+                property: format!("mounts {shown:?}: idmap"),
+                reason: "the caller has no CAP_SYS_ADMIN".into(),
+            });
+        }
         let source = match (mount.kind.as_str(), options.bind) {
             _ if options.remount => Source::Present,
             ("bind", _) | (_, Some(_)) => {
-                Source::bind(bundle.join(&mount.source), &options, privileged)
+                Source::bind(bundle.join(&mount.source), &options, open || mapped)
                     .at(
                         Stage::Mount,
                         format_args!("{shown}: source {}", mount.source),
@@ -129,17 +142,8 @@ impl Planned {
                 device: mount.source.clone(),
             },
         };
-        let mapped = options.idmap.is_some()
-            || !mount.uid_mappings.is_empty()
-            || !mount.gid_mappings.is_empty();
         if mapped && !matches!(source, Source::Bind { .. }) {
             return Err(invalid("only a bind can be id-mapped"));
-        }
-        if mapped && !privileged {
-            return Err(Error::Unserved {
-                property: format!("mounts {shown:?}: idmap"),
-                reason: "the caller has no CAP_SYS_ADMIN".into(),
-            });
         }
         if options.copy_up && mount.kind != "tmpfs" {
             return Err(invalid("tmpcopyup is for tmpfs"));
@@ -158,6 +162,19 @@ impl Planned {
             options,
             maps,
         })
+    }
+
+    /// Whether it is to be anything but private to its mount namespace.
+    pub fn destination(&self) -> &Path {
+        &self.destination
+    }
+
+    pub fn propagates(&self) -> bool {
+        let private = libc::MS_PRIVATE;
+        self.options
+            .propagation
+            .iter()
+            .any(|&(kind, _)| kind != private)
     }
 
     /// Whether it hides the place where default devices would be made.
@@ -322,6 +339,19 @@ pub(crate) fn clone_tree(path: &Path, recursive: bool) -> io::Result<OwnedFd> {
         flags
     };
     Ok(open_tree(rustix::fs::CWD, path, flags)?)
+}
+
+/// A detached copy of what is mounted at an open file.
+pub(crate) fn clone_of(mount: impl AsFd, recursive: bool) -> io::Result<OwnedFd> {
+    let flags = OpenTreeFlags::OPEN_TREE_CLONE
+        | OpenTreeFlags::OPEN_TREE_CLOEXEC
+        | OpenTreeFlags::AT_EMPTY_PATH;
+    let flags = if recursive {
+        flags | OpenTreeFlags::AT_RECURSIVE
+    } else {
+        flags
+    };
+    Ok(open_tree(mount, "", flags)?)
 }
 
 /// A detached mount of a new file system. The kernel's own words, where it has some, are in the error.

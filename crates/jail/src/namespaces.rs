@@ -1,4 +1,8 @@
 //! Which namespaces are made, which are joined, which stay the caller's.
+//!
+//! A mount namespace is always made, to build the root in. A container without one of its own leaves it at the end for the one
+//! that it was to run in, with a detached copy of the root: so nothing that it mounts is ever seen there, nothing has to be
+//! taken away afterwards, and nobody who lives there has his root changed under his feet.
 
 use std::os::fd::{AsFd, OwnedFd};
 use std::path::Path;
@@ -92,6 +96,8 @@ pub(crate) struct Namespaces {
     /// Made anew, as clone(2)'s flags.
     pub new: u64,
     pub joined: Vec<Joined>,
+    /// The caller's mount namespace, when the container gets neither a new one nor another.
+    pub host: Option<Joined>,
     /// The maps of a new user namespace.
     pub maps: IdMaps,
 }
@@ -121,15 +127,35 @@ impl Namespaces {
                     .push(Joined::open(namespace.kind, path).map_err(|fault| fault.on_host())?),
             }
         }
-        if !namespaces.makes(NamespaceKind::Mount) {
+        namespaces.lodge()?;
+        namespaces.read_maps(linux, invalid)?;
+        Ok(namespaces)
+    }
+
+    /// Opens the caller's mount namespace if need be, and has a new one made for the way there.
+    fn lodge(&mut self) -> Result<(), Error> {
+        if self.makes(NamespaceKind::Mount) {
+            return Ok(());
+        }
+        let joined = self.joins(NamespaceKind::Mount).is_some();
+        if self.makes(NamespaceKind::User) || (self.has(NamespaceKind::User) && !joined) {
             return Err(Error::Unserved {
                 property: "linux.namespaces".into(),
-                reason: "the wall needs a new mount namespace: in another its mounts would stay"
+                reason: "a container with a user namespace needs a mount namespace that belongs to it: it has no rights in another"
                     .into(),
             });
         }
-        namespaces.read_maps(linux, invalid)?;
-        Ok(namespaces)
+        if !joined {
+            let own = Joined::open(NamespaceKind::Mount, Path::new("/proc/self/ns/mnt"));
+            self.host = Some(own.map_err(|fault| fault.on_host())?);
+        }
+        self.new |= flag(NamespaceKind::Mount);
+        Ok(())
+    }
+
+    /// The mount namespace that the program runs in, where that is none of its own.
+    pub fn lodging(&self) -> Option<&Joined> {
+        self.joins(NamespaceKind::Mount).or(self.host.as_ref())
     }
 
     fn read_maps(&mut self, linux: &Linux, invalid: impl Fn(&str) -> Error) -> Result<(), Error> {

@@ -167,6 +167,12 @@ impl<'a> Plan<'a> {
                 process.user.uid,
             ));
         }
+        let (rootfs, mounts) = files(
+            (spec, launch.bundle, launch.rootfs),
+            (linux, privileged),
+            &namespaces,
+        )?;
+        check_lodging(linux, &namespaces, &mounts)?;
         Ok(Plan {
             spec,
             linux,
@@ -176,8 +182,8 @@ impl<'a> Plan<'a> {
             cgroup: launch.cgroup,
             options: launch.options,
             privileged,
-            rootfs: root(spec, launch.bundle, launch.rootfs, (linux, privileged))?,
-            mounts: mounts::plan(spec, launch.bundle, privileged)?,
+            rootfs,
+            mounts,
             devices: devices::Plan::new(linux)?,
             sysctl: sysctl::Plan::new(linux, &namespaces, spec.hostname.is_some())?,
             barrier: barrier(launch.gate)?,
@@ -335,6 +341,57 @@ fn agent(filter: &spec::Seccomp, state: &State) -> Result<Vec<u8>, Error> {
     payload.push(0);
     payload.extend(serde_json::to_vec(&told).map_err(|error| invalid(&error.to_string()))?);
     Ok(payload)
+}
+
+/// The root and the mounts, their sources opened where the container's mount namespace starts from.
+fn files(
+    (spec, bundle, list): (&Spec, &Path, &[crate::RootfsMount]),
+    (linux, privileged): (&Linux, bool),
+    namespaces: &Namespaces,
+) -> Result<(rootfs::Plan, Vec<mounts::Planned>), Error> {
+    // Without a user namespace the child has the same rights to them, and mounts get their numbers in the listed order.
+    let here = privileged && namespaces.has(NamespaceKind::User);
+    let open = || {
+        let root = root(spec, bundle, list, (linux, privileged))?;
+        let mounts = mounts::plan(spec, bundle, privileged, here)?;
+        Ok((root, mounts))
+    };
+    match namespaces.joins(NamespaceKind::Mount) {
+        Some(joined) if privileged => {
+            crate::launch::elsewhere(|| joined.enter(), open).map_err(|fault| fault.on_host())?
+        }
+        _ => open(),
+    }
+}
+
+/// A root that stands in no mount namespace has nobody to exchange mounts with.
+fn check_lodging(
+    linux: &Linux,
+    namespaces: &Namespaces,
+    mounts: &[mounts::Planned],
+) -> Result<(), Error> {
+    if namespaces.lodging().is_none() {
+        return Ok(());
+    }
+    let refuse = |property: String| {
+        Err(Error::Unserved {
+            property,
+            reason: "only a container with a mount namespace of its own exchanges mounts".into(),
+        })
+    };
+    if !matches!(
+        linux.rootfs_propagation.as_str(),
+        "" | "private" | "rprivate"
+    ) {
+        return refuse(format!(
+            "linux.rootfsPropagation {:?}",
+            linux.rootfs_propagation
+        ));
+    }
+    match mounts.iter().find(|mount| mount.propagates()) {
+        Some(mount) => refuse(format!("propagation of mounts {:?}", mount.destination())),
+        None => Ok(()),
+    }
 }
 
 fn root(

@@ -204,8 +204,12 @@ fn refuses_nonsense() {
         bundle.failure()
     };
     assert!(
-        with(|spec| spec["linux"]["namespaces"] = json!([{"type": "pid"}]))
-            .contains("mount namespace")
+        with(|spec| spec["linux"] = json!({
+            "namespaces": [{"type": "uts"}, {"type": "user"}],
+            "uidMappings": [{"containerID": 0, "hostID": 0, "size": 1}],
+            "gidMappings": [{"containerID": 0, "hostID": 0, "size": 1}],
+        }))
+        .contains("mount namespace")
     );
     assert!(
         with(|spec| spec["linux"]["namespaces"] = json!([{"type": "mount"}, {"type": "mount"}]))
