@@ -46,6 +46,22 @@ def test_streams_and_exit_code(place: Place, project: Path) -> None:
     assert leftovers(place) == []
 
 
+def test_the_view_is_built_anew_and_the_old_one_goes_beside(project: Path) -> None:
+    with place_of_tests() as own:
+        first = stockade(own, "do", "--verbose", "true", cwd=project)
+        assert b"building the view" in first.stderr
+        view = own.data / "view"
+        old = os.readlink(view / "current")
+        assert b"building the view" not in stockade(own, "do", "--verbose", "true", cwd=project).stderr
+        (view / f"{old}.seen").write_text("")
+        done = stockade(own, "do", "--stats", "true", cwd=project)
+        assert (done.returncode, os.readlink(view / "current") != old, (view / old).exists()) == (0, True, False)
+        deadline = time.monotonic() + 20
+        while any(name.startswith(".old-") for name in os.listdir(view)):
+            assert time.monotonic() < deadline
+            time.sleep(0.05)
+
+
 def test_a_mebibyte_comes_through_whole(place: Place, project: Path) -> None:
     data = os.urandom(1 << 20)
     done = stockade(place, "do", "-q", "cat", cwd=project, stdin=data)

@@ -163,7 +163,12 @@ def _request(args: Args, where: Paths, terminal: bool, again: Record | None) -> 
         cgroup=cgroup,
         again=again,
         durable=bool(args["keep"]),
+        tell=_tell if args["verbose"] or (os.isatty(2) and not args["quiet"]) else lambda _: None,
     )
+
+
+def _tell(text: str) -> None:
+    note(f"stockade: {text}")
 
 
 def _given(args: Args, again: Record | None) -> Given | None:

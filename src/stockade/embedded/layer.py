@@ -9,6 +9,7 @@ from __future__ import annotations
 import fcntl
 import json
 import os
+import select
 import signal
 import sys
 
@@ -173,6 +174,12 @@ class Running:
     def __init__(self, pid: int, out: int, error: int, what: str) -> None:
         self._pid, self._out, self._error, self._what = pid, out, error, what
         self.status = -1
+
+    def ended_within(self, seconds: float) -> bool:
+        """Whether the answer is there by then."""
+        poll = select.poll()
+        poll.register(self._out, select.POLLIN)
+        return bool(poll.poll(seconds * 1000))
 
     def lines(self, refusals: bool = False) -> list[dict[str, Any]]:
         """Wait for the end; every line of the answer.

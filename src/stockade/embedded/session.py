@@ -13,6 +13,7 @@ by the next sweep.
 
 from __future__ import annotations
 
+import contextlib
 import os
 import time
 from typing import NamedTuple
@@ -47,6 +48,14 @@ LOG = "log.json"
 LOG_ROTATION = "max-size=10485760&max-file=3"
 
 
+# Looking whether the cached tree is up to date takes a few milliseconds; what takes longer than this, in seconds, builds.
+PATIENCE = 0.3
+
+
+def _silently(_: str) -> None:
+    """Nobody is told."""
+
+
 class Request(NamedTuple):
     """A container to be made."""
 
@@ -73,6 +82,8 @@ class Request(NamedTuple):
     """The last word on config.json, for what is not said above."""
     image: str = ""
     """What `rootfs` came from, in the caller's words; for the record."""
+    tell: Callable[[str], object] = _silently
+    """Whom to tell what is being done, when it takes long."""
 
 
 class Session:
@@ -93,7 +104,8 @@ class Session:
         self._tree = ""
         # What stands beneath the root: a version of the cached tree, or an unpacked root file system.
         self._task: Task | None = None
-        self._ended = False
+        self._outdated = False
+        # Whether this start built a new version of it, so that older ones may be left to nobody.
 
     @classmethod
     async def open(cls, io: Io, paths: Paths, request: Request) -> Session:
@@ -150,6 +162,9 @@ class Session:
         self._pending = await self.task.begin_wait()
         pid = await self.task.start()
         self.times["start"] = time.perf_counter() - began
+        if self._outdated:
+            self._outdated = False
+            await self.io.work(self._prune_trees)
         return pid
 
     @property
@@ -290,9 +305,10 @@ class Session:
     def _tree_of(self, looking: layer.Running | None) -> str:
         if looking is None:
             return self.request.rootfs
+        if not looking.ended_within(PATIENCE):
+            self.request.tell("building the view of this machine's system directories, once and whenever they change…")
         answer = looking.lines()[-1]
-        if answer["built"]:
-            records.prune_trees(self.paths, self._prune)
+        self._outdated = answer["built"]
         path: str = answer["path"]
         return path
 
@@ -363,9 +379,14 @@ class Session:
         if os.path.lexists(directory):
             self.tool.call_somehow("remove", directory)
 
+    def _prune_trees(self) -> None:
+        """Have the trees that nobody stands on removed, beside us. A failure costs their space until the next build."""
+        with contextlib.suppress(StockadeError):
+            records.prune_trees(self.paths, self._prune)
+
     def _prune(self, trees: list[str]) -> None:
         keep = [word for tree in trees for word in ("--keep", tree)]
-        self.tool.call("view", "--dest", self.paths.view, "--prune", *keep)
+        self.tool.call("view", "--dest", self.paths.view, "--prune", "--beside", *keep)
 
     def _recover(self, directory: str) -> None:
         changes.recover(self.tool, directory)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
 import stat
 import subprocess
@@ -128,6 +129,30 @@ def test_a_change_is_noticed(layer: Layer, host: Path, change: str) -> None:
         second["stamp"],
         f"{second['stamp']}.seen",
     }
+
+
+def test_pruning_beside_answers_first(layer: Layer, host: Path) -> None:
+    """What nobody stands on is out of sight at once; the bytes go later, whoever else prunes or was killed over it."""
+    first = view(layer, host)
+    second = view(layer, host)
+    (host.parent / "v/.old-left-by-a-killed-one").mkdir()
+    answer = layer.answer("view", "--dest", host.parent / "v", "--prune", "--beside")
+    assert answer == {"removed": [first["stamp"]]}
+    assert not Path(str(first["path"])).exists()
+    deadline = time.monotonic() + 10
+    while any(path.name.startswith(".old-") for path in (host.parent / "v").iterdir()):
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+    assert Path(str(second["path"])).is_dir()
+
+
+def test_nothing_is_pruned_while_somebody_builds(layer: Layer, host: Path) -> None:
+    first = view(layer, host)
+    view(layer, host)
+    with (host.parent / "v/lock").open("rb") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        assert layer.answer("view", "--dest", host.parent / "v", "--prune") == {"removed": []}
+    assert Path(str(first["path"])).is_dir()
 
 
 def test_many_at_once_build_once(layer: Layer, host: Path) -> None:

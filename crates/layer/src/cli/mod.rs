@@ -38,6 +38,8 @@ pub(crate) enum Error {
     Apply(#[from] crate::apply::Error),
     #[error(transparent)]
     Disk(#[from] disk::Error),
+    #[error("start /proc/self/exe")]
+    Start(#[source] std::io::Error),
     #[error("write the answer")]
     Output(#[from] std::io::Error),
 }
@@ -90,7 +92,9 @@ fn run() -> Result<()> {
         Some("diff") => diff::run(arguments),
         Some("view") => view::run(arguments),
         Some("changes") => changes::run(arguments),
-        Some("remove") => Ok(remove::remove(&one(arguments, "a directory")?)?),
+        Some("remove") => Ok(several(arguments, "a directory")?
+            .iter()
+            .try_for_each(|directory| remove::remove(directory))?),
         Some("help") => say(HELP),
         Some("version") => say(concat!("stockade-layer ", env!("CARGO_PKG_VERSION"), "\n")),
         _ => Err(Error::Usage(format!("unknown command {command:?}"))),
@@ -101,16 +105,25 @@ fn say(text: &str) -> Result<()> {
     Ok(std::io::stdout().write_all(text.as_bytes())?)
 }
 
-/// The single positional argument of a command without options.
-fn one(mut arguments: lexopt::Parser, what: &str) -> Result<PathBuf> {
-    let mut found = None;
+/// The positional arguments of a command without options.
+fn several(mut arguments: lexopt::Parser, what: &str) -> Result<Vec<PathBuf>> {
+    let mut found = Vec::new();
     while let Some(argument) = arguments.next()? {
         match argument {
-            Value(value) if found.is_none() => found = Some(PathBuf::from(value)),
+            Value(value) => found.push(PathBuf::from(value)),
             other => return Err(other.unexpected().into()),
         }
     }
-    needed(found, what)
+    needed((!found.is_empty()).then_some(found), what)
+}
+
+/// The single positional argument of a command without options.
+fn one(arguments: lexopt::Parser, what: &str) -> Result<PathBuf> {
+    let mut found = several(arguments, what)?;
+    if let Some(more) = found.get(1) {
+        return Err(Error::Usage(format!("{more:?} is one too many")));
+    }
+    Ok(found.remove(0))
 }
 
 fn needed<T>(value: Option<T>, what: &str) -> Result<T> {

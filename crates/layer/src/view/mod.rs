@@ -43,6 +43,8 @@ pub enum Build {
 }
 
 const NAMES: Mode = Mode::RUSR.union(Mode::WUSR);
+/// What begins so is out of use and only to be removed.
+const OLD: &str = ".old-";
 
 /// Checks the view of `source` kept in `dest`, and builds a new one as `build` says.
 pub fn refresh(source: &Path, dest: &Path, build: Build) -> disk::Result<Answer> {
@@ -73,16 +75,26 @@ pub fn refresh(source: &Path, dest: &Path, build: Build) -> disk::Result<Answer>
     Ok(answer(dest, stale, true, Some(stamp)))
 }
 
-/// Removes every tree but the current one and those named; returns the stamps that went.
-pub fn prune(dest: &Path, keep: &[String]) -> disk::Result<Vec<String>> {
+/// What [`prune`] found: the stamps that went out of use, and the names under which what is left of them waits for its removal.
+#[derive(Debug, Default)]
+pub struct Pruned {
+    pub stamps: Vec<String>,
+    pub doomed: Vec<Vec<u8>>,
+}
+
+/// Puts every tree but the current one and those named out of sight, under names of which [`clear`] removes what lies there:
+/// quick, so that callers can hold a lock meanwhile. While somebody builds or prunes nothing is done.
+pub fn prune(dest: &Path, keep: &[String]) -> disk::Result<Pruned> {
+    let mut found = Pruned::default();
     let place = match disk::root(dest) {
         Ok(place) => place,
-        Err(error) if error.source == Errno::NOENT => return Ok(Vec::new()),
+        Err(error) if error.source == Errno::NOENT => return Ok(found),
         Err(error) => return Err(error),
     };
-    let _lock = lock(place.as_fd())?;
+    let Some(_lock) = try_lock(place.as_fd())? else {
+        return Ok(found);
+    };
     let current = link(place.as_fd()).unwrap_or_default();
-    let mut removed = Vec::new();
     for name in disk::names(&place).on("list", dest.as_os_str().as_bytes())? {
         let text = disk::show(&name.bytes).into_owned();
         let stamp = text.strip_suffix(".seen").unwrap_or(&text);
@@ -93,12 +105,29 @@ pub fn prune(dest: &Path, keep: &[String]) -> disk::Result<Vec<String>> {
         {
             continue;
         }
-        remove::remove_at(&place, &name.bytes)?;
-        if stamp == text && is_stamp(stamp) {
-            removed.push(text);
+        if text.starts_with(OLD) {
+            found.doomed.push(name.bytes);
+            continue;
         }
+        let old = format!("{OLD}{text}");
+        rustix::fs::renameat(&place, &name.bytes, &place, &old).on("rename", &name.bytes)?;
+        if stamp == text && is_stamp(stamp) {
+            found.stamps.push(text);
+        }
+        found.doomed.push(old.into_bytes());
     }
-    Ok(removed)
+    Ok(found)
+}
+
+/// Removes what [`prune`] put out of sight; others may do so at the same time.
+pub fn clear(dest: &Path, pruned: &Pruned) -> disk::Result<()> {
+    let Ok(place) = disk::root(dest) else {
+        return Ok(());
+    };
+    pruned
+        .doomed
+        .iter()
+        .try_for_each(|name| remove::remove_at(&place, name))
 }
 
 fn is_stamp(text: &str) -> bool {
@@ -139,6 +168,17 @@ fn lock(place: impl AsFd) -> disk::Result<OwnedFd> {
     let lock = rustix::fs::openat(place, "lock", flags, NAMES).on("open", b"lock")?;
     rustix::fs::flock(&lock, FlockOperation::LockExclusive).on("lock", b"lock")?;
     Ok(lock)
+}
+
+/// The same, if nobody holds it.
+fn try_lock(place: impl AsFd) -> disk::Result<Option<OwnedFd>> {
+    let flags = OFlags::RDWR | OFlags::CREATE | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+    let lock = rustix::fs::openat(place, "lock", flags, NAMES).on("open", b"lock")?;
+    match rustix::fs::flock(&lock, FlockOperation::NonBlockingLockExclusive) {
+        Ok(()) => Ok(Some(lock)),
+        Err(Errno::WOULDBLOCK) => Ok(None),
+        Err(errno) => Err(errno).on("lock", b"lock"),
+    }
 }
 
 /// Where `current` leads.
