@@ -144,7 +144,7 @@ def test_memory_exhausted(docker: Docker) -> None:
         "box",
         "sh",
         "-c",
-        "dd if=/dev/zero of=/dev/null bs=100M count=1; exit 4",
+        "sleep 1; dd if=/dev/zero of=/dev/null bs=100M count=1; exit 4",
     )
     docker.ok("wait", id)
     eventually(lambda: docker.inspect(id, "{{.State.OOMKilled}}") == "true", "it is said")
