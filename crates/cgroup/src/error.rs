@@ -24,6 +24,8 @@ pub enum Error {
     },
     #[error("cgroupsPath {0:?}: {1}")]
     Path(String, &'static str),
+    #[error("invalid --cgroup argument {0:?}: {1}")]
+    Below(String, &'static str),
     #[error("{0} is not served")]
     Unserved(&'static str),
     #[error("cgroup {0} already holds processes; it must be the container's alone")]

@@ -10,6 +10,7 @@
 //! docs/cgroups.md tells all of it from the user's side.
 #![deny(unsafe_code)]
 
+mod below;
 mod create;
 mod devices;
 mod ebpf;

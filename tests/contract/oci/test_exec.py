@@ -13,6 +13,8 @@ from contract.oci.harness import CAPABILITIES, Runtime, eventually
 
 pytestmark = pytest.mark.root
 
+V1 = Path("/sys/fs/cgroup/memory").is_dir()
+
 
 @pytest.mark.parametrize(("command", "code"), [("exit 0", 0), ("exit 7", 7), ("kill -9 $$", 137), ("kill -15 $$", 143)])
 def test_the_exit_code_is_the_command_s(runtime: Runtime, command: str, code: int) -> None:
@@ -111,7 +113,7 @@ def test_exec_into_a_paused_container(ours: Runtime) -> None:
     id = ours.running()
     ours.ok("pause", id)
     pid_file = ours.place.top / "pid"
-    assert ours("exec", "--cgroup", "/other", id, "true").code == 255
+    assert ours("exec", id, "true").code == 255
     ours.ok("resume", id)
     ours.ok("exec", "--detach", "--pid-file", pid_file, id, "true")
 
@@ -131,3 +133,66 @@ def test_it_dies_with_the_container(runtime: Runtime) -> None:
     pid = int(pid_file.read_text())
     runtime.ok("delete", "--force", id)
     eventually(lambda: not os.path.exists(f"/proc/{pid}"), "the second process is gone")
+
+
+def own_cgroups(pid: int | str) -> list[tuple[str, str, Path]]:
+    """Of a process: hierarchies, its path there, the directory; hybrid's empty hierarchy left out."""
+    found = []
+    for line in Path(f"/proc/{pid}/cgroup").read_text().splitlines():
+        _, controllers, path = line.split(":", 2)
+        mount = Path("/sys/fs/cgroup") / controllers.removeprefix("name=")
+        if "stockade" in path and (controllers or not V1):
+            found.append((controllers, path, mount / path.lstrip("/")))
+    return found
+
+
+@pytest.fixture
+def sub_cgroups(ours: Runtime) -> tuple[str, list[tuple[str, str, Path]]]:
+    """A running container with a cgroup `sub` below its own, in all hierarchies."""
+    id = ours.running()
+    own = own_cgroups(ours.state(id)["pid"])
+    assert own
+    for _, _, directory in own:
+        (directory / "sub").mkdir()
+        for name in ("cpuset.cpus", "cpuset.mems"):
+            if V1 and (directory / name).is_file():
+                (directory / "sub" / name).write_text((directory / name).read_text())
+    return id, own
+
+
+def test_a_cgroup_below(ours: Runtime, sub_cgroups: tuple[str, list[tuple[str, str, Path]]]) -> None:
+    id, own = sub_cgroups
+    for path in ("sub", "/sub", "no/../sub"):
+        inside = ours.ok("exec", "--cgroup", path, id, "cat", "/proc/self/cgroup")
+        for controllers, place, _ in own:
+            assert f":{controllers}:{place}/sub\n" in inside, path
+
+
+@pytest.mark.skipif(not V1, reason="names hierarchies of cgroup v1")
+def test_a_cgroup_below_by_controller(ours: Runtime, sub_cgroups: tuple[str, list[tuple[str, str, Path]]]) -> None:
+    id, own = sub_cgroups
+    inside = ours.ok("exec", "--cgroup", "memory,pids:sub", "--cgroup", "cpuset:/", id, "cat", "/proc/self/cgroup")
+    for controllers, place, _ in own:
+        below = "/sub" if controllers in ("memory", "pids") else ""
+        assert f":{controllers}:{place}{below}\n" in inside
+
+
+@pytest.mark.parametrize(
+    ("words", "reason"),
+    [
+        (["../x"], "leaves the container's cgroup"),
+        (["sub/../.."], "leaves the container's cgroup"),
+        (["/other"], "is not there"),
+        (["memory:../x"], "leaves the container's cgroup" if V1 else "no hierarchies"),
+        (["nothing:sub"], "no cgroup of this controller" if V1 else "no hierarchies"),
+        (["memory:sub", "memory:sub"], "twice" if V1 else "no hierarchies"),
+        (["sub", "sub"], "<controller>: is missing"),
+    ],
+)
+def test_a_cgroup_that_is_not_below(
+    ours: Runtime, sub_cgroups: tuple[str, list[tuple[str, str, Path]]], words: list[str], reason: str
+) -> None:
+    flags = [word for path in words for word in ("--cgroup", path)]
+    done = ours("exec", *flags, sub_cgroups[0], "true")
+    assert done.code == 255
+    assert reason in done.err, done

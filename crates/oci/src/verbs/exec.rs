@@ -35,7 +35,11 @@ pub const EXEC: Verb = Verb {
         Flag::value("apparmor", "PROFILE", "its AppArmor profile"),
         Flag::value("process-label", "LABEL", "its SELinux label"),
         Flag::value("preserve-fds", "N", "pass N descriptors beyond 0, 1 and 2"),
-        Flag::value("cgroup", "PATH", "refused unless it is the container's own"),
+        Flag::value(
+            "cgroup",
+            "[CONTROLLER,…:]PATH",
+            "a cgroup below the container's; may be repeated, by controllers of v1",
+        ),
         Flag::switch(
             "ignore-paused",
             "wait in a paused container instead of refusing",
@@ -60,12 +64,11 @@ fn exec(context: &Context, args: &Args) -> Result<u8, Error> {
         Status::Paused => return Err(Error::ExecPaused),
         status => return Err(Error::ExecIn(status)),
     }
-    if !matches!(args.text("cgroup")?, None | Some("" | "/")) {
-        return Err(Error::Unsupported(
-            "--cgroup",
-            "a process joins its container's own cgroup",
-        ));
-    }
+    let words = args.texts("cgroup")?;
+    let cgroup = match words.as_slice() {
+        [] => None,
+        words => Some(container.record.cgroup.below(words)?),
+    };
     let config = container.config()?;
     let process = process(args, &config)?;
     let foreground = if args.has("detach") {
@@ -79,8 +82,8 @@ fn exec(context: &Context, args: &Args) -> Result<u8, Error> {
         args.path("console-socket"),
     )?;
     let mut execed = launch(
-        &container,
-        &config,
+        (&container, &config),
+        cgroup.as_ref().unwrap_or(&container.record.cgroup),
         &process,
         stdio,
         args.number("preserve-fds")?.unwrap_or(0),
@@ -98,8 +101,8 @@ fn exec(context: &Context, args: &Args) -> Result<u8, Error> {
 }
 
 fn launch(
-    container: &Container,
-    config: &Spec,
+    (container, config): (&Container, &Spec),
+    cgroup: &cgroup::Cgroup,
     process: &Process,
     stdio: jail::Stdio,
     preserve_fds: u32,
@@ -112,7 +115,7 @@ fn launch(
         pid: init.pid,
         start_time: init.start_time,
         spec: config,
-        cgroup: &record.cgroup,
+        cgroup,
     };
     Ok(jail::exec(
         &target,
