@@ -2,6 +2,7 @@
 //! This crate decides nothing and knows none of the others.
 #![allow(unsafe_code)]
 
+mod arena;
 mod bpf;
 mod inherit;
 mod kill;
@@ -14,6 +15,7 @@ mod seccomp;
 mod signals;
 mod text;
 
+pub use arena::*;
 pub use bpf::*;
 pub use inherit::*;
 pub use kill::*;
