@@ -1,10 +1,15 @@
 //! Making the child: directly, or through a short-lived usher where a namespace must be entered before the child is born.
 //!
 //! A process id namespace counts for children only, and what belongs to a joined user namespace must be made from inside it. The
-//! usher enters, clones with CLONE_PARENT — the child is the caller's, not its own — and ends.
+//! usher enters, clones with CLONE_PARENT — the child is the caller's, not its own — and ends. A caller that may do so instead turns
+//! to a process id namespace for the moment of the clone, and the child does the rest.
 
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
+use rustix::fs::{Mode, OFlags, openat};
+use rustix::thread::{
+    LinkNameSpaceType, ThreadNameSpaceType, move_into_link_name_space, move_into_thread_name_spaces,
+};
 use spec::NamespaceKind;
 use sys::Fork;
 
@@ -49,6 +54,51 @@ pub(crate) fn of_container(
             .try_for_each(|joined| joined.enter())?;
         sys::fork(flags | sys::CLONE_PARENT, entry.into_cgroup()).at(Stage::Clone, "")
     })
+}
+
+/// Clones the caller into its own process id namespace or, for this one clone, into that of process `init`. The child gets `None`;
+/// nobody there can trace it from its birth on, unless CAP_SYS_PTRACE lets him trace everything that enters.
+pub(crate) fn among(
+    init: Option<BorrowedFd<'_>>,
+    entry: &cgroup::Entry,
+) -> Outcome<Option<Newborn>> {
+    let traced = sys::tracing_allowed().at(Stage::SetSecurity, "forbid tracing")?;
+    sys::allow_tracing(false).at(Stage::SetSecurity, "forbid tracing")?;
+    let born = match init {
+        Some(init) => elsewhere(init, entry),
+        None => sys::fork(0, entry.into_cgroup()).at(Stage::Clone, ""),
+    };
+    match born {
+        Ok(Fork::Child) => Ok(None),
+        born => {
+            if traced {
+                sys::allow_tracing(true).at(Stage::SetSecurity, "allow tracing")?;
+            }
+            match born? {
+                Fork::Parent { pid, pidfd } => Ok(Some(Newborn { pid, pidfd })),
+                Fork::Child => Ok(None),
+            }
+        }
+    }
+}
+
+fn elsewhere(init: BorrowedFd<'_>, entry: &cgroup::Entry) -> Outcome<Fork> {
+    let path = "/proc/self/ns/pid_for_children";
+    let home = openat(
+        rustix::fs::CWD,
+        path,
+        OFlags::RDONLY | OFlags::CLOEXEC,
+        Mode::empty(),
+    )
+    .at(Stage::JoinNamespaces, path)?;
+    move_into_thread_name_spaces(init, ThreadNameSpaceType::PROCESS_ID)
+        .at(Stage::JoinNamespaces, "of init")?;
+    let born = sys::fork(0, entry.into_cgroup());
+    if !matches!(born, Ok(Fork::Child)) {
+        move_into_link_name_space(home.as_fd(), Some(LinkNameSpaceType::ProcessID))
+            .expect("a process may have its children where it had them before");
+    }
+    born.at(Stage::Clone, "")
 }
 
 /// Runs `enter` in an usher: what it forks becomes the caller's child, which gets `None`.

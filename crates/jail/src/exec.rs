@@ -1,7 +1,8 @@
 //! Another process in a running container.
 //!
-//! An usher joins the namespaces, all by one setns(2) on init's pidfd, and clones the process with CLONE_PARENT: only so is it in
-//! the container's process id namespace and the caller's child at once.
+//! It must be in the container's process id namespace and the caller's child at once. So the caller turns to that namespace for
+//! one clone, and the process joins the others, all by one setns(2) on init's pidfd. Where the container has a user namespace, an
+//! usher joins everything first and clones the process with CLONE_PARENT.
 
 use std::os::fd::{AsFd, OwnedFd};
 
@@ -11,7 +12,6 @@ use rustix::thread::{
     LinkNameSpaceType, ThreadNameSpaceType, move_into_link_name_space, move_into_thread_name_spaces,
 };
 use spec::{NamespaceKind, Process, Status};
-use sys::Fork;
 
 use crate::birth::{self, Newborn};
 use crate::fault::{At, Fault, Outcome};
@@ -59,14 +59,23 @@ pub fn exec(
     let (ours, theirs) = Line::pair()
         .at(Stage::Prepare, "a socket pair")
         .map_err(Fault::on_host)?;
-    let newborn =
-        birth::ushered(|| joining.usher(&theirs)).map_err(|fault| gone_or(target, fault))?;
+    let newborn = joining
+        .bear(&theirs)
+        .map_err(|fault| gone_or(target, fault))?;
     let Some(newborn) = newborn else {
         drop(ours);
         joining.run(theirs)
     };
     drop(theirs);
-    attend(newborn, &ours, &program, warnings)
+    attend(newborn, &ours, &program, warnings).map_err(|error| match error {
+        Error::Inside {
+            stage: Stage::JoinNamespaces,
+            ..
+        } => process::find(target.pid, target.start_time)
+            .err()
+            .unwrap_or(error),
+        error => error,
+    })
 }
 
 /// A container that ended meanwhile fails in many ways, all of which mean the same.
@@ -159,15 +168,28 @@ struct Joining<'a> {
 }
 
 impl Joining<'_> {
-    /// In the usher: what /proc of the host is needed for, then the namespaces, then the clone. The process is born in its cgroup,
-    /// before it joins the cgroup namespace, from which the cgroup could not be named.
-    fn usher(&self, line: &Line) -> Outcome<Fork> {
-        warn(
-            line,
-            self.program
-                .schedule
-                .permit(rustix::process::getpid().as_raw_nonzero().get())?,
-        )?;
+    /// Clones the process, which gets `None`. It is born in its cgroup, before it joins the cgroup namespace, from which the cgroup
+    /// could not be named.
+    fn bear(&self, line: &Line) -> Outcome<Option<Newborn>> {
+        if !self.ushered() {
+            let pids = self.doorway.has(NamespaceKind::Pid);
+            return birth::among(pids.then(|| self.doorway.init.as_fd()), &self.entry);
+        }
+        birth::ushered(|| {
+            self.enter(line)?;
+            sys::forbid_tracing().at(Stage::SetSecurity, "forbid tracing")?;
+            sys::fork(sys::CLONE_PARENT, self.entry.into_cgroup()).at(Stage::Clone, "")
+        })
+    }
+
+    /// Joining a user namespace gives rights in it, which a process that its others see already must not change.
+    fn ushered(&self) -> bool {
+        self.doorway.has(NamespaceKind::User)
+    }
+
+    /// What /proc of the host is needed for, then the namespaces.
+    fn enter(&self, line: &Line) -> Outcome<()> {
+        warn(line, self.program.schedule.permit(None)?)?;
         if let Some(cpus) = self
             .process
             .exec_cpu_affinity
@@ -177,16 +199,20 @@ impl Joining<'_> {
             schedule::set_affinity(cpus)?;
         }
         self.program.identity.set_profile()?;
-        let kinds = ThreadNameSpaceType::from_bits_retain(self.doorway.kinds as u32);
-        if !kinds.is_empty() {
+        let kinds = if self.ushered() {
+            self.doorway.kinds
+        } else {
+            // It was born in the other.
+            self.doorway.kinds & !flag(NamespaceKind::Pid)
+        };
+        if kinds != 0 {
+            let kinds = ThreadNameSpaceType::from_bits_retain(kinds as u32);
             move_into_thread_name_spaces(self.doorway.init.as_fd(), kinds)
                 .at(Stage::JoinNamespaces, "of init")?;
         }
-        if let Some(root) = &self.doorway.root {
-            init::enter_root(root).at(Stage::EnterRoot, "/")?;
-        }
-        sys::forbid_tracing().at(Stage::SetSecurity, "forbid tracing")?;
-        sys::fork(sys::CLONE_PARENT, self.entry.into_cgroup()).at(Stage::Clone, "")
+        self.doorway.root.as_ref().map_or(Ok(()), |root| {
+            init::enter_root(root).at(Stage::EnterRoot, "/")
+        })
     }
 
     /// In the process; never returns.
@@ -230,6 +256,9 @@ impl Joining<'_> {
         sys::set_parent_death_signal(libc::SIGKILL).at(Stage::Prepare, "parent death signal")?;
         sys::reset_signals();
         self.entry.join().at(Stage::JoinCgroup, "")?;
+        if !self.ushered() {
+            self.enter(line)?;
+        }
         if let Some(namespace) = &self.doorway.cgroup {
             move_into_link_name_space(namespace.as_fd(), Some(LinkNameSpaceType::ControlGroup))
                 .at(Stage::JoinNamespaces, "cgroup")?;

@@ -132,7 +132,7 @@ impl Attendance<'_> {
             .plan
             .program
             .schedule
-            .permit(pid)
+            .permit(Some(pid))
             .map_err(Fault::on_host)?;
         // A child that died meanwhile has left its reason on the line.
         _ = self

@@ -103,14 +103,15 @@ impl Plan {
         })
     }
 
-    /// Before process `pid` leaves the caller's user: what the host's privileges decide. The answers are warnings.
-    pub fn permit(&self, pid: i32) -> Outcome<Vec<String>> {
+    /// Before process `pid`, or the calling one, leaves the caller's user: what the host's privileges decide. The answers are
+    /// warnings.
+    pub fn permit(&self, pid: Option<i32>) -> Outcome<Vec<String>> {
         let mut warnings = Vec::new();
         if let Some(score) = self.oom_score {
             warnings.extend(set_oom_score(pid, score)?);
         }
         for limit in &self.limits {
-            warnings.extend(limit.raise(pid)?);
+            warnings.extend(limit.raise(pid.unwrap_or(0))?);
         }
         Ok(warnings)
     }
@@ -205,8 +206,9 @@ impl Limit {
 }
 
 /// A score below the caller's own needs CAP_SYS_RESOURCE on the host; without it the caller's stays, and that is said.
-fn set_oom_score(pid: i32, score: i32) -> Outcome<Option<String>> {
-    let path = format!("/proc/{pid}/oom_score_adj");
+fn set_oom_score(pid: Option<i32>, score: i32) -> Outcome<Option<String>> {
+    let process = pid.map_or("self".to_owned(), |pid| pid.to_string());
+    let path = format!("/proc/{process}/oom_score_adj");
     let subject = || format!("oom_score_adj {score}");
     let file = openat(
         rustix::fs::CWD,

@@ -9,7 +9,7 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
 use rustix::net::{
     AddressFamily, RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, SendAncillaryBuffer,
-    SendAncillaryMessage, SendFlags, SocketFlags, SocketType, recvmsg, sendmsg, socketpair,
+    SendAncillaryMessage, SendFlags, SocketFlags, SocketType, recv, recvmsg, sendmsg, socketpair,
 };
 
 /// What a packet says; the first byte of each.
@@ -110,7 +110,17 @@ impl Line {
 
     /// The next packet; `None` when the other side is gone.
     pub fn receive(&self) -> io::Result<Option<Packet>> {
-        let mut bytes = vec![0; PACKET_LIMIT];
+        // Almost all are of one byte, for which no pages should be touched.
+        let peek = RecvFlags::PEEK | RecvFlags::TRUNC;
+        let length = loop {
+            match recv(&self.0, &mut [0u8; 1][..], peek) {
+                Ok((_, length)) => break length,
+                Err(rustix::io::Errno::INTR) => continue,
+                Err(rustix::io::Errno::CONNRESET) => return Ok(None),
+                Err(error) => return Err(error.into()),
+            }
+        };
+        let mut bytes = vec![0; length.clamp(1, PACKET_LIMIT)];
         let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(1))];
         let mut control = RecvAncillaryBuffer::new(&mut space);
         let length = loop {

@@ -168,7 +168,7 @@ mod tests {
             let mut held: Vec<(*mut u8, Layout, u8)> = Vec::new();
             for round in 0..20_000usize {
                 let random = (round * 7919 + seed * 104_729) % 1009;
-                if held.len() > 64 || (random % 3 == 0 && !held.is_empty()) {
+                if held.len() > 64 || (random.is_multiple_of(3) && !held.is_empty()) {
                     let (block, layout, mark) = held.swap_remove(random % held.len());
                     // SAFETY: allocated below with this layout, and all its bytes written.
                     unsafe {

@@ -261,6 +261,20 @@ pub fn forbid_tracing() -> io::Result<()> {
     prctl(libc::PR_SET_DUMPABLE, 0, 0)
 }
 
+/// PR_GET_DUMPABLE: whether others of the same rights may trace this process.
+pub fn tracing_allowed() -> io::Result<bool> {
+    // SAFETY: takes a number and answers one.
+    let answer = check(libc::c_long::from(unsafe {
+        libc::prctl(libc::PR_GET_DUMPABLE, 0u64, 0u64, 0u64, 0u64)
+    }))?;
+    Ok(answer == 1)
+}
+
+/// PR_SET_DUMPABLE; children inherit it.
+pub fn allow_tracing(allow: bool) -> io::Result<()> {
+    prctl(libc::PR_SET_DUMPABLE, u64::from(allow), 0)
+}
+
 /// PR_SET_NO_NEW_PRIVS.
 pub fn no_new_privileges() -> io::Result<()> {
     prctl(libc::PR_SET_NO_NEW_PRIVS, 1, 0)
