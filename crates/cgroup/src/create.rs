@@ -9,6 +9,7 @@ use std::path::Path;
 use spec::Resources;
 
 use crate::devices::{self, Rule};
+use crate::file::Sink;
 use crate::setting::Setting;
 use crate::{Cgroup, Dir, Error, Layout, Warning, ebpf, file, v1, v2};
 
@@ -158,15 +159,9 @@ impl Cgroup {
 /// v1: a rule that allows more than the cgroup above is refused by the kernel and stays refused, which is the safe side;
 /// one that denies can only be missing where this process is nobody in particular.
 fn write_lines(path: &Path, rules: &[Rule], warnings: &mut Vec<Warning>) -> Result<(), Error> {
+    let mut sinks = [None, None];
     for (allow, line) in devices::v1_lines(rules)? {
-        match file::write(
-            &path.join(if allow {
-                "devices.allow"
-            } else {
-                "devices.deny"
-            }),
-            &line,
-        ) {
+        match tell(&mut sinks[usize::from(allow)], path, (allow, &line)) {
             Err(Error::Write { source, .. }) if allow && may_not(&source) => {
                 warnings.push(Warning::DeviceNotAllowed { rule: line });
             }
@@ -183,6 +178,20 @@ fn write_lines(path: &Path, rules: &[Rule], warnings: &mut Vec<Warning>) -> Resu
         }
     }
     Ok(())
+}
+
+/// Each of the two files is opened once, when it is first needed.
+fn tell(sink: &mut Option<Sink>, path: &Path, (allow, line): (bool, &str)) -> Result<(), Error> {
+    let name = if allow {
+        "devices.allow"
+    } else {
+        "devices.deny"
+    };
+    let sink = match sink {
+        Some(sink) => sink,
+        None => sink.insert(Sink::open(path.join(name))?),
+    };
+    sink.write(line)
 }
 
 /// Attaches the program of `rules` in the place of the one that this function attached before.

@@ -163,6 +163,8 @@ pub(crate) fn v1_lines(rules: &[Rule]) -> Result<Vec<(bool, String)>, Error> {
     let mut lines = Vec::new();
     let mut default = false;
     let mut exceptions: Vec<Rule> = Vec::new();
+    // Whether each of the exceptions is in force as it stands.
+    let mut held = true;
     if rules.first().is_none_or(|rule| rule.kind != Kind::Any) {
         lines.push((false, "a".to_owned()));
     }
@@ -170,7 +172,11 @@ pub(crate) fn v1_lines(rules: &[Rule]) -> Result<Vec<(bool, String)>, Error> {
         if rule.kind == Kind::Any {
             default = rule.allow;
             exceptions.clear();
+            held = true;
         } else if rule.allow != default {
+            if held && exceptions.contains(rule) {
+                continue;
+            }
             exceptions.push(*rule);
         } else if exceptions
             .iter()
@@ -182,6 +188,8 @@ pub(crate) fn v1_lines(rules: &[Rule]) -> Result<Vec<(bool, String)>, Error> {
                 value: rule.line(),
                 why,
             });
+        } else {
+            held = false;
         }
         lines.push((rule.allow, rule.line()));
     }
@@ -205,6 +213,21 @@ mod tests {
             lines.contains(&(true, "c 1:3 rwm".to_owned()))
                 && lines.contains(&(true, "c 136:* rwm".to_owned()))
         );
+    }
+
+    #[test]
+    fn what_is_in_force_is_not_said_again() {
+        let rule = |allow: bool| {
+            format!(r#"{{"allow":{allow},"type":"c","major":1,"minor":3,"access":"rwm"}}"#)
+        };
+        let count = |rules: &str| {
+            let lines = v1_lines(&parse(rules).unwrap()).unwrap();
+            let null = |line: &&(bool, String)| **line == (true, "c 1:3 rwm".to_owned());
+            lines.iter().filter(null).count()
+        };
+        assert_eq!(count(&format!("[{}]", rule(true))), 1);
+        let (yes, no) = (rule(true), rule(false));
+        assert_eq!(count(&format!("[{yes},{no},{yes}]")), 3);
     }
 
     #[test]

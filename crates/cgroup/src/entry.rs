@@ -1,19 +1,20 @@
 //! How a process goes in. Moving another process costs 10 ms when the kernel has to wait for a grace period; going in by
 //! oneself (v1) or being born inside (v2) costs next to nothing. So the parent opens, and the child enters.
 
-use std::fs::{File, OpenOptions};
-use std::io::{self, Write};
-use std::os::fd::{AsFd, BorrowedFd};
-use std::os::unix::fs::OpenOptionsExt;
+use std::io;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::{Path, PathBuf};
 
+use rustix::fs::{Mode, OFlags, openat};
+
+use crate::file::Sink;
 use crate::{Cgroup, Error, Layout, file};
 
 /// Open descriptors of the container's directories, closed on exec.
 #[derive(Debug)]
 pub struct Entry {
-    tasks: Vec<File>,
-    v2: Option<File>,
+    tasks: Vec<Sink>,
+    v2: Option<OwnedFd>,
 }
 
 impl Entry {
@@ -26,24 +27,19 @@ impl Entry {
     pub fn join(&self) -> io::Result<()> {
         self.tasks
             .iter()
-            .try_for_each(|mut tasks| tasks.write_all(b"0"))
+            .try_for_each(|tasks| tasks.write_bare(b"0"))
     }
 }
 
 impl Cgroup {
     /// Opens the way in; before the child is made, as this process.
     pub fn entry(&self) -> Result<Entry, Error> {
-        let open = |path: PathBuf, options: &mut OpenOptions| {
-            options
-                .open(&path)
-                .map_err(|source| Error::Open { path, source })
-        };
         let mut entry = Entry {
             tasks: Vec::with_capacity(self.v1.len()),
             v2: None,
         };
         for dir in self.v1.iter().map(|dir| dir.dir()) {
-            match open(dir.join("tasks"), OpenOptions::new().write(true)) {
+            match Sink::open(dir.join("tasks")) {
                 Ok(tasks) => entry.tasks.push(tasks),
                 // Not made: on demand, or where this process may not write.
                 Err(Error::Open { source, .. }) if source.kind() == io::ErrorKind::NotFound => {}
@@ -56,12 +52,12 @@ impl Cgroup {
             } else {
                 dir.dir()
             };
-            entry.v2 = Some(open(
-                dir,
-                OpenOptions::new()
-                    .read(true)
-                    .custom_flags(rustix::fs::OFlags::DIRECTORY.bits() as i32),
-            )?);
+            let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
+            let opened = openat(rustix::fs::CWD, &dir, flags, Mode::empty());
+            entry.v2 = Some(opened.map_err(|error| Error::Open {
+                path: dir,
+                source: error.into(),
+            })?);
         }
         Ok(entry)
     }

@@ -1,42 +1,94 @@
 //! A cgroup's files: each holds a number, a word, or lines of keys and numbers.
 
 use std::collections::BTreeMap;
-use std::fs;
-use std::io::{self, Read, Write};
-use std::path::Path;
+use std::io;
+use std::os::fd::OwnedFd;
+use std::path::{Path, PathBuf};
+
+use rustix::fs::{Mode, OFlags, openat};
+use rustix::io::Errno;
 
 use crate::Error;
 
 /// Files of cgroups are small; what is longer was not made by the kernel.
-const LONGEST: u64 = 4 << 20;
+const LONGEST: usize = 4 << 20;
+/// Room for all but the longest of them at the first reading.
+const USUAL: usize = 1 << 10;
+
+fn open(path: &Path, flags: OFlags) -> io::Result<OwnedFd> {
+    Ok(openat(
+        rustix::fs::CWD,
+        path,
+        flags | OFlags::CLOEXEC,
+        Mode::empty(),
+    )?)
+}
+
+/// A file that takes values one after the other.
+#[derive(Debug)]
+pub(crate) struct Sink {
+    path: PathBuf,
+    file: OwnedFd,
+}
+
+impl Sink {
+    pub(crate) fn open(path: PathBuf) -> Result<Sink, Error> {
+        match open(&path, OFlags::WRONLY) {
+            Ok(file) => Ok(Sink { path, file }),
+            Err(source) => Err(Error::Open { path, source }),
+        }
+    }
+
+    /// By one write call: the kernel takes each write as a value of its own.
+    pub(crate) fn write(&self, value: &str) -> Result<(), Error> {
+        let written = retry(|| rustix::io::write(&self.file, value.as_bytes()));
+        written.map(drop).map_err(|source| Error::Write {
+            path: self.path.clone(),
+            value: value.to_owned(),
+            source,
+        })
+    }
+
+    /// Writes what needs no memory to be told of.
+    pub(crate) fn write_bare(&self, value: &[u8]) -> io::Result<()> {
+        retry(|| rustix::io::write(&self.file, value)).map(drop)
+    }
+}
+
+fn retry<T>(mut call: impl FnMut() -> Result<T, Errno>) -> io::Result<T> {
+    loop {
+        match call() {
+            Err(Errno::INTR) => continue,
+            answer => return Ok(answer?),
+        }
+    }
+}
 
 pub(crate) fn write(path: &Path, value: &str) -> Result<(), Error> {
-    let open = fs::OpenOptions::new().write(true).open(path);
-    let mut file = open.map_err(|source| Error::Open {
-        path: path.to_owned(),
-        source,
-    })?;
-    // One write call: the kernel takes each write as a value of its own.
-    let written = file.write(value.as_bytes());
-    written.map(|_| ()).map_err(|source| Error::Write {
-        path: path.to_owned(),
-        value: value.to_owned(),
-        source,
-    })
+    Sink::open(path.to_owned())?.write(value)
 }
 
 pub(crate) fn read(path: &Path) -> Result<String, Error> {
-    let fail = |source| Error::Read {
+    let whole = || -> io::Result<String> {
+        let file = open(path, OFlags::RDONLY)?;
+        let (mut text, mut length) = (vec![0; USUAL], 0);
+        while length < LONGEST {
+            if length == text.len() {
+                text.resize(length * 2, 0);
+            }
+            match retry(|| rustix::io::read(&file, &mut text[length..]))? {
+                0 => break,
+                more => length += more,
+            }
+        }
+        text.truncate(length);
+        String::from_utf8(text)
+            .map_err(|_| io::Error::new(io::ErrorKind::InvalidData, "it is no text"))
+    };
+    whole().map_err(|source| Error::Read {
         path: path.to_owned(),
         source,
-    };
-    let mut text = String::new();
-    fs::File::open(path)
-        .map_err(fail)?
-        .take(LONGEST)
-        .read_to_string(&mut text)
-        .map_err(fail)?;
-    Ok(text)
+    })
 }
 
 /// The text without its end of line; `None` where this kernel has no such file.

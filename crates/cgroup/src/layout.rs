@@ -1,11 +1,10 @@
 //! Which hierarchies this process sees, and where it stands in them (cgroups(7), /proc/self/mountinfo, /proc/self/cgroup).
 
-use std::fs;
 use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
-use crate::Error;
+use crate::{Error, file};
 
 /// What is mounted for cgroups here.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -41,12 +40,7 @@ pub(crate) struct Mounts {
 
 impl Mounts {
     pub(crate) fn probe() -> Result<Mounts, Error> {
-        let read = |path: &'static str| {
-            fs::read_to_string(path).map_err(|source| Error::Read {
-                path: path.into(),
-                source,
-            })
-        };
+        let read = |path: &'static str| file::read(Path::new(path));
         Ok(Mounts::parse(
             &read("/proc/self/mountinfo")?,
             &read("/proc/self/cgroup")?,

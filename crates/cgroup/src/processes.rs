@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use rustix::io::Errno;
 use rustix::process::Signal;
 
-use crate::{Cgroup, Error, file};
+use crate::{Cgroup, Dir, Error, file};
 
 /// How long processes may take to end after SIGKILL before somebody else has to worry.
 const PATIENCE: Duration = Duration::from_secs(10);
@@ -31,10 +31,14 @@ impl Cgroup {
     }
 
     pub(crate) fn telling(&self) -> Option<PathBuf> {
+        let told = |dir: &&Dir| {
+            let known = |name: &String| TELLING.contains(&name.as_str());
+            !dir.controllers.is_empty() && dir.controllers.iter().any(known)
+        };
         TELLING
             .iter()
             .filter_map(|name| self.holder(name))
-            .chain(self.all())
+            .chain(self.all().filter(|dir| !told(dir)))
             .map(|dir| dir.dir())
             .find(|dir| dir.is_dir())
     }

@@ -107,8 +107,11 @@ struct Doorway {
 impl Doorway {
     fn find(target: &Target<'_>, init: OwnedFd) -> Outcome<Doorway> {
         use NamespaceKind::*;
-        let mut kinds = 0;
+        let mut kinds = made(target.spec);
         for kind in [User, Mount, Pid, Network, Ipc, Uts, Time, Cgroup] {
+            if kinds & flag(kind) != 0 {
+                continue;
+            }
             let look = |pid: &str| stat(format!("/proc/{pid}/ns/{}", link_name(kind)));
             // A kernel without a kind of namespace has no link of it for either.
             let Ok(own) = look("self") else { continue };
@@ -141,6 +144,15 @@ impl Doorway {
     fn has(&self, kind: NamespaceKind) -> bool {
         self.kinds & flag(kind) != 0
     }
+}
+
+/// The kinds that were made for the container, which needs no look: joining one's own again does no harm. A user namespace is
+/// looked at all the same, since its members may not join it.
+fn made(spec: &spec::Spec) -> u64 {
+    let namespaces = spec.linux.iter().flat_map(|linux| &linux.namespaces);
+    namespaces
+        .filter(|namespace| namespace.path.is_none() && namespace.kind != NamespaceKind::User)
+        .fold(0, |kinds, namespace| kinds | flag(namespace.kind))
 }
 
 /// The root of init, where the mount namespace does not lead there.
