@@ -24,6 +24,9 @@ def machine() -> str:
     return f"{os.cpu_count()} × {model}, Linux {platform.release()}"
 
 
+BUSY = os.getloadavg()[0]  # as this module is loaded: before anything is measured
+
+
 def shown(sample: Sample, unit: str) -> str:
     digits = 0 if sample.median >= 100 else 1 if sample.median >= 10 else 2
     text = f"{sample.median:.{digits}f} {unit}"
@@ -41,7 +44,7 @@ def table(figures: Iterable[Figure], missing: Mapping[str, str], when: datetime.
     lines = [
         f"# {TITLE}",
         "",
-        f"`make bench`, {when.isoformat()}, {machine()}. Medians with the 10th and 90th percentile; contestants took",
+        f"`make bench`, {when.isoformat()}, {machine()}, load {BUSY:.1f} before it began. Medians with the 10th and 90th percentile; contestants took",
         "turns in one run and every exit status was checked. Ratios first: absolute times are the machine's and the",
         "hour's. Numbers behind the table: [bench.json](bench.json).",
         "",
@@ -75,6 +78,7 @@ def as_json(figures: Iterable[Figure], missing: Mapping[str, str], when: datetim
     document = {
         "date": when.isoformat(),
         "machine": machine(),
+        "load": BUSY,
         "figures": list(map(plain, figures)),
         "missing": dict(missing),
     }
