@@ -168,6 +168,8 @@ impl Shim {
             waiters: Vec::new(),
             clients: Vec::new(),
             end: None,
+            told: false,
+            untaken: None,
             started_at: None,
             steps: Steps {
                 create_us: begun.elapsed().as_micros() as u64,

@@ -29,7 +29,7 @@ const PATIENCE: Duration = Duration::from_secs(5);
 /// How often children are collected while an init is waited for.
 const COLLECT: Duration = Duration::from_millis(2);
 /// How long output of a deleted process waits for somebody to take it.
-const LINGER: Duration = Duration::from_secs(10);
+pub const LINGER: Duration = Duration::from_secs(10);
 
 impl Shim {
     /// A process ended: record it, then tell.
@@ -57,7 +57,7 @@ impl Shim {
         count(container, process, usage, &mut exit);
         record(container, &process.exec_id, &exit);
         process.end = Some(end);
-        self.tell_end(key, end);
+        self.tell_when_taken(key);
     }
 
     /// The kills for want of memory that explain an end: all of them init's; an exec's those that no earlier exec's explained.
@@ -86,8 +86,9 @@ impl Shim {
         }
     }
 
-    fn tell_end(&mut self, key: ProcessKey, end: End) {
+    pub fn tell_end(&mut self, key: ProcessKey, end: End) {
         let process = self.processes.get_mut(&key).expect("the caller has it");
+        process.told = true;
         let waiters = std::mem::take(&mut process.waiters);
         let (exec_id, pid, container) = (process.exec_id.clone(), process.pid, process.container);
         let response = WaitResponse {
@@ -121,7 +122,7 @@ impl Shim {
         let Some(process) = self.processes.get_mut(&key) else {
             return;
         };
-        if process.io.drain(&mut self.scratch) {
+        if process.io.drain(&mut self.scratch) && !process.io.is_untaken(true) {
             self.release_clients(key);
             if self
                 .processes
@@ -140,6 +141,7 @@ impl Shim {
             |source| matches!(source, Source::Output(of, _) | Source::Input(of) if of == key),
         );
         self.poll.clear_alarm(Alarm::Linger(key));
+        self.poll.clear_alarm(Alarm::Taken(key));
         if let Some(mut process) = self.processes.remove(&key) {
             process.io.finish_logs();
             for client in process.clients {
@@ -198,8 +200,11 @@ impl Shim {
                 at: end.at,
             };
             self.publisher.publish(event, &mut self.poll);
-        } else if let Some(container) = self.containers.get_mut(&container) {
-            container.execs.remove(&request.exec_id);
+        } else {
+            self.tell_now(key);
+            if let Some(container) = self.containers.get_mut(&container) {
+                container.execs.remove(&request.exec_id);
+            }
             self.bury(key);
         }
         Ok(DeleteResponse {
@@ -250,6 +255,7 @@ impl Shim {
         {
             journal::warn(&container.bundle, &container.id, &[chain(&error)]);
         }
+        self.tell_all(key);
         self.poll.forget(|source| source == Source::Oom(key));
         self.poll.clear_alarm(Alarm::TimeLimit(key));
         let container = self.containers.remove(&key).expect("it was just there");
@@ -271,6 +277,7 @@ impl Shim {
         });
         self.poll.set_alarm(LINGER, Alarm::Linger(key));
         self.settle(key);
+        self.is_taken(key);
     }
 
     /// The kernel killed for want of memory: told once a kill was counted.

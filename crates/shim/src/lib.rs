@@ -30,6 +30,7 @@ mod socket;
 mod start;
 mod stats;
 mod stdio;
+mod taken;
 mod tasks;
 mod ttrpc;
 mod wire;

@@ -38,6 +38,8 @@ pub enum Alarm {
     Unused,
     /// Output of a deleted process that nobody takes.
     Linger(ProcessKey),
+    /// Output in a FIFO that its reader has not taken.
+    Taken(ProcessKey),
     /// The shim has been told to go.
     Leave,
 }

@@ -11,6 +11,7 @@ use crate::phase::Phase;
 use crate::poll::{ClientKey, ConnKey, ContainerKey, ProcessKey};
 use crate::record::Steps;
 use crate::stdio::{ChildEnds, Io};
+use crate::taken::Untaken;
 
 /// How a process ended, as replies and events say it.
 #[derive(Debug, Clone, Copy)]
@@ -37,6 +38,10 @@ pub struct Process {
     pub waiters: Vec<(ConnKey, u32)>,
     pub clients: Vec<ClientKey>,
     pub end: Option<End>,
+    /// Whether callers and the engine heard of the end.
+    pub told: bool,
+    /// Output that its readers have not taken from FIFOs.
+    pub untaken: Option<Untaken>,
     pub started_at: Option<SystemTime>,
     pub steps: Steps,
     /// Deleted; only its last output is still under way.

@@ -174,6 +174,7 @@ impl Shim {
             Alarm::TimeLimit(key) => self.time_out(key),
             Alarm::Publish => self.publisher.advance(&mut self.poll),
             Alarm::Linger(key) => self.forget_process(key),
+            Alarm::Taken(key) => self.look_again(key),
             Alarm::Unused | Alarm::Leave => {
                 if self.containers.is_empty() && self.conns.is_empty() {
                     self.leave();
@@ -317,8 +318,11 @@ impl Shim {
         }
         match turn {
             Turn::More => self.again.push_back(Source::Output(key, index)),
-            Turn::Idle | Turn::Ended if ended => self.settle(key),
-            Turn::Blocked | Turn::Idle | Turn::Ended => {}
+            Turn::Idle | Turn::Ended if ended => self.tell_when_taken(key),
+            Turn::Ended => {
+                self.is_taken(key);
+            }
+            Turn::Blocked | Turn::Idle => {}
         }
     }
 

@@ -102,7 +102,7 @@ impl Shim {
             .processes
             .get_mut(&key)
             .expect("a container's processes are known");
-        if let Some(end) = process.end {
+        if let Some(end) = process.end.filter(|_| process.told) {
             return Ok(Some(task::WaitResponse {
                 exit_status: end.status,
                 exited_at: Some(timestamp(end.at)),
@@ -381,6 +381,8 @@ impl Shim {
             waiters: Vec::new(),
             clients: Vec::new(),
             end: None,
+            told: false,
+            untaken: None,
             started_at: None,
             steps: Steps::default(),
             deleted: false,

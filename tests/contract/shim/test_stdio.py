@@ -163,6 +163,27 @@ def test_a_fifo_ends_with_its_process(shim: Shim, config: Config) -> None:
     assert peer.call("Wait", {1: "c"})[1] == 0
 
 
+def test_a_reader_that_comes_after_the_end_loses_nothing(shim: Shim, config: Config) -> None:
+    """A client closes its end as soon as it hears of the exit: so it does not hear before it could read."""
+    for wait in ("late", "never"):
+        fifo = shim.place.top / wait
+        os.mkfifo(fifo)
+        peer = shim.start(wait, config("sh", "-c", "echo all; exit 7"))
+        shim.create(peer, wait, str(fifo))
+        waiting = peer.send("Wait", {1: wait})
+        peer.call("Start", {1: wait})
+        until(lambda name=wait: (shim.bundle(name) / "exit.json").exists())
+        began = time.monotonic()
+        if wait == "late":
+            time.sleep(0.3)
+            assert not select.select([peer.socket], [], [], 0)[0]
+            reader = os.open(fifo, os.O_RDONLY | os.O_NONBLOCK)
+            assert read_all(reader) == b"all\n"
+        assert peer.answer(waiting)[1] == 7
+        assert time.monotonic() - began < (1.5 if wait == "late" else 4)
+        assert peer.call("Delete", {1: wait})[2] == 7
+
+
 def lines(path: Path) -> list[dict[str, str]]:
     return [json.loads(line) for line in path.read_text().splitlines()]
 

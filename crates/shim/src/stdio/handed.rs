@@ -90,6 +90,11 @@ impl Handed {
         )
     }
 
+    /// Whether this is a pipe or FIFO that holds what nobody has read yet.
+    pub fn holds_data(&self) -> bool {
+        self.way == Way::Free && rustix::io::ioctl_fionread(&self.fd).is_ok_and(|count| count > 0)
+    }
+
     pub fn read(&self, into: &mut [u8]) -> Result<usize, Errno> {
         loop {
             let read = match self.way {

@@ -342,6 +342,20 @@ impl Io {
         delivered
     }
 
+    /// Whether readers have not taken what lies in FIFOs: of streams that have ended, or of all.
+    pub fn is_untaken(&self, all: bool) -> bool {
+        self.outputs
+            .iter()
+            .any(|(output, _)| (all || output.has_ended()) && output.is_untaken())
+    }
+
+    /// Closes what has ended and nobody reads.
+    pub fn give_up(&mut self) {
+        for (output, _) in &mut self.outputs {
+            output.give_up();
+        }
+    }
+
     /// Ends all logs with what waits for its newline.
     pub fn finish_logs(&mut self) {
         for (output, log) in &mut self.outputs {

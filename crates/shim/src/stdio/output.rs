@@ -182,9 +182,28 @@ impl Output {
         if !self.ended {
             return Turn::Idle;
         }
-        // A reader of the FIFO waits for this.
-        self.sinks.retain(|sink| sink.client.is_some());
+        // A reader of the FIFO waits for this; what one that comes late has not read yet would be lost.
+        self.sinks
+            .retain(|sink| sink.client.is_some() || sink.to.holds_data());
         Turn::Ended
+    }
+
+    pub fn has_ended(&self) -> bool {
+        self.ended
+    }
+
+    /// Whether a FIFO holds what its reader has not taken.
+    pub fn is_untaken(&self) -> bool {
+        self.sinks
+            .iter()
+            .any(|sink| sink.client.is_none() && sink.to.holds_data())
+    }
+
+    /// Closes the FIFO of a stream that has ended, whoever waits.
+    pub fn give_up(&mut self) {
+        if self.ended {
+            self.sinks.retain(|sink| sink.client.is_some());
+        }
     }
 
     fn deliver(&mut self, count: usize, log: &mut Option<&mut Log>, scratch: &mut Scratch) {
