@@ -4,8 +4,8 @@
     end: the directory is removed, last of all; this frees the range.
 
 The record says who answers for the container: a foreground one (`do`, an SDK sandbox) is dead when its owner is and
-is swept; one without an owner (`run --detach`) stays until `rm`; a kept one stays until it is dropped. A process is
-named by pid, start time and boot id, so that a reused pid is not mistaken for it.
+is swept; one without an owner (`run` without --rm, once its program was started) stays until `rm`; a kept one stays
+until it is dropped. A process is named by pid, start time and boot id, so that a reused pid is not mistaken for it.
 """
 
 from __future__ import annotations
@@ -54,7 +54,7 @@ class Record(NamedTuple):
     """Seconds since the epoch."""
     argv: tuple[str, ...]
     owner: Owner | None
-    """Whose end is the container's end; None for a container that outlives its maker."""
+    """Whose end is the container's end; None for one that outlives its maker, from its start on."""
     ids: str
     """`Ids.how`."""
     cwd: str = ""
@@ -91,7 +91,6 @@ class Draft(NamedTuple):
     cwd: str = ""
     cwd_uid: int = -1
     cwd_gid: int = -1
-    foreground: bool = True
     since: str = ""
     tree: str = ""
     image: str = ""
@@ -120,7 +119,7 @@ def claim(paths: Paths, draft: Draft) -> Claim:
             name=draft.name or identity,
             created=time.time(),
             argv=draft.argv,
-            owner=myself() if draft.foreground else None,
+            owner=myself(),
             ids=mapping.how,
             cwd=draft.cwd,
             cwd_uid=draft.cwd_uid,

@@ -161,6 +161,9 @@ class Session:
         began = time.perf_counter()
         self._pending = await self.task.begin_wait()
         pid = await self.task.start()
+        if self.request.detached:
+            # From here on it is nobody's: until now a killed maker's half-made container was the sweep's.
+            self._claim = records.rewrite(self.claim, self.claim.record._replace(owner=None))
         self.times["start"] = time.perf_counter() - began
         if self._outdated:
             self._outdated = False
@@ -324,7 +327,6 @@ class Session:
             given.path,
             given.uid,
             given.gid,
-            foreground=not request.detached,
             image=request.image,
             since=_now(),
             tree=self._tree if not request.rootfs else "",

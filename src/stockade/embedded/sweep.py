@@ -10,6 +10,7 @@ from __future__ import annotations
 import contextlib
 import fcntl
 import os
+import select
 import signal
 import time
 from typing import NamedTuple
@@ -136,6 +137,8 @@ def _shim_gone(bundle: str) -> bool:
         if age < GRACE:
             return False
         signal.pidfd_send_signal(process, signal.SIGKILL)
+        # What comes after asks whether its sockets answer still.
+        select.select([process], [], [], GRACE)
         return True
     except (FileNotFoundError, ProcessLookupError):
         return True

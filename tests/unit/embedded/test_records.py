@@ -61,7 +61,7 @@ def test_a_record_comes_back_as_it_was(paths: Paths) -> None:
 
 
 def test_a_name_is_taken_once_and_found(paths: Paths) -> None:
-    first = records.claim(paths, Draft("run", ("true",), name="web", foreground=False))
+    first = records.claim(paths, Draft("run", ("true",), name="web"))
     with pytest.raises(Conflict, match="'web' is taken"):
         records.claim(paths, Draft("run", ("true",), name="web"))
     for word in ("web", first.record.id, first.record.id[:8]):
@@ -79,7 +79,8 @@ def test_a_reused_pid_is_not_the_owner() -> None:
 
 def test_the_living_and_the_detached_are_left_alone(paths: Paths) -> None:
     records.claim(paths, Draft("do", ("true",)))
-    records.claim(paths, Draft("run", ("true",), foreground=False))
+    detached = records.claim(paths, Draft("run", ("true",)))
+    records.rewrite(detached, detached.record._replace(owner=None))
     abandoned(paths)
     kept = abandoned(paths)
     records.write(f"{paths.containers}/{kept.id}", kept._replace(owner=None, kept="mine"))
