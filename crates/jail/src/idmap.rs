@@ -3,6 +3,7 @@
 use std::fmt::Write as _;
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::path::Path;
 use std::process::Command;
 
 use rustix::fs::{Mode, OFlags, openat};
@@ -163,6 +164,56 @@ fn make_namespace(maps: &IdMaps) -> io::Result<OwnedFd> {
             opened
         }
     }
+}
+
+/// Maps the ids of a detached mount tree, the copy of what is mounted at `path`. Whether a file system can be mapped is found out
+/// by trying; one that cannot is named.
+pub(crate) fn map_tree(
+    tree: BorrowedFd<'_>,
+    recursive: bool,
+    userns: BorrowedFd<'_>,
+    path: &Path,
+) -> io::Result<()> {
+    let refused = rustix::io::Errno::INVAL.raw_os_error();
+    match sys::map_mount_ids(tree, recursive, userns) {
+        Err(error) if error.raw_os_error() == Some(refused) => {
+            Err(unmappable(recursive, userns, path).unwrap_or(error))
+        }
+        answer => answer,
+    }
+}
+
+/// The file system at `path`, or one mounted below it, that the kernel maps no ids of.
+fn unmappable(recursive: bool, userns: BorrowedFd<'_>, path: &Path) -> Option<io::Error> {
+    let path = std::fs::canonicalize(path).ok()?;
+    let table = std::fs::read_to_string("/proc/self/mountinfo").ok()?;
+    // ID, parent, device, root, mount point, options, optional fields up to "-", type (proc_pid_mountinfo(5)).
+    let mounts: Vec<_> = table
+        .lines()
+        .filter_map(|line| {
+            let (left, right) = line.split_once(" - ")?;
+            Some((Path::new(left.split(' ').nth(4)?), right.split(' ').next()?))
+        })
+        .collect();
+    let holder = mounts
+        .iter()
+        .filter(|(point, _)| path.starts_with(point))
+        .max_by_key(|(point, _)| point.as_os_str().len())
+        .map(|(_, kind)| (path.as_path(), *kind));
+    let below = mounts
+        .iter()
+        .filter(|(point, _)| recursive && *point != path && point.starts_with(&path));
+    let (place, kind) = holder
+        .into_iter()
+        .chain(below.copied())
+        .find(|(place, _)| {
+            crate::mounts::clone_tree(place, false)
+                .is_ok_and(|tree| sys::map_mount_ids(tree.as_fd(), false, userns).is_err())
+        })?;
+    Some(io::Error::other(format!(
+        "this kernel maps no ids of {}, a file system of type {kind}; remove the mapping",
+        place.display()
+    )))
 }
 
 /// Waits for a child that is about to end.

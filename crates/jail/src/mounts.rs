@@ -17,7 +17,7 @@ use spec::{Mount, Spec};
 
 use crate::beneath;
 use crate::fault::{At, Fault, Outcome};
-use crate::idmap::{IdMaps, Mappers};
+use crate::idmap::{IdMaps, Mappers, map_tree};
 use crate::namespaces::Namespaces;
 use crate::options::MountOptions;
 use crate::{Error, Stage};
@@ -206,7 +206,7 @@ impl Planned {
         let userns = mappers
             .get(self.maps.as_ref())
             .at(Stage::Mount, subject())?;
-        sys::map_mount_ids(tree.as_fd(), self.options.idmap == Some(true), userns)
+        map_tree(tree.as_fd(), self.options.idmap == Some(true), userns, path)
             .at(Stage::Mount, subject())
     }
 

@@ -15,7 +15,7 @@ use rustix::io::Errno;
 use rustix::mount::{MountFlags, MountPropagationFlags, mount, mount_change};
 
 use crate::fault::{At, Fault, Outcome};
-use crate::idmap::{IdMaps, Mappers, parse_map};
+use crate::idmap::{IdMaps, Mappers, map_tree, parse_map};
 use crate::mounts::{change, clone_tree, make, put};
 use crate::options::MountOptions;
 use crate::{Error, RootfsMount, Stage, beneath};
@@ -493,7 +493,11 @@ impl<'a> Assembly<'a> {
             }
         };
         if let Some(maps) = maps {
-            sys::map_mount_ids(tree.as_fd(), recursive, mappers.get(Some(maps))?)?;
+            let path = match place {
+                Place::Host(path, _) => path.clone(),
+                Place::Entry(number, path) => Path::new(&format!("n{number}")).join(path),
+            };
+            map_tree(tree.as_fd(), recursive, mappers.get(Some(maps))?, &path)?;
         }
         sys::set_mount_propagation(tree.as_fd(), recursive, libc::MS_SLAVE)?;
         Ok(tree)

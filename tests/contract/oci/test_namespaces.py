@@ -8,6 +8,7 @@ from __future__ import annotations
 import os
 import subprocess
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -158,3 +159,36 @@ def test_mounts_are_in_the_listed_order(ours: Runtime) -> None:
     lines = ours("run", "--bundle", bundle, ours.place.name("c")).out.splitlines()
     places = [line.split()[4] for line in lines]
     assert [place for place in places if place.startswith("/tmp/m")] == [f"/tmp/m{number}" for number in range(4)]
+
+
+@pytest.mark.parametrize(
+    ("source", "option", "named", "kind"),
+    [("ram", "idmap", "ram", "ramfs"), ("", "ridmap", "ram", "ramfs"), ("ram/tmp", "ridmap", "ram/tmp", "tmpfs")],
+)
+def test_a_file_system_whose_ids_cannot_be_mapped(
+    ours: Runtime, place_dir: Path, source: str, option: str, named: str, kind: str
+) -> None:
+    """The error names the place and the type; kernels from 6.3 map a tmpfs."""
+
+    def bind(document: dict[str, Any]) -> None:
+        mapping = [{"containerID": 0, "hostID": 100000, "size": 1000}]
+        document["mounts"].append(
+            {
+                "destination": "/tmp",
+                "type": "bind",
+                "source": str(place_dir / source),
+                "options": ["rbind", option],
+                "uidMappings": mapping,
+                "gidMappings": mapping,
+            }
+        )
+
+    (place_dir / "ram").mkdir()
+    script = 'cd "$0" && mount -t ramfs ramfs ram && mkdir ram/tmp && mount -t tmpfs tmpfs ram/tmp && cd / && exec "$@"'
+    argv = ("unshare", "--mount", "--propagation", "private", "sh", "-c", script, str(place_dir), *ours.argv)
+    elsewhere = replace(ours, argv=argv)
+    done = elsewhere("run", "--bundle", ours.bundle("true", change=bind), ours.place.name("c"))
+    if kind == "tmpfs" and done.code == 0:
+        return
+    assert done.code == 1
+    assert f"{place_dir / named}, a file system of type {kind}; remove the mapping" in done.err, done

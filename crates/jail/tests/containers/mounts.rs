@@ -17,6 +17,7 @@ pub const TESTS: &[Test] = &[
     ("cgroups_are_shown", cgroups_are_shown),
     ("refusals_name_the_option", refusals_name_the_option),
     ("a_view_is_assembled", a_view_is_assembled),
+    ("layers_that_cannot_be_mapped", layers_that_cannot_be_mapped),
     ("long_overlays", long_overlays),
     ("root_propagation", root_propagation),
     ("without_pivot", without_pivot),
@@ -373,5 +374,25 @@ fn mounts_stay_inside() {
     assert_eq!(
         fs::read_to_string("/proc/self/mountinfo").expect("reads"),
         before
+    );
+}
+
+/// A layer on a file system whose ids the kernel does not map is refused, with the name of that file system.
+fn layers_that_cannot_be_mapped() {
+    let mut bundle = Bundle::new(&["true"]);
+    bundle.rootfs = vec![RootfsMount {
+        kind: "bind".into(),
+        source: "/proc/sys".into(),
+        target: String::new(),
+        options: vec![
+            "rbind".into(),
+            format!("uidmap=0:{BASE}:65536"),
+            format!("gidmap=0:{BASE}:65536"),
+        ],
+    }];
+    let told = bundle.failure();
+    assert!(
+        told.contains("/proc/sys, a file system of type proc; remove the mapping"),
+        "{told}"
     );
 }
