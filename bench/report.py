@@ -44,9 +44,9 @@ def table(figures: Iterable[Figure], missing: Mapping[str, str], when: datetime.
     lines = [
         f"# {TITLE}",
         "",
-        f"`make bench`, {when.isoformat()}, {machine()}, load {BUSY:.1f} before it began. Medians with the 10th and 90th percentile; contestants took",
-        "turns in one run and every exit status was checked. Ratios first: absolute times are the machine's and the",
-        "hour's. Numbers behind the table: [bench.json](bench.json).",
+        f"`make bench`, {when.isoformat()}, {machine()}, load {BUSY:.1f} before it began.",
+        "Medians with the 10th and 90th percentile; contestants took turns in one run and every exit status was checked.",
+        "Ratios first: absolute times are the machine's and the hour's. Numbers behind the table: [bench.json](bench.json).",
         "",
         "![ratios to the peers](bench.svg)",
         "",
