@@ -13,6 +13,7 @@ use rustix::termios::{
 use sys::{SignalFd, SignalSet};
 
 use crate::error::Error;
+use crate::notify::Notify;
 
 const SIGCHLD: i32 = 17;
 const SIGWINCH: i32 = 28;
@@ -26,6 +27,7 @@ const END_OF_INPUT: u8 = 4;
 /// Signals are held from before the process exists, so that none is lost.
 pub struct Foreground {
     signals: SignalFd,
+    notify: Option<Notify>,
 }
 
 impl Foreground {
@@ -37,7 +39,13 @@ impl Foreground {
         sys::set_signal_mask(&set).map_err(failed)?;
         Ok(Foreground {
             signals: SignalFd::new(&set).map_err(failed)?,
+            notify: None,
         })
+    }
+
+    /// Passes on that the container is ready, when it says so.
+    pub fn passing(self, notify: Option<Notify>) -> Foreground {
+        Foreground { notify, ..self }
     }
 
     /// Orphans of the container become our children instead of the host's init's.
@@ -48,7 +56,12 @@ impl Foreground {
     }
 
     /// Waits for our child `pid` and says its exit code, 128+n for a signal.
-    pub fn wait(self, pid: i32, pidfd: &OwnedFd, console: Option<OwnedFd>) -> Result<u8, Error> {
+    pub fn wait(
+        mut self,
+        pid: i32,
+        pidfd: &OwnedFd,
+        console: Option<OwnedFd>,
+    ) -> Result<u8, Error> {
         let mut relay = console.map(Relay::new).transpose()?;
         loop {
             if self.ready(relay.as_mut())? {
@@ -74,33 +87,37 @@ impl Foreground {
     }
 
     /// Moves what can be moved through the terminal; says whether signals are to be read.
-    fn ready(&self, relay: Option<&mut Relay>) -> Result<bool, Error> {
-        let failed = |error: rustix::io::Errno| Error::System("poll", error.into());
-        let Some(relay) = relay else {
-            match poll(&mut [PollFd::new(&self.signals, PollFlags::IN)], None) {
-                Ok(_) | Err(rustix::io::Errno::INTR) => return Ok(true),
-                Err(error) => return Err(failed(error)),
-            }
-        };
+    fn ready(&mut self, relay: Option<&mut Relay>) -> Result<bool, Error> {
         let stdin = rustix::stdio::stdin();
         let mut fds = vec![PollFd::new(&self.signals, PollFlags::IN)];
-        let (mut master, mut input) = (None, None);
-        if relay.master_open {
-            master = Some(fds.len());
-            fds.push(PollFd::new(&relay.master, relay.wants()));
+        let mut watch = |fd| {
+            fds.push(fd);
+            Some(fds.len() - 1)
+        };
+        let (mut master, mut input, mut told) = (None, None, None);
+        if let Some(notify) = &self.notify {
+            told = watch(PollFd::new(notify, PollFlags::IN));
         }
-        if relay.listens() {
-            input = Some(fds.len());
-            fds.push(PollFd::new(&stdin, PollFlags::IN));
+        if let Some(relay) = relay.as_deref().filter(|relay| relay.master_open) {
+            master = watch(PollFd::new(&relay.master, relay.wants()));
+        }
+        if relay.as_deref().is_some_and(Relay::listens) {
+            input = watch(PollFd::new(&stdin, PollFlags::IN));
         }
         match poll(&mut fds, None) {
             Ok(_) | Err(rustix::io::Errno::INTR) => {}
-            Err(error) => return Err(failed(error)),
+            Err(error) => return Err(Error::System("poll", error.into())),
         }
         let events = |at: Option<usize>| at.map_or(PollFlags::empty(), |at| fds[at].revents());
-        let (signals, master, input) = (events(Some(0)), events(master), events(input));
+        let (signals, told) = (events(Some(0)), events(told));
+        let (master, input) = (events(master), events(input));
         drop(fds);
-        relay.turn(master, input);
+        if !told.is_empty() && self.notify.as_ref().is_some_and(Notify::pass) {
+            self.notify = None;
+        }
+        if let Some(relay) = relay {
+            relay.turn(master, input);
+        }
         Ok(!signals.is_empty())
     }
 }

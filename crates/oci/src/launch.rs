@@ -14,6 +14,7 @@ use crate::clock;
 use crate::container;
 use crate::error::Error;
 use crate::log::chain;
+use crate::notify;
 use crate::process::Identity;
 use crate::store::{Locked, Record};
 
@@ -76,6 +77,7 @@ impl Request {
         let mut locked = self.claim(context)?;
         let record = self.record(context, &spec)?;
         locked.write(record)?;
+        notify::show(&mut spec, &locked.notify())?;
         let gate = gate(&locked);
         match self.build(context, &mut locked, &spec, &text, (stdio, gate)) {
             Ok(init) => Ok(Made { locked, init, spec }),

@@ -12,6 +12,7 @@ mod error;
 mod foreground;
 mod launch;
 mod log;
+mod notify;
 mod process;
 mod signal;
 mod store;

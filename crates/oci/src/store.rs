@@ -235,6 +235,11 @@ impl Locked {
         self.dir.join("gate")
     }
 
+    /// The directory of the socket that the container says to when it is ready.
+    pub fn notify(&self) -> PathBuf {
+        self.dir.join("notify")
+    }
+
     /// Replaces the record: whoever reads sees the old one or the new one.
     pub fn write(&mut self, record: Record) -> Result<(), Error> {
         let text = serde_json::to_vec(&record).unwrap_or_default();
@@ -248,6 +253,20 @@ impl Locked {
     /// Keeps the configuration, which the bundle may lose or change later.
     pub fn keep_config(&self, text: &[u8]) -> Result<(), Error> {
         self.file("config.json", text)
+    }
+
+    fn remove_notify(&self) -> io::Result<()> {
+        let path = self.notify();
+        let removed = match fs::remove_dir(&path) {
+            Err(error) if error.kind() == ErrorKind::DirectoryNotEmpty => {
+                fs::remove_file(path.join("notify.sock")).and_then(|()| fs::remove_dir(&path))
+            }
+            removed => removed,
+        };
+        match removed {
+            Err(error) if error.kind() != ErrorKind::NotFound => Err(error),
+            _ => Ok(()),
+        }
     }
 
     fn file(&self, name: &str, text: &[u8]) -> Result<(), Error> {
@@ -265,6 +284,7 @@ impl Locked {
 
     /// Removes the directory; the lock file goes last, so that whoever waits for it finds it gone.
     pub fn remove(self) -> Result<(), Error> {
+        self.remove_notify().map_err(at("remove", &self.notify()))?;
         for name in [
             "gate",
             "state.json.new",

@@ -1,3 +1,5 @@
+use std::os::fd::AsFd;
+
 use super::start::{after_start, poststart};
 use super::{CONTAINER, PLAIN};
 use crate::args::{Args, Flag};
@@ -6,6 +8,7 @@ use crate::container;
 use crate::error::Error;
 use crate::foreground::Foreground;
 use crate::launch::{Made, Request};
+use crate::notify::Notify;
 use crate::store::{self, Record};
 
 pub const RUN: Verb = Verb {
@@ -68,13 +71,16 @@ fn run(context: &Context, args: &Args) -> Result<u8, Error> {
         mut init,
         spec,
     } = request.make(context, |_| jail::Gate::Held)?;
+    let mut notify = None;
     let record = locked
         .record
         .clone()
         .expect("a container that was made has a record");
-    let started = init
-        .start()
-        .map_err(Error::from)
+    let started = Notify::bind(&locked.notify(), detach.then_some(init.pid))
+        .and_then(|bound| {
+            notify = bound;
+            Ok(init.start()?)
+        })
         .and_then(|()| after_start(&record, &poststart(&spec)));
     if let Err(error) = started {
         if let Err(left) = container::undo(locked, &context.log) {
@@ -85,9 +91,14 @@ fn run(context: &Context, args: &Args) -> Result<u8, Error> {
     // Others may kill, pause and delete it while we wait.
     drop(locked);
     let Some(foreground) = foreground else {
+        if let Some(notify) = notify {
+            notify.until_ready(init.pidfd.as_fd())?;
+        }
         return Ok(0);
     };
-    let code = foreground.wait(init.pid, &init.pidfd, init.console.take())?;
+    let code = foreground
+        .passing(notify)
+        .wait(init.pid, &init.pidfd, init.console.take())?;
     if !args.has("keep") {
         finish(context, &record)?;
     }

@@ -1,3 +1,5 @@
+use std::os::fd::AsFd;
+
 use spec::{Hook, Spec, Status};
 
 use super::{PLAIN, id};
@@ -5,6 +7,7 @@ use crate::args::Args;
 use crate::cli::{Context, Verb};
 use crate::container;
 use crate::error::Error;
+use crate::notify::Notify;
 use crate::store::{self, Locked, Record};
 
 pub const START: Verb = Verb {
@@ -25,6 +28,7 @@ fn start(context: &Context, args: &Args) -> Result<u8, Error> {
     }
     let init = found.record.init.ok_or(Error::StartStopped)?;
     let hooks = poststart(&found.config()?);
+    let notify = Notify::bind(&locked.notify(), Some(init.pid))?;
     let opened = jail::open_gate(&locked.gate(), init.pid, init.start_time);
     // From here on the container runs; a gate that is left would only be found shut.
     close(&locked)?;
@@ -34,6 +38,11 @@ fn start(context: &Context, args: &Args) -> Result<u8, Error> {
         Err(jail::Error::NotRunning) => Err(Error::StartStopped),
         Err(error) => Err(error.into()),
     }?;
+    // Others may kill and delete it while it gets ready.
+    drop(locked);
+    if let (Some(notify), Some(pidfd)) = (notify, init.open()) {
+        notify.until_ready(pidfd.as_fd())?;
+    }
     Ok(0)
 }
 
