@@ -5,7 +5,6 @@
 PYTHON ?= python3
 BIN := .venv/bin
 SOAK ?= 600
-OTHER = $(shell cat .venv/.stockade/other 2>/dev/null)
 
 help:            ## this list
 	@sed -n 's/^\([a-z]*\):.*## */\1\t/p' $(MAKEFILE_LIST) | expand -t 10
@@ -35,8 +34,8 @@ check:           ## formatting, lints, types, import law, second architecture, l
 	@$(PYTHON) packaging/prepare.py check
 	cargo fmt --all --check
 	cargo clippy --workspace --all-targets --locked --quiet -- -D warnings
-	@if [ -n "$(OTHER)" ]; then set -x; CC_aarch64_unknown_linux_musl=aarch64-linux-gnu-gcc \
-	    cargo check --workspace --locked --quiet --target $(OTHER); \
+	@other=$$(cat .venv/.stockade/other); if [ -n "$$other" ]; then set -x; \
+	    cargo check --workspace --locked --quiet --target $$other; \
 	  else echo "check: NOT checked for a second architecture: rustup has no such target here"; fi
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .

@@ -11,6 +11,7 @@ equals the one recorded when it last succeeded, so that a second call costs a fe
 
 from __future__ import annotations
 
+import compileall
 import contextlib
 import fcntl
 import hashlib
@@ -29,7 +30,7 @@ VENV = TOP / ".venv"
 STAMPS = VENV / ".stockade"
 PROGRAMS = ("stockade-oci", "containerd-shim-stockade-v2", "stockade-layer", "stockade-init")
 OLDEST_PYTHON = (3, 11)
-OLDEST_RUST = (1, 85)  # edition 2024
+OLDEST_RUST = (1, 88)  # let chains
 APT = ["apt-get", "-qq", "-o", "Dpkg::Use-Pty=0"]
 
 # A dependency carries its reason.
@@ -259,7 +260,12 @@ def environment(files: list[Path]) -> None:
 
 
 def development_form() -> None:
-    """Make the checkout's own package importable, and its command callable, without a compiler or a copy."""
+    """Make the checkout's own package importable, and its command callable, without a compiler or a copy.
+
+    The byte code is written here, as pip does when it installs: where Python is told to write none
+    (PYTHONDONTWRITEBYTECODE), each start would compile the package anew.
+    """
+    compileall.compile_dir(TOP / "src" / "stockade", quiet=2)
     script = TOP / "packaging/wheel-data/scripts/stockade"
     step = Step("package", digest([script], str(TOP)))
     command = VENV / "bin" / "stockade"

@@ -142,14 +142,7 @@ impl<E: From<disk::Error>> Walk<'_, E> {
             };
             let below = below(self.overlay, lowers, &name.bytes).on("look at", &path)?;
             if overlay::is_whiteout(&now) {
-                if let Some(below) = below {
-                    (self.visit)(&Change {
-                        path: &path,
-                        kind: Kind::Deleted,
-                        now: None,
-                        before: Some(below.found),
-                    })?;
-                }
+                self.deleted(&path, below)?;
                 continue;
             }
             let is_directory = disk::kind(&now) == FileType::Directory;
@@ -188,6 +181,19 @@ impl<E: From<disk::Error>> Walk<'_, E> {
             }
         }
         Ok(next)
+    }
+
+    /// Reports what a whiteout hides; one that hides nothing is no change.
+    fn deleted(&mut self, path: &[u8], below: Option<Below>) -> Result<(), E> {
+        if let Some(below) = below {
+            (self.visit)(&Change {
+                path,
+                kind: Kind::Deleted,
+                now: None,
+                before: Some(below.found),
+            })?;
+        }
+        Ok(())
     }
 
     /// Reports what an opaque directory hides and does not hold itself.

@@ -48,7 +48,7 @@ LOG = "log.json"
 LOG_ROTATION = "max-size=10485760&max-file=3"
 
 
-# Looking whether the cached tree is up to date takes a few milliseconds; what takes longer than this, in seconds, builds.
+# Seconds. Looking whether the cached tree is up to date takes a few milliseconds; what takes longer than this, builds.
 PATIENCE = 0.3
 
 

@@ -21,8 +21,8 @@ class Usage(NamedTuple):
     """What was used until the process ended; None where nobody tells.
 
     Of a container: by everything in it, as its cgroup counted. Of a process that was added to one, and of a container
-    without a cgroup: by that process and the descendants that were waited for, each by its parent (getrusage(2)); what it
-    left running or to others is not in it.
+    without a cgroup: by that process and the descendants that were waited for, each by its parent (getrusage(2)); what
+    it left running or to others is not in it.
     """
 
     cpu: float | None = None

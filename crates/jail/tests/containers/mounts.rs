@@ -224,25 +224,9 @@ fn refusals_name_the_option() {
     assert!(text.contains("the container's /proc"), "{text}");
 }
 
-fn a_view_is_assembled() {
-    let script = "cat /etc/secret; stat -c '%u %n' /etc /usr /usr/share /home/user/project; touch /usr/new /etc/new /home/user/project/new && ls /usr | head -1; \
-                  ls /home/user/project; cat /usr/share/private";
-    let mut bundle = Bundle::new(&["sh", "-c", script]);
-    bundle.add_user_namespace();
+/// The rootfs list of `stockade do`: a cached tree, the host's /usr over it, and the caller's directory.
+fn view(bundle: &Bundle) -> Vec<RootfsMount> {
     let path = |name: &str| bundle.path.join(name).display().to_string();
-    let (host, project) = (bundle.path.join("host-usr"), bundle.path.join("project"));
-    fs::create_dir_all(host.join("share")).expect("is made");
-    fs::create_dir_all(bundle.path.join("rootfs/usr/share")).expect("is made");
-    fs::write(host.join("share/private"), "no").expect("is written");
-    fs::set_permissions(
-        host.join("share/private"),
-        std::os::unix::fs::PermissionsExt::from_mode(0o600),
-    )
-    .expect("is set");
-    fs::create_dir_all(&project).expect("is made");
-    fs::write(project.join("mine"), "").expect("is written");
-    std::os::unix::fs::chown(project.join("mine"), Some(1234), Some(1234)).expect("is given");
-    std::os::unix::fs::chown(&project, Some(1234), Some(1234)).expect("is given");
     let layers = |name: &str| -> Vec<String> {
         let make = |kind: &str| {
             let path = bundle.path.join("layers").join(name).join(kind);
@@ -260,7 +244,7 @@ fn a_view_is_assembled() {
     };
     let map = |map: &str| vec![format!("uidmap={map}"), format!("gidmap={map}")];
     let with = |first: &str, more: Vec<String>| [vec![first.to_owned()], more].concat();
-    bundle.rootfs = vec![
+    vec![
         mount(
             "bind",
             &path("rootfs"),
@@ -298,7 +282,28 @@ fn a_view_is_assembled() {
             "home/user/project",
             with("lowerdir={{ mount 3 }}", layers("cwd")),
         ),
-    ];
+    ]
+}
+
+fn a_view_is_assembled() {
+    let script = "cat /etc/secret; stat -c '%u %n' /etc /usr /usr/share /home/user/project; touch /usr/new /etc/new /home/user/project/new && ls /usr | head -1; \
+                  ls /home/user/project; cat /usr/share/private";
+    let mut bundle = Bundle::new(&["sh", "-c", script]);
+    bundle.add_user_namespace();
+    let (host, project) = (bundle.path.join("host-usr"), bundle.path.join("project"));
+    fs::create_dir_all(host.join("share")).expect("is made");
+    fs::create_dir_all(bundle.path.join("rootfs/usr/share")).expect("is made");
+    fs::write(host.join("share/private"), "no").expect("is written");
+    fs::set_permissions(
+        host.join("share/private"),
+        std::os::unix::fs::PermissionsExt::from_mode(0o600),
+    )
+    .expect("is set");
+    fs::create_dir_all(&project).expect("is made");
+    fs::write(project.join("mine"), "").expect("is written");
+    std::os::unix::fs::chown(project.join("mine"), Some(1234), Some(1234)).expect("is given");
+    std::os::unix::fs::chown(&project, Some(1234), Some(1234)).expect("is given");
+    bundle.rootfs = view(&bundle);
     let (code, text) = bundle
         .run()
         .unwrap_or_else(|error| panic!("{}", crate::ground::chain(&error)));
