@@ -34,6 +34,8 @@ pub enum Error {
 /// How long the killed may take to disappear.
 const PATIENCE: Duration = Duration::from_secs(5);
 const KILLED: u32 = 137;
+/// How long a killed shim may go on answering.
+const DYING: Duration = Duration::from_millis(500);
 
 /// Cleans up the container of the bundle; twice does no harm.
 pub fn delete(args: &Shim) -> Result<(), Error> {
@@ -107,7 +109,7 @@ fn remove_sockets(bundle: &Path) {
         ttrpc: ttrpc.into(),
         attach: attach.trim().into(),
     };
-    if !socket::answering(&sockets.ttrpc) {
+    if !socket::alive(&sockets.ttrpc, DYING) {
         sockets.remove();
     }
 }

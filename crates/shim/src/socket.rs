@@ -4,7 +4,9 @@ use std::io;
 use std::os::fd::OwnedFd;
 use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::fs::{FlockOperation, Mode, OFlags};
 use rustix::net::{AddressFamily, SocketAddrUnix, SocketFlags, SocketType};
 
@@ -147,6 +149,28 @@ pub fn answering(path: &Path) -> bool {
         None,
     );
     fd.is_ok_and(|fd| rustix::net::connect(&fd, &address).is_ok())
+}
+
+/// Whether a shim answers at `path` that is not dying: a killed one's listener may outlive its other descriptors.
+pub fn alive(path: &Path, patience: Duration) -> bool {
+    let Ok(address) = SocketAddrUnix::new(path) else {
+        return false;
+    };
+    let flags = SocketFlags::CLOEXEC;
+    let Ok(fd) = rustix::net::socket_with(AddressFamily::UNIX, SocketType::STREAM, flags, None)
+    else {
+        return false;
+    };
+    if rustix::net::connect(&fd, &address).is_err() {
+        return false;
+    }
+    // A shim says nothing unasked, so whatever comes is its end.
+    let timeout = Timespec {
+        tv_sec: patience.as_secs() as i64,
+        tv_nsec: patience.subsec_nanos().into(),
+    };
+    let mut ended = [PollFd::new(&fd, PollFlags::IN)];
+    !poll(&mut ended, Some(&timeout)).is_ok_and(|count| count > 0)
 }
 
 #[cfg(test)]
