@@ -1,8 +1,8 @@
 //! Another process in a running container.
 //!
 //! It must be in the container's process id namespace and the caller's child at once. So the caller turns to that namespace for
-//! one clone, and the process joins the others, all by one setns(2) on init's pidfd. Where the container has a user namespace, an
-//! usher joins everything first and clones the process with CLONE_PARENT.
+//! one clone, and the process joins the others, all by one setns(2) on init's pidfd. Where the container has a user namespace, or
+//! may hold CAP_SYS_PTRACE, an usher joins everything first and clones the process with CLONE_PARENT.
 
 use std::os::fd::{AsFd, OwnedFd};
 
@@ -194,9 +194,23 @@ impl Joining<'_> {
         })
     }
 
-    /// Joining a user namespace gives rights in it, which a process that its others see already must not change.
+    /// Joining a user namespace gives rights in it, which a process that its others see already must not change. And for as long
+    /// as the process has the host's root, no one beside it may reach `/proc/PID/root`: it forbids tracing, which holds
+    /// against everyone but CAP_SYS_PTRACE (ptrace(2)).
     fn ushered(&self) -> bool {
-        self.doorway.has(NamespaceKind::User)
+        self.doorway.has(NamespaceKind::User) || self.may_be_traced()
+    }
+
+    /// Whether a process of the container may hold CAP_SYS_PTRACE.
+    fn may_be_traced(&self) -> bool {
+        let init = self.target.spec.process.as_ref();
+        init.into_iter().chain([self.process]).any(|process| {
+            process.capabilities.as_ref().is_none_or(|sets| {
+                sets.bounding
+                    .iter()
+                    .any(|name| name.eq_ignore_ascii_case("CAP_SYS_PTRACE"))
+            })
+        })
     }
 
     /// What /proc of the host is needed for, then the namespaces.
