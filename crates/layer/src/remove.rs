@@ -115,7 +115,11 @@ impl Sweep<'_> {
         let moved = self.moved;
         loop {
             rustix::fs::seek(dir, SeekFrom::Start(0)).on("rewind", path)?;
-            let batch = disk::unsorted_names(dir, BATCH).on("list", path)?;
+            let batch = match disk::unsorted_names(dir, BATCH) {
+                // Somebody else removed this very directory.
+                Err(Errno::NOENT) => Vec::new(),
+                listed => listed.on("list", path)?,
+            };
             // What was moved to the top meanwhile is for the next round.
             if batch.is_empty() || (depth == 0 && self.moved > moved) {
                 return Ok(());

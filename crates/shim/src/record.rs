@@ -176,8 +176,12 @@ fn file_name(exec_id: &str) -> String {
 pub fn replace(path: &Path, content: &[u8]) -> io::Result<()> {
     let mut beside = path.as_os_str().to_owned();
     beside.push(".new");
-    std::fs::write(&beside, content)?;
-    std::fs::rename(&beside, path)
+    let replaced = std::fs::write(&beside, content).and_then(|()| std::fs::rename(&beside, path));
+    if replaced.is_err() {
+        // The disk may be full: half a file helps nobody.
+        let _ = std::fs::remove_file(&beside);
+    }
+    replaced
 }
 
 #[cfg(test)]

@@ -122,11 +122,33 @@ pub fn start(args: &Shim) -> Result<(), Error> {
     let known = std::fs::read_to_string(sockets.pid_file())
         .ok()
         .and_then(|pid| pid.parse().ok());
-    let pid = match known.filter(|_| socket::answering(&sockets.ttrpc)) {
+    let known = known.filter(|_| socket::answering(&sockets.ttrpc));
+    let pid = match known {
         Some(pid) => pid,
         None => serve(args, &group, &sockets, bootstrap.events())?,
     };
+    let said = tell_bundle(&sockets, pid);
+    if said.is_err() && known.is_none() {
+        abandon(pid, &sockets);
+    }
     drop(held);
+    said?;
+    io::stdout()
+        .write_all(&bootstrap.answer(sockets.address()))
+        .map_err(Error::Output)
+}
+
+/// A server that nobody will find ends at once.
+fn abandon(pid: i32, sockets: &Sockets) {
+    if let Some(pid) = rustix::process::Pid::from_raw(pid) {
+        // Its parent is this process: the pid is still its own.
+        let _ = rustix::process::kill_process(pid, rustix::process::Signal::KILL);
+    }
+    sockets.remove();
+}
+
+/// Writes down in the bundle where its shim is.
+fn tell_bundle(sockets: &Sockets, pid: i32) -> Result<(), Error> {
     for (name, content) in [
         ("address", sockets.address()),
         ("attach", sockets.attach.display().to_string()),
@@ -137,9 +159,7 @@ pub fn start(args: &Shim) -> Result<(), Error> {
             source,
         })?;
     }
-    io::stdout()
-        .write_all(&bootstrap.answer(sockets.address()))
-        .map_err(Error::Output)
+    Ok(())
 }
 
 fn read_input() -> Result<Vec<u8>, Error> {
@@ -208,8 +228,10 @@ fn serve(args: &Shim, group: &str, sockets: &Sockets, events: Option<&str>) -> R
     match server {
         Ok(server) => {
             let (pid, path) = (server.id() as i32, sockets.pid_file());
-            replace(&path, pid.to_string().as_bytes())
-                .map_err(|source| Error::File { path, source })?;
+            if let Err(source) = replace(&path, pid.to_string().as_bytes()) {
+                abandon(pid, sockets);
+                return Err(Error::File { path, source });
+            }
             Ok(pid)
         }
         Err(error) => {

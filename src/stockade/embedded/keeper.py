@@ -26,11 +26,11 @@ class Keeper:
         """Finish or undo an application that was cut."""
         changes.recover(self.tool, self.directory(record))
 
-    def drop(self, record: Record) -> None:
-        """Remove it, and free its ids."""
+    def drop(self, record: Record) -> bool:
+        """Remove it, and free its ids; whether nobody else did meanwhile."""
         self.recover(record)
         tools = Tools(lambda identity, bundle: None, self._remove, lambda directory: None)
-        discard(self.paths, record, tools)
+        return discard(self.paths, record, tools)
 
     def _remove(self, directory: str) -> None:
         self.tool.call_somehow("remove", directory)

@@ -57,15 +57,18 @@ def sweep(paths: Paths, tools: Tools) -> list[str]:
         return [name for name in suspects if _bury(paths, name, tools)] if alone else []
 
 
-def discard(paths: Paths, record: Record, tools: Tools) -> None:
-    """Remove a container's directory and free its ids. Its processes and mounts are gone."""
+def discard(paths: Paths, record: Record, tools: Tools) -> bool:
+    """Remove a container's directory and free its ids; whether nobody else did. Its processes and mounts are gone."""
     directory = f"{paths.containers}/{record.id}"
     buried = f"{paths.containers}/.{record.id}"
     # A tree is removed under another name, so that the container is gone at once for everybody, or not at all.
-    with contextlib.suppress(FileNotFoundError):
+    try:
         os.rename(directory, buried)
+    except FileNotFoundError:
+        return False
     ids.release(paths, directory, record.slot)
     tools.remove(buried)
+    return True
 
 
 def bundle_of(directory: str, record: Record) -> str:

@@ -6,6 +6,7 @@ shim, found by the bundle's `address`, what it does now. Used by the command lin
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import signal
@@ -152,6 +153,7 @@ def remove(found: Found, force: bool = False) -> None:
 
     Raises:
         Conflict: it runs, and is not to be killed.
+        NotFound: somebody else removed it meanwhile.
     """
     name = found.record.name
     if found.status == "kept":
@@ -161,13 +163,16 @@ def remove(found: Found, force: bool = False) -> None:
     try:
         with connect(found) as task:
             if found.alive:
-                run(task.kill(signal.SIGKILL, everything=True))
+                # It may have ended since it was looked at; its shim still has it.
+                with contextlib.suppress(NotFound):
+                    run(task.kill(signal.SIGKILL, everything=True))
                 run(task.wait(timeout=_PATIENCE))
             run(task.delete())
             run(task.shutdown())
     except (Unavailable, NotFound, TimedOut, Conflict):
         shim.clean_up(shim.program(shim.PROGRAM), found.bundle, found.record.id, NAMESPACE)
-    Keeper(paths.find(os.environ)).drop(found.record)
+    if not Keeper(paths.find(os.environ)).drop(found.record):
+        raise NotFound(f"there is no container {name!r} any more: somebody else removed it")
 
 
 def process_of(found: Found) -> dict[str, Any]:
