@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import secrets
+import shutil
 import signal
 import time
 from collections.abc import Iterator
@@ -60,6 +62,32 @@ def test_the_view_is_built_anew_and_the_old_one_goes_beside(project: Path) -> No
         while any(name.startswith(".old-") for name in os.listdir(view)):
             assert time.monotonic() < deadline
             time.sleep(0.05)
+
+
+def test_an_init_collects_orphans_and_has_nothing(place: Place, project: Path) -> None:
+    script = (
+        "echo $$; (sleep 0.1 & ); sleep 0.5; grep -l 'State:.Z' /proc/[0-9]*/status;"
+        "cat /proc/1/comm; ls /proc/1/fd /proc/1/map_files 2>&1 | grep -c denied; cat /proc/1/environ /proc/1/mem;"
+        "grep -E '^(CapEff|Seccomp|NoNewPrivs):' /proc/1/status"
+    )
+    done = stockade(place, "do", "-q", "sh", "-c", script, cwd=project)
+    assert done.stdout.split() == b"2 init 2 CapEff: 0000000000000020 NoNewPrivs: 1 Seccomp: 2".split(), done
+    assert stockade(place, "do", "-q", "--no-init", "sh", "-c", "echo $$", cwd=project).stdout == b"1\n"
+
+
+def test_a_signals_end_is_told_through_the_init(place: Place, project: Path) -> None:
+    for script, status, reason in (("kill -9 $$", 137, "Signaled"), ("exit 137", 137, "Exited")):
+        said = report(stockade(place, "do", "--format", "json", "sh", "-c", script, cwd=project))["exit"]
+        assert (said["status"], said["reason"]) == (status, reason)
+
+
+def test_what_apply_refuses_can_hardly_be_made(place: Place, project: Path) -> None:
+    """Devices and file capabilities need powers over the host that nothing inside has; the rest apply refuses."""
+    script = "mknod dev c 1 3; cp /bin/true t; setfattr -n security.capability -v 0sAQAAAgAEAAAAAAAAAAAAAAAAAAA= t"
+    done = stockade(place, "do", "--apply", "--yes", "sh", "-c", f"{script}; mkfifo f; true", cwd=project)
+    assert b"mknod: dev: Operation not permitted" in done.stderr
+    assert (done.returncode, (project / "dev").exists(), (project / "f").exists()) == (125, False, False)
+    assert b"refused: f: " in done.stderr
 
 
 def test_a_mebibyte_comes_through_whole(place: Place, project: Path) -> None:
@@ -123,6 +151,114 @@ def test_changes_are_applied(place: Place, project: Path) -> None:
     assert (project / "new/file").stat().st_mode & 0o7777 == 0o755
     assert os.readlink(project / "link") == "notes.txt"
     assert {(project / name).lstat().st_uid for name in ("notes.txt", "new", "new/file", "link")} == {4321}
+    assert leftovers(place) == []
+
+
+@pytest.fixture
+def shared() -> Iterator[Path]:
+    """A directory of the system's that is the test's own."""
+    path = Path(f"/usr/local/stockade-test-{secrets.token_hex(4)}")
+    (path / "old").mkdir(parents=True)
+    (path / "old/gone").write_text("x\n")
+    (path / "tool").write_text("one\n")
+    (path / "group").mkdir()
+    (path / "group").chmod(0o2755)
+    try:
+        yield path
+    finally:
+        shutil.rmtree(path, ignore_errors=True)
+
+
+def test_what_is_asked_for_outside_is_applied(place: Place, project: Path, shared: Path) -> None:
+    script = (
+        f"cd {shared}; echo two > t; chmod 755 t; mv t tool; rm -r old; mkdir -p bin; echo x > bin/new; touch group/f;"
+        f"chown 33 bin/new; touch /usr/bin/stockade-test /usr/local/stockade-test; echo three >> {project}/notes.txt"
+    )
+    words = ("--apply-outside", str(shared), "--yes", "sh", "-c", script)
+    done = stockade(place, "do", *words, cwd=project)
+    assert done.returncode == 0, done.stderr
+    assert (shared / "tool").read_text() == "two\n"
+    assert sorted(os.listdir(shared)) == ["bin", "group", "tool"]
+    assert (shared / "group").stat().st_mode & 0o7777 == 0o2755
+    owners = {(shared / name).stat().st_uid for name in ("tool", "bin", "bin/new", "group/f")}
+    assert owners == {0}
+    assert not Path("/usr/bin/stockade-test").exists()
+    assert not Path("/usr/local/stockade-test").exists()
+    assert (project / "notes.txt").read_text() == "one\ntwo\nthree\n"
+    assert f"applied 5 to {shared}".encode() in done.stderr, done.stderr
+    assert leftovers(place) == []
+
+
+def test_outside_alone_and_later(place: Place, project: Path, shared: Path) -> None:
+    words = ("do", "--no-cwd", "--apply-outside", str(shared), "--yes")
+    assert stockade(place, *words, "touch", f"{shared}/a", cwd=project).returncode == 0
+    assert (shared / "a").exists()
+    assert stockade(place, *words, "true", cwd=project).returncode == 0
+    assert stockade(place, "do", "--keep", "later", "rm", "-r", f"{shared}/old", cwd=project).returncode == 0
+    done = stockade(place, "do", "--continue", "later", "--apply-outside", str(shared), "--yes", cwd=project)
+    assert done.returncode == 0, done.stderr
+    assert not (shared / "old").exists()
+    assert leftovers(place) == []
+
+
+def test_outside_what_the_host_changed_or_cannot_take_is_refused(place: Place, project: Path, shared: Path) -> None:
+    script = f"rm {shared}/tool; cp /bin/true {shared}/suid; chmod 4755 {shared}/suid; echo ready; read go"
+    words = ("do", "--apply-outside", str(shared), "--yes", "sh", "-c", script)
+    running = start(place, *words, cwd=project, stdin=-1, stdout=-1, stderr=-1)
+    assert running.stdout is not None
+    assert running.stdout.readline() == b"ready\n"
+    (shared / "tool").write_text("the host's\n")
+    _, said = running.communicate(b"go\n", timeout=60)
+    assert running.returncode == 125
+    assert b"refused: suid: it has a setuid" in said
+    assert b"refused: tool:" in said
+    assert (shared / "tool").read_text() == "the host's\n"
+    assert sorted(os.listdir(shared)) == ["group", "old", "tool"]
+
+
+def test_a_directory_that_was_replaced_in_the_view_is_refused(place: Place, project: Path, shared: Path) -> None:
+    for script in (f"rm -r {shared}", f"rm -r {shared}; mkdir {shared}; touch {shared}/x", f"mv {shared} {shared}-2"):
+        done = stockade(place, "do", "--apply-outside", str(shared), "--yes", "sh", "-c", script, cwd=project)
+        assert done.returncode == 125, done.stderr
+        assert b"itself was removed or replaced in the view" in done.stderr
+        assert sorted(os.listdir(shared)) == ["group", "old", "tool"]
+
+
+@pytest.mark.parametrize("directory", ["/", "/etc", "/var/lib", "/root", "/proc", "/usr/no-such", "/usr/bin/env"])
+def test_outside_is_only_what_the_view_shows_as_it_is(place: Place, project: Path, directory: str) -> None:
+    done = stockade(place, "do", "--apply-outside", directory, "--yes", "true", cwd=project)
+    assert done.returncode == 125
+    assert directory.encode() in done.stderr
+
+
+def test_a_cut_application_outside_is_finished_or_undone(place: Place, project: Path, shared: Path) -> None:
+    """Killed at any moment of it, the next start leaves all of it or nothing."""
+    fill = f"cd {shared}; for n in $(seq 300); do echo new > f$n; done; echo two > t; mv t tool; rm -r old"
+    outcomes = set()
+    for number in range(5):
+        name = f"cut{number}"
+        assert stockade(place, "do", "-q", "--keep", name, "sh", "-c", fill, cwd=project).returncode == 0
+        words = ("do", "--continue", name, "--apply-outside", str(shared), "--yes")
+        running = start(place, *words, cwd=project, stdout=-3, stderr=-3, start_new_session=True)
+        time.sleep(0.08 + number * 0.05)
+        for pid in {running.pid, *place.processes()}:
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
+        running.wait()
+        # Recovers what was cut, and drops it.
+        stockade(place, "do", "--drop", name, cwd=project)
+        found = sorted(os.listdir(shared))
+        done = "f1" in found
+        outcomes.add(done)
+        assert len(found) == (302 if done else 3), found[:9]
+        assert (shared / "tool").read_text() == ("two\n" if done else "one\n")
+        shutil.rmtree(shared)
+        (shared / "old").mkdir(parents=True)
+        (shared / "old/gone").write_text("x\n")
+        (shared / "tool").write_text("one\n")
+        (shared / "group").mkdir()
+    # Trees whose removal was cut are swept by the next start.
+    stockade(place, "do", "-q", "--no-cwd", "true", cwd=project)
     assert leftovers(place) == []
 
 

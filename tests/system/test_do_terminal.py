@@ -121,6 +121,13 @@ def test_ctrl_c_is_a_key(place: Place, project: Path) -> None:
         assert terminal.process.wait(10) == 9
 
 
+def test_ctrl_c_ends_a_program_that_does_not_handle_it(place: Place, project: Path) -> None:
+    with screen(place, project, "do", "-q", "sh", "-c", "echo ready; exec sleep 60") as terminal:
+        terminal.until(b"ready")
+        terminal.type(b"\x03")
+        assert terminal.process.wait(10) == 130
+
+
 @pytest.mark.parametrize(("number", "status"), [(signal.SIGTERM, 143), (signal.SIGHUP, 129)])
 def test_the_terminal_is_restored_when_a_signal_ends_it(place: Place, project: Path, number: int, status: int) -> None:
     with screen(place, project, "do", "-q", "sh", "-c", "echo ready; exec sleep 60") as terminal:

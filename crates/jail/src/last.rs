@@ -9,6 +9,7 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
 use crate::fault::{At, Fault, Outcome};
 use crate::plan::{Program, Streams};
+use crate::reaper::Reaper;
 use crate::terminal::Terminal;
 use crate::wire::{Line, Packet, Tag};
 use crate::{Stage, capabilities, terminal};
@@ -74,6 +75,7 @@ impl<'a> Inside<'a> {
         terminal::take_stdio(
             program.streams.descriptors(),
             terminal.as_ref().map(|terminal| &terminal.slave),
+            program.reaper.is_none(),
         )?;
         drop(terminal);
         sys::close_on_exec_from(3 + program.preserve_fds)
@@ -109,7 +111,8 @@ impl<'a> Inside<'a> {
 impl<'a> User<'a> {
     /// Closes all that was needed on the way here, but the line and `keep`, then sets the limits: that of open files may be small.
     pub fn let_go(&self, keep: Option<BorrowedFd<'_>>) -> Outcome<()> {
-        let keep: Vec<_> = [Some(self.line.as_fd()), keep]
+        let told = self.program.reaper.as_ref().map(|it| it.told.as_fd());
+        let keep: Vec<_> = [Some(self.line.as_fd()), keep, told]
             .into_iter()
             .flatten()
             .collect();
@@ -128,22 +131,44 @@ impl<'a> User<'a> {
     }
 }
 
-impl Released<'_> {
-    /// Loads the filter and becomes the program: the line closes by that. Returns only a failure, which was told.
+impl<'a> Released<'a> {
+    /// Loads the filter and becomes the program, or the init above it: the line closes by that. Returns only a failure, which
+    /// was told.
     pub fn execute(self) -> std::convert::Infallible {
-        let fault = match self.lock_system_calls() {
-            Ok(()) => self.program.identity.execute(&self.path),
+        let fault = match self.part() {
+            Ok(None) => match self.lock_system_calls() {
+                Ok(()) => self.program.identity.execute(&self.path),
+                Err(fault) => fault,
+            },
+            Ok(Some((reaper, program))) => {
+                match reaper.let_go(&self.line, self.program.filter.as_ref()) {
+                    Ok(()) => {
+                        drop(self.line);
+                        reaper.serve(program)
+                    }
+                    Err(fault) => fault,
+                }
+            }
             Err(fault) => fault,
         };
         tell(&self.line, &fault);
         sys::exit(i32::from(fault.inside().exit_code()))
     }
 
-    /// After this nothing but exec is called on the way to the program, so that a filter need allow nothing else.
-    fn lock_system_calls(&self) -> Outcome<()> {
+    /// Where the program is to have an init above it: in that one, what it is, and the program's process.
+    fn part(&self) -> Outcome<Option<(&'a Reaper, i32)>> {
         if !self.program.die_with_parent {
             sys::set_parent_death_signal(0).at(Stage::SetSecurity, "parent death signal")?;
         }
+        let Some(reaper) = &self.program.reaper else {
+            return Ok(None);
+        };
+        let child = reaper.part(matches!(self.program.streams, Streams::Terminal(_)))?;
+        Ok(child.map(|child| (reaper, child)))
+    }
+
+    /// After this nothing but exec is called on the way to the program, so that a filter need allow nothing else.
+    fn lock_system_calls(&self) -> Outcome<()> {
         let Some(filter) = &self.program.filter else {
             return Ok(());
         };

@@ -15,7 +15,7 @@ use crate::fault::{At, Fault, Outcome};
 use crate::idmap::{Mappers, reap, user_namespace, write_maps};
 use crate::plan::{Barrier, Plan};
 use crate::wire::{Line, Packet, Tag};
-use crate::{Error, HookStage, Launch, Stage, gate, init, process, run_hooks};
+use crate::{Error, HookStage, Launch, Stage, gate, init, process, reaper, run_hooks};
 
 /// A container whose init waits at its gate, or runs. Dropping it does nothing to a container that was started or settled;
 /// before that init ends, because its line does.
@@ -33,9 +33,18 @@ pub struct Container {
     /// What could only be done in part (a limit clamped, a capability unknown), one sentence each.
     pub warnings: Vec<String>,
     line: Option<Line>,
+    /// Where an init above the program tells of its end.
+    heard: Option<OwnedFd>,
 }
 
 impl Container {
+    /// How the program ended, where it has an init above it that saw it; once, when init has ended.
+    pub fn program_end(&self) -> Option<sys::ChildEnd> {
+        self.heard
+            .as_ref()
+            .and_then(|heard| reaper::told(heard.as_fd()))
+    }
+
     /// Opens a [`crate::Gate::Held`]; returns when the program was executed, or with the reason why not — then init ends with the
     /// code that [`Error::exit_code`] says, and is the caller's to reap as ever.
     pub fn start(&mut self) -> Result<(), Error> {
@@ -158,6 +167,11 @@ impl Attendance<'_> {
             .copy()
             .at(Stage::Prepare, "the line")
             .map_err(Fault::on_host)?;
+        let heard = self.plan.program.reaper.as_ref();
+        let heard = heard.map(|reaper| reaper.heard.try_clone()).transpose();
+        let heard = heard
+            .at(Stage::Prepare, "init's pipe")
+            .map_err(Fault::on_host)?;
         Ok(Container {
             pid,
             pidfd,
@@ -166,6 +180,7 @@ impl Attendance<'_> {
             console,
             warnings,
             line: Some(line),
+            heard,
         })
     }
 

@@ -33,6 +33,7 @@ mod namespaces;
 mod options;
 mod plan;
 mod process;
+mod reaper;
 mod rootfs;
 mod schedule;
 mod seal;

@@ -11,6 +11,7 @@ use spec::{IdMapping, Linux, NamespaceKind, Process, Spec, State, Status};
 
 use crate::fault::At;
 use crate::namespaces::Namespaces;
+use crate::reaper::{self, Reaper};
 use crate::{
     Error, Gate, Launch, Options, Stage, Stdio, capabilities, devices, gate, identity, mounts,
     rootfs, schedule, sysctl,
@@ -109,6 +110,8 @@ pub(crate) struct Program {
     pub streams: Streams,
     pub preserve_fds: u32,
     pub die_with_parent: bool,
+    /// Process 1 stays behind and the program is its child.
+    pub reaper: Option<Reaper>,
 }
 
 #[derive(Debug)]
@@ -158,6 +161,7 @@ impl<'a> Plan<'a> {
         let program = Program {
             preserve_fds: launch.options.preserve_fds,
             die_with_parent: launch.options.die_with_parent,
+            reaper: reaper(spec, &namespaces, program.agent.is_some())?,
             ..program
         };
         if privileged {
@@ -307,7 +311,26 @@ pub(crate) fn program(
         streams: Streams::new(stdio, process)?,
         preserve_fds: 0,
         die_with_parent: false,
+        reaper: None,
     })
+}
+
+/// What process 1 needs when the annotations ask for one.
+fn reaper(spec: &Spec, namespaces: &Namespaces, notifies: bool) -> Result<Option<Reaper>, Error> {
+    if !reaper::wanted(&spec.annotations)? {
+        return Ok(None);
+    }
+    if !namespaces.makes(NamespaceKind::Pid) {
+        return Err(reaper::invalid(
+            "an init needs a pid namespace of its own to be process 1 of",
+        ));
+    }
+    if notifies {
+        return Err(reaper::invalid(
+            "a filter that notifies an agent holds one process: init and program are two",
+        ));
+    }
+    Reaper::new().map(Some).map_err(|fault| fault.on_host())
 }
 
 /// The path of the agent, a NUL, and what it is to be told.

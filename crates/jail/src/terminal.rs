@@ -100,15 +100,16 @@ impl Terminal {
     }
 }
 
-/// Leads a new session, with `terminal` as its controlling terminal when there is one, and puts the three standard descriptors
-/// in their places.
+/// Leads a new session, with `terminal` as its controlling terminal when there is one and `controls` wants it, and puts the three
+/// standard descriptors in their places.
 pub(crate) fn take_stdio(
     stdio: [Option<BorrowedFd<'_>>; 3],
     terminal: Option<&OwnedFd>,
+    controls: bool,
 ) -> Outcome<()> {
     // A process that leads a group already cannot; init and exec's child never do.
     rustix::process::setsid().at(Stage::OpenTerminal, "a new session")?;
-    if let Some(terminal) = terminal {
+    if let Some(terminal) = terminal.filter(|_| controls) {
         rustix::process::ioctl_tiocsctty(terminal)
             .at(Stage::OpenTerminal, "the controlling terminal")?;
     }

@@ -284,8 +284,11 @@ impl Shim {
                 continue;
             };
             let (ended, usage) = (Ended::from(child.end), Usage::of(&child));
-            if self.processes[&key].exec_id.is_empty() {
-                inits.push((key, ended, usage));
+            let process = &self.processes[&key];
+            if process.exec_id.is_empty() {
+                let container = self.containers.get(&process.container);
+                let seen = container.and_then(|container| container.wall.program_end());
+                inits.push((key, seen.map_or(ended, Ended::from), usage));
             } else {
                 self.exited(key, ended, usage);
             }

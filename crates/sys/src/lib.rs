@@ -3,6 +3,7 @@
 #![allow(unsafe_code)]
 
 mod arena;
+mod arrive;
 mod bpf;
 mod inherit;
 mod kill;
@@ -16,6 +17,7 @@ mod signals;
 mod text;
 
 pub use arena::*;
+pub use arrive::*;
 pub use bpf::*;
 pub use inherit::*;
 pub use kill::*;

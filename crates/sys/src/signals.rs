@@ -9,6 +9,10 @@ use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
 pub struct SignalSet(libc::sigset_t);
 
 impl SignalSet {
+    pub(crate) fn raw(&self) -> &libc::sigset_t {
+        &self.0
+    }
+
     pub fn all() -> SignalSet {
         let mut set = MaybeUninit::uninit();
         // SAFETY: sigfillset initialises the whole set and cannot fail for a valid pointer.

@@ -11,7 +11,7 @@ from typing import NamedTuple
 
 from stockade.cli.foreground import undisturbed
 from stockade.cli.screen import note
-from stockade.embedded import changes
+from stockade.embedded import changes, policy
 from stockade.errors import Refused
 from stockade.model import Reason, render_size
 
@@ -46,11 +46,15 @@ class Wishes(NamedTuple):
     include: tuple[str, ...] = ()
     skip_refused: bool = False
     keep: str = ""
+    outside: tuple[str, ...] = ()
+    """What else is applied to, besides the caller's directory."""
 
 
 def wishes(args: Args) -> Wishes:
     """As the options say."""
-    return Wishes(args["apply"], args["yes"], args["include"], args["skip-refused"], args["keep"] or "")
+    outside = tuple(dict.fromkeys(policy.resolve(path) for path in args["apply-outside"]))
+    apply = args["apply"] or bool(outside)
+    return Wishes(apply, args["yes"], args["include"], args["skip-refused"], args["keep"] or "", outside)
 
 
 def tell_mode(session: Session) -> None:
@@ -102,7 +106,7 @@ def settle(session: Session, status: int, changed: Changes, wanted: Wishes) -> s
     if wanted.keep:
         session.keep(wanted.keep)
         return f"kept; `stockade do --continue {wanted.keep} CMD` goes on, with --apply and no CMD it is applied"
-    if wanted.apply and changed.inside:
+    if wanted.apply and (changed.inside or (wanted.outside and changed.outside)):
         apply(session.tool, session.claim.directory, record, wanted, status)
         return ""
     return "discarded; --apply takes them, --keep NAME keeps them" if changed.inside and not record.kept else ""
@@ -135,60 +139,66 @@ def can_ask() -> bool:
 
 
 def apply(tool: Tool, directory: str, record: Record, wanted: Wishes, status: int) -> bool:
-    """Show what applying would do, ask, do it; whether it was done.
+    """Show what applying would do, ask, do it: directory by directory, each of them wholly or not at all.
+
+    Returns:
+        Whether it was done.
 
     Raises:
         Refused: something is refused and the rest was not asked for; nothing was changed.
     """
-    plan = changes.plan(tool, directory, record)
-    if not plan.steps:
+    targets = [changes.given(directory, record)] if record.cwd else []
+    targets += [found for path in wanted.outside if (found := changes.outside(directory, record, path))]
+    plans = [changes.plan(tool, target, record.since) for target in targets]
+    plans = [plan for plan in plans if plan.steps]
+    if not plans:
         note("stockade: nothing to apply")
         return False
-    _show(plan, directory, record)
-    refused = [step for step in plan.steps if step.refused]
+    for plan in plans:
+        if wanted.outside:
+            note(f"In {changes.printable(plan.target.path)}:")
+        _show(plan)
+    refused = [step for plan in plans for step in plan.steps if step.refused]
     if wanted.yes:
         if status:
             note(f"stockade: not applied: the command failed with {status}")
             return False
         include, skip = wanted.include, wanted.skip_refused
     else:
-        include, skip = _ask_apart(plan, wanted), wanted.skip_refused
-        question = f"Apply to {changes.printable(record.cwd)}"
-        question += f", leaving out the {len(refused)} refused" if refused else ""
-        question += f" (the command failed with {status})" if status else ""
-        if not _ask(f"{question}?"):
+        include = _ask_apart(plans, wanted)
+        if not _ask(_question(plans, len(refused), status)):
             note("stockade: not applied")
             return False
-        skip = skip or bool(refused)
+        skip = wanted.skip_refused or bool(refused)
     if refused and not skip:
         raise Refused(
             f"{len(refused)} changes are refused, so nothing was applied; "
             f"{changes.printable(refused[0].path)}: {refused[0].refused}",
             hint="--skip-refused applies the rest",
         )
-    with undisturbed():
-        done = changes.apply(tool, directory, record, plan, include, skip)
-    note(f"stockade: applied {done['applied']}" + (f", left out {done['left_out']}" if done["left_out"] else ""))
+    for plan in plans:
+        with undisturbed():
+            done = changes.apply(tool, directory, plan, include, skip)
+        left = f", left out {done['left_out']}" if done["left_out"] else ""
+        where = f" to {changes.printable(plan.target.path)}" if wanted.outside else ""
+        note(f"stockade: applied {done['applied']}{where}{left}")
     return True
 
 
-def _show(plan: Plan, directory: str, record: Record) -> None:
+def _question(plans: list[Plan], refused: int, status: int) -> str:
+    question = f"Apply to {' and '.join(changes.printable(plan.target.path) for plan in plans)}"
+    question += f", leaving out the {refused} refused" if refused else ""
+    return question + (f" (the command failed with {status})?" if status else "?")
+
+
+def _show(plan: Plan) -> None:
     """The steps, then the differences of text files; git's and what starts by itself apart; what is refused with its
     reason.
     """
     normal = [step for step in plan.steps if step.group == "normal" and not step.refused]
-    budget = SHOWN
     for step in normal:
         note(f"{_mark(step)} {changes.printable(step.path)}")
-    for step in normal:
-        if step.type != "file" or step.action not in ("add", "replace", "delete") or budget <= 0:
-            continue
-        for line in changes.difference(f"{directory}/layers/given/upper", record.cwd, step):
-            budget -= 1
-            note(line)
-            if budget <= 0:
-                note(f"  (more than {SHOWN} lines: the rest is not shown)")
-                break
+    _show_differences(plan, normal)
     for group, title in (("git", "Belongs to git"), ("startup", "Starts by itself, or is run by tools")):
         members = [step for step in plan.steps if step.group == group and not step.refused]
         if members:
@@ -202,11 +212,24 @@ def _show(plan: Plan, directory: str, record: Record) -> None:
         note("(too many to list them all)")
 
 
-def _ask_apart(plan: Plan, wanted: Wishes) -> tuple[str, ...]:
+def _show_differences(plan: Plan, steps: list[Step]) -> None:
+    budget = SHOWN
+    for step in steps:
+        if step.type != "file" or step.action not in ("add", "replace", "delete") or budget <= 0:
+            continue
+        for line in changes.difference(plan.target.upper, plan.target.path, step):
+            budget -= 1
+            note(line)
+            if budget <= 0:
+                note(f"  (more than {SHOWN} lines: the rest is not shown)")
+                break
+
+
+def _ask_apart(plans: list[Plan], wanted: Wishes) -> tuple[str, ...]:
     """Which of the classes that are left out are wanted."""
     found = list(wanted.include)
     for group, title in (("git", "what belongs to git"), ("startup", "what starts by itself")):
-        if group not in found and plan.counts[group] and _ask(f"Apply also {title}?"):
+        if group not in found and any(plan.counts[group] for plan in plans) and _ask(f"Apply also {title}?"):
             found.append(group)
     return tuple(found)
 

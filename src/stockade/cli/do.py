@@ -50,7 +50,7 @@ def _at_rest(args: Args, where: Paths) -> int:
         return kept.show(where, args["format"] == "json")
     if args["drop"]:
         return kept.drop(where, args["drop"])
-    if args["continue"] and args["apply"]:
+    if args["continue"] and (args["apply"] or args["apply-outside"]):
         return kept.apply(where, args["continue"], aftermath.wishes(args))
     raise BadValue("`stockade do` needs a command", hint="stockade do -- make")
 
@@ -60,6 +60,8 @@ def _do(args: Args, where: Paths, signals: foreground.Signals) -> int:
     terminal = _wants_terminal(args)
     again = _kept_record(where, args["continue"])
     request = _request(args, where, terminal, again)
+    for path in aftermath.wishes(args).outside:
+        policy.check_outside(path, request.given.path if request.given else "")
     session: Session | None = None
     try:
         with foreground.undisturbed():
@@ -98,6 +100,7 @@ def _run(session: Session, terminal: bool, signals: foreground.Signals) -> Exit:
     with foreground.raw_terminal(terminal), signals.kept():
         pid = run(session.start())
         front = foreground.Foreground(session.task, cast(Pending, session.pending), attachment, signals, pid)
+        front.init = session.request.init
         front.wait(terminal)
         end = run(session.wait(foreground.DRAIN))
     session.times["run"] = time.perf_counter() - began - session.times["start"]
@@ -121,7 +124,7 @@ def _wants_terminal(args: Args) -> bool:
 
 
 def _refuse_contradictions(args: Args) -> None:
-    for one, other in (("apply", "keep"), ("tty", "no-tty"), ("workdir", "no-cwd"), ("continue", "workdir")):
+    for one, other in (("apply", "keep"), ("apply-outside", "keep"), ("tty", "no-tty"), ("workdir", "no-cwd"), ("continue", "workdir")):
         if args[one] and args[other]:
             raise BadValue(f"--{one} and --{other} contradict each other")
     for alone in ("kept", "drop"):
@@ -129,7 +132,8 @@ def _refuse_contradictions(args: Args) -> None:
             raise BadValue(f"--{alone} runs no command")
     if args["apply"] and args["no-cwd"]:
         raise BadValue("--apply has no directory to write to with --no-cwd")
-    if args["apply"] and not args["yes"] and not aftermath.can_ask():
+    applies = args["apply"] or args["apply-outside"]
+    if applies and not args["yes"] and not aftermath.can_ask():
         raise BadValue(
             "--apply asks on the terminal, and there is none", hint="add --yes, or --keep NAME and apply it later"
         )
@@ -163,6 +167,7 @@ def _request(args: Args, where: Paths, terminal: bool, again: Record | None) -> 
         cgroup=cgroup,
         again=again,
         durable=bool(args["keep"]),
+        init=not args["no-init"],
         tell=_tell if args["verbose"] or (os.isatty(2) and not args["quiet"]) else lambda _: None,
     )
 
@@ -261,8 +266,18 @@ COMMANDS = {
             Option("--hostname", "the host's name inside", "", "NAME", heading="View"),
             Option("--tty", "a terminal of its own (where there is one)", "-t", heading="View"),
             Option("--no-tty", "no terminal, even where there is one", heading="View"),
+            Option("--no-init", "let the command itself be process 1", heading="View"),
             *LIMITS,
             Option("--apply", "show the changes to the directory and ask whether to make them here", heading="Changes"),
+            Option(
+                "--apply-outside",
+                "apply also what was changed in this directory of the system's, as /usr/local",
+                "",
+                "DIR",
+                many=True,
+                completes="directory",
+                heading="Changes",
+            ),
             Option("--yes", "apply without asking, when the command succeeded", "-y", heading="Changes"),
             Option(
                 "--include",

@@ -1,8 +1,9 @@
 """A program in the foreground: its end is waited for while signals, the terminal's size and job control are passed on.
 
 No byte of its streams passes here: the shim has the descriptors. Signals only mark what happened; everything is done
-between two waits. A program in a container is process 1 of its namespace, for which the kernel ignores every signal
-that it does not handle: where it would have died of one, it is ended in the kernel's place.
+between two waits. A program in a container may be process 1 of its namespace, for which the kernel ignores every signal
+that it does not handle: where it would have died of one, it is ended in the kernel's place. Our own init passes every
+one on.
 """
 
 from __future__ import annotations
@@ -111,6 +112,8 @@ class Foreground:
         self._signals = signals
         self._pid = pid
         self.exec_id = ""
+        self.init = False
+        """Whether an init of ours is process 1, and passes signals on."""
         self.killed_by = 0
         """The signal in whose place the program was killed; 0: none."""
 
@@ -172,6 +175,8 @@ class Foreground:
 
     def _dies_of(self, number: int) -> bool:
         """Whether the program neither handles nor ignores a signal, and is process 1 of its namespace."""
+        if self.init:
+            return False
         try:
             with open(f"/proc/{self._pid}/status", encoding="ascii", errors="replace") as file:
                 fields = dict(line.split(":\t", 1) for line in file if ":\t" in line)

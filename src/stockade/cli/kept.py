@@ -6,7 +6,7 @@ import time
 
 from stockade.cli import aftermath
 from stockade.cli.screen import as_json, out, rows
-from stockade.embedded import changes, records
+from stockade.embedded import changes, policy, records
 from stockade.embedded.keeper import Keeper
 from stockade.errors import Conflict, NotFound
 
@@ -38,8 +38,10 @@ def drop(where: Paths, name: str) -> int:
 def apply(where: Paths, name: str, wishes: Wishes) -> int:
     """Show one, ask, apply it and, when all of it was applied, drop it."""
     record = find(where, name)
-    if not record.cwd:
+    if not record.cwd and not wishes.outside:
         raise Conflict(f"{name!r} was given no directory to apply to")
+    for path in wishes.outside:
+        policy.check_outside(path, record.cwd)
     keeper = Keeper(where)
     keeper.recover(record)
     if aftermath.apply(keeper.tool, keeper.directory(record), record, wishes, 0):

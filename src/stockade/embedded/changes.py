@@ -9,9 +9,14 @@ or undone (`recover`, from the sweep).
 
 from __future__ import annotations
 
+import contextlib
 import os
 import stat
 from typing import NamedTuple
+
+from stockade.errors import Refused
+
+from . import policy
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -37,6 +42,17 @@ class Change(NamedTuple):
     size: int
 
 
+class Target(NamedTuple):
+    """A directory of the host that changes can be applied to."""
+
+    path: str
+    upper: str
+    """Where the container's changes of it lie."""
+    uid: int
+    gid: int
+    """Whose is what is written there."""
+
+
 class Changes(NamedTuple):
     """What changed; the lists are cut at the number asked for, the counts are not."""
 
@@ -55,7 +71,7 @@ class Step(NamedTuple):
     """One thing that applying would do."""
 
     path: str
-    """Relative to the caller's directory."""
+    """Relative to the directory that is applied to."""
     action: str
     type: str
     size: int
@@ -67,6 +83,8 @@ class Step(NamedTuple):
 class Plan(NamedTuple):
     """What applying would do; `token` proves that it is still the same when it is done."""
 
+    target: Target
+    since: str
     steps: tuple[Step, ...]
     token: str
     counts: dict[str, int]
@@ -91,43 +109,66 @@ def look(tool: Tool, directory: str, parts: Iterable[Layer], tree: str, given: s
     return Changes(inside, outside, counts, summary["truncated"])
 
 
-def plan(tool: Tool, directory: str, record: Record, allow: tuple[str, ...] = ()) -> Plan:
-    """Ask what applying the container's changes to the caller's directory would do."""
-    words = ["apply", "plan", *tool.marks, *_apply_words(directory, record, allow)]
-    answer = tool.start(*words, mapped=True).lines(refusals=True)
+def given(directory: str, record: Record) -> Target:
+    """The caller's directory."""
+    return Target(record.cwd, f"{directory}/layers/given/upper", record.cwd_uid, record.cwd_gid)
+
+
+def outside(directory: str, record: Record, path: str) -> Target | None:
+    """Another directory of the host that the view showed as it is; None: nothing in it was changed.
+
+    Root inside is root outside there, as nothing of the host's own directories is mapped.
+
+    Raises:
+        Refused: it cannot be applied to, whatever was changed.
+    """
+    top = policy.shown_beneath(path, record.cwd)
+    upper = f"{directory}/layers/{top}/upper"
+    for name in ("", *path.split("/")[2:]):
+        upper = f"{upper}/{name}" if name else upper
+        try:
+            found = os.lstat(upper)
+        except FileNotFoundError:
+            return None
+        if not stat.S_ISDIR(found.st_mode) or _opaque(upper):
+            shown = upper.partition("/upper")[2]
+            raise Refused(
+                f"/{top}{shown} itself was removed or replaced in the view, so nothing can be applied to {path}",
+                hint="apply to the directory that it lies in",
+            )
+    return Target(path, upper, 0, 0)
+
+
+def plan(tool: Tool, target: Target, since: str) -> Plan:
+    """Ask what applying the container's changes to a directory would do.
+
+    Args:
+        since: the record's clock: what the host changed later stays as it is.
+    """
+    answer = tool.start("apply", "plan", *tool.marks, *_apply_words(target, since), mapped=True).lines(refusals=True)
     last = answer.pop()
     steps = tuple(
         Step(_path(line), line["action"], line["type"], line.get("size", 0), line["class"], line["refused"])
         for line in answer
     )
     counts = {name: last[name] for name in ("add", "replace", "delete", "mode", "bytes", "refused", "git", "startup")}
-    return Plan(steps, last["plan"], counts, last["truncated"])
+    return Plan(target, since, steps, last["plan"], counts, last["truncated"])
 
 
-def apply(
-    tool: Tool, directory: str, record: Record, agreed: Plan, include: tuple[str, ...], skip_refused: bool
-) -> dict[str, int]:
+def apply(tool: Tool, directory: str, agreed: Plan, include: tuple[str, ...], skip_refused: bool) -> dict[str, int]:
     """Do what `agreed` says, and only that; journaled in the container's directory.
 
     Raises:
         Refused: something is refused, or the plan is no longer that one; nothing was changed.
     """
-    words = [
-        "apply",
-        "run",
-        *tool.marks,
-        *_apply_words(directory, record, ()),
-        "--plan",
-        agreed.token,
-        "--journal",
-        journal(directory),
-    ]
+    words = ["apply", "run", *tool.marks, *_apply_words(agreed.target, agreed.since), "--plan", agreed.token]
+    words += ["--journal", journal(directory)]
     if include:
         words += ["--include", ",".join(include)]
     if skip_refused:
         words.append("--skip-refused")
     if os.geteuid() == 0:
-        words += ["--uid", str(record.cwd_uid), "--gid", str(record.cwd_gid)]
+        words += ["--uid", str(agreed.target.uid), "--gid", str(agreed.target.gid)]
     answer: dict[str, int] = tool.call(*words, mapped=True)[-1]
     return answer
 
@@ -197,9 +238,17 @@ def _read_beneath(top: str, path: str) -> bytes | None:
         os.close(folder)
 
 
-def _apply_words(directory: str, record: Record, allow: tuple[str, ...]) -> list[str]:
-    words = ["--upper", f"{directory}/layers/given/upper", "--dir", record.cwd, "--since", record.since]
-    return [*words, "--allow", ",".join(allow)] if allow else words
+def _apply_words(target: Target, since: str) -> list[str]:
+    return ["--upper", target.upper, "--dir", target.path, "--since", since]
+
+
+def _opaque(upper: str) -> bool:
+    """Whether overlay hides what lies beneath this directory."""
+    for name in ("trusted.overlay.opaque", "user.overlay.opaque"):
+        with contextlib.suppress(OSError):
+            if os.getxattr(upper, name, follow_symlinks=False) == b"y":
+                return True
+    return False
 
 
 def _lowers(part: Layer, tree: str) -> list[str]:

@@ -12,6 +12,8 @@ import os
 
 from stockade.errors import Refused
 
+from . import view
+
 # The view has its own of these; the host's must not appear in their place. What lies beneath them is refused too.
 SYSTEM = (
     "/bin",
@@ -66,6 +68,52 @@ def check(directory: str, named: bool) -> os.stat_result:
     if reason is not None:
         raise Refused(reason[0], hint=reason[1])
     return found
+
+
+def shown_beneath(directory: str, given: str) -> str:
+    """Beneath which of the directories that the view shows as the host has them a directory lies: `usr`, `opt`…
+
+    Only there is the view made of the host's own files, so that what was changed can be told and applied.
+
+    Args:
+        directory: absolute, no links in it.
+        given: the caller's directory, which has a layer of its own; empty: none.
+
+    Raises:
+        Refused: nothing can be applied there.
+    """
+    top = directory.split("/")[1]
+    if given and (directory == given or directory.startswith(f"{given}/")):
+        raise Refused(f"{directory} lies in the directory that the command is given", hint="--apply applies to it")
+    if top not in view.SHOWN:
+        shown = ", ".join(f"/{name}" for name in view.SHOWN)
+        raise Refused(
+            f"nothing can be applied to {directory}: in the view it is not the machine's own, but empty or a copy",
+            hint=f"only directories beneath {shown} can be given with --apply-outside",
+        )
+    return top
+
+
+def check_outside(directory: str, given: str) -> None:
+    """Refuse a directory that --apply-outside cannot be about, before anything is run.
+
+    Raises:
+        Refused: with a hint what to do instead.
+    """
+    if not os.path.isdir(directory):
+        raise Refused(f"{directory} is not a directory", hint="give the directory that it is to be made in")
+    top = shown_beneath(directory, given)
+    for point in _mount_points():
+        if point.startswith(f"/{top}/") and (directory == point or directory.startswith(f"{point}/")):
+            raise Refused(f"nothing can be applied to {directory}: {point} is another file system, which is not shown")
+    if not os.access(directory, os.W_OK | os.X_OK):
+        raise Refused(f"you may not write to {directory}, so nothing can be applied to it")
+
+
+def _mount_points() -> list[str]:
+    with open("/proc/self/mountinfo", "rb") as file:
+        found = [line.split(b" ")[4].decode("unicode_escape").encode("latin-1") for line in file]
+    return [os.fsdecode(point) for point in found]
 
 
 def homes() -> frozenset[str]:

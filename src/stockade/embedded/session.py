@@ -37,7 +37,7 @@ if TYPE_CHECKING:
     from stockade.model import Exit
     from stockade.runtime.io import Channel, Io, Pending
 
-    from .changes import Changes, Plan
+    from .changes import Changes
     from .ids import Ids
     from .paths import Paths
     from .records import Claim
@@ -74,6 +74,8 @@ class Request(NamedTuple):
     """A kept container whose changes are to be there again."""
     durable: bool = False
     """Whether its changes may be kept after its end."""
+    init: bool = False
+    """Whether process 1 is an init of ours and the program its child: it passes signals on and collects orphans."""
     detached: bool = False
     """Whether it outlives this process (`release`), until it is removed by name."""
     logged: bool = False
@@ -214,17 +216,6 @@ class Session:
         parts = self._parts()
         return await self.io.work(changes.look, self.tool, self.claim.directory, parts, self._tree, record.cwd, maximum)
 
-    async def plan(self) -> Plan:
-        """What applying its changes to the caller's directory would do."""
-        return await self.io.work(changes.plan, self.tool, self.claim.directory, self.claim.record)
-
-    async def apply(self, agreed: Plan, include: tuple[str, ...], skip_refused: bool) -> dict[str, int]:
-        """Do what `agreed` says."""
-        claim = self.claim
-        return await self.io.work(
-            changes.apply, self.tool, claim.directory, claim.record, agreed, include, skip_refused
-        )
-
     def keep(self, name: str) -> None:
         """Let the container's directory outlive this process, to be continued, applied or dropped by `name`.
 
@@ -352,7 +343,10 @@ class Session:
             mounts=(*spec.USUAL_MOUNTS, *(view.bind_mount(bind, ids) for bind in request.binds)),
             limits=request.limits,
             lifeline=not request.detached,
-            annotations=() if request.cgroup else (("dev.stockade.cgroups", "none"),),
+            annotations=(
+                *(() if request.cgroup else (("dev.stockade.cgroups", "none"),)),
+                *((("dev.stockade.init", "true"),) if request.init else ()),
+            ),
         )
         spec.write(self.bundle, bundle if request.adjust is None else request.adjust(bundle))
         return self._mounts(claim, ids)

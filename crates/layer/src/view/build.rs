@@ -238,10 +238,11 @@ impl<'a> Walker<'a> {
         {
             return Ok(());
         }
-        let mode = Mode::from_raw_mode(disk::mode(&found) & 0o1777);
+        let mode = Mode::from_raw_mode(disk::mode(&found) & 0o3777);
         match rustix::fs::mkdirat(self.sides.tree, path, mode) {
-            Ok(()) => {}
-            Err(Errno::EXIST) => {
+            Ok(()) if !mode.contains(Mode::SGID) => {}
+            // mkdir(2) gives no set-group-id bit.
+            Ok(()) | Err(Errno::EXIST) => {
                 let made = disk::directory(self.sides.tree, path).on("open", path)?;
                 rustix::fs::fchmod(made, mode).on("set mode of", path)?;
             }
