@@ -25,6 +25,8 @@ def _place() -> Iterator[Place]:
     """One place for all of them: its cached tree is made once."""
     with place_of_tests() as made:
         yield made
+        # Old trees of the view are removed beside the commands.
+        made.leftovers(patience=60)
 
 
 @pytest.fixture

@@ -124,7 +124,13 @@ def _wants_terminal(args: Args) -> bool:
 
 
 def _refuse_contradictions(args: Args) -> None:
-    for one, other in (("apply", "keep"), ("apply-outside", "keep"), ("tty", "no-tty"), ("workdir", "no-cwd"), ("continue", "workdir")):
+    for one, other in (
+        ("apply", "keep"),
+        ("apply-outside", "keep"),
+        ("tty", "no-tty"),
+        ("workdir", "no-cwd"),
+        ("continue", "workdir"),
+    ):
         if args[one] and args[other]:
             raise BadValue(f"--{one} and --{other} contradict each other")
     for alone in ("kept", "drop"):
