@@ -7,6 +7,7 @@ security/     published escapes and hostile input
 
 from __future__ import annotations
 
+import contextlib
 import os
 from collections.abc import Iterator
 from pathlib import Path
@@ -22,6 +23,23 @@ from support.place import Place, place
 def bin_dir() -> Path:
     """The directory of the programs under test."""
     return programs.directory()
+
+
+def _parents_of_ours() -> list[Path]:
+    mount = Path("/sys/fs/cgroup")
+    return [*mount.glob("stockade"), *mount.glob("*/stockade")]
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _parents() -> Iterator[None]:
+    """The cgroups that all containers of ours lie in stay between two of them; they go when the last test has ended."""
+    before = {path.parent for path in _parents_of_ours()}
+    yield
+    for parent in _parents_of_ours():
+        if parent.parent not in before:
+            # Not empty: a container of somebody else's began meanwhile.
+            with contextlib.suppress(OSError):
+                parent.rmdir()
 
 
 @pytest.fixture(name="place")

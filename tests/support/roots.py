@@ -79,7 +79,7 @@ def _finish(root: Path) -> None:
     java = next(iter(sorted(root.glob("usr/lib/jvm/*/bin/java"))), None)
     if java and not (root / "usr/bin/java").exists():
         (root / "usr/bin/java").symlink_to(f"/{java.relative_to(root)}")
-    for name in ("proc", "sys", "dev", "tmp", "run", "programs", "work"):
+    for name in ("proc", "sys", "dev", "tmp", "run", "programs", "work", "classes"):
         (root / name).mkdir(exist_ok=True)
     (root / "tmp").chmod(0o1777)
 
