@@ -59,9 +59,15 @@ class Place:
         return [Path(base) for base, _, _ in os.walk(CGROUPS) if self.tag in os.path.basename(base)]
 
     def leftovers(self, patience: float = 2.0) -> list[str]:
-        """What is still there once the asynchronous ends had their time."""
+        """What is still there once the asynchronous ends had their time.
+
+        Old trees are removed beside the work by processes of their own, which take as long as the disk does.
+        """
         deadline = time.monotonic() + patience
+        removed_by = time.monotonic() + 60
         while True:
+            if any("stockade-layer remove" in line for line in self.processes().values()):
+                deadline = min(time.monotonic() + patience, removed_by)
             found = [f"mount {point}" for point in self.mounts()]
             found += [f"process {pid}: {line}" for pid, line in self.processes().items()]
             found += [f"cgroup {path}" for path in self.cgroups()]
