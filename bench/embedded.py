@@ -8,8 +8,8 @@ import tomllib
 from pathlib import Path
 
 from bench.figures import OURS, Context, Failed, Figure, Program, Unavailable, one, sample, take_turns
-from stockade.embedded.paths import find, make
 from stockade.embedded.session import Request, Session
+from stockade.host.paths import find, make
 from stockade.model import Process
 from stockade.runtime.blocking import World, run
 

@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pytest
 
-from stockade.embedded import ids, locks
+from stockade.host import ids, locks
 from support import programs
 from support.place import Place
 from support.place import place as place_of_tests

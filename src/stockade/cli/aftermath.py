@@ -19,9 +19,9 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from stockade.cli.table import Args
     from stockade.embedded.changes import Change, Changes, Plan, Step
-    from stockade.embedded.layer import Tool
     from stockade.embedded.records import Record
     from stockade.embedded.session import Session
+    from stockade.host.layer import Tool
     from stockade.model import Exit, Limits
 
 # So many changed paths are named, and so many lines of differences shown.

@@ -10,18 +10,19 @@ from stockade.cli import aftermath, foreground
 from stockade.cli.options import LIMITS, limits_from
 from stockade.cli.screen import note
 from stockade.cli.table import Args, Command, Option
-from stockade.embedded import changes, delegation, environment, paths, policy, records
+from stockade.embedded import changes, delegation, environment, policy, records
 from stockade.embedded.session import Request, Session
 from stockade.embedded.view import Bind, Given
 from stockade.errors import BadValue, NotFound
+from stockade.host import paths
 from stockade.model import Capabilities, Limits, Process, Reason
 from stockade.runtime import spec
 from stockade.runtime.blocking import Pending, World, run
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from stockade.embedded.paths import Paths
     from stockade.embedded.records import Record
+    from stockade.host.paths import Paths
     from stockade.model import Exit
 
 PIDS = 4096

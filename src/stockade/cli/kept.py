@@ -13,8 +13,8 @@ from stockade.errors import Conflict, NotFound
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from stockade.cli.aftermath import Wishes
-    from stockade.embedded.paths import Paths
     from stockade.embedded.records import Record
+    from stockade.host.paths import Paths
 
 
 def show(where: Paths, for_programs: bool) -> int:

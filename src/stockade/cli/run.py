@@ -9,10 +9,11 @@ from stockade.cli import foreground
 from stockade.cli.options import LIMITS, limits_from
 from stockade.cli.screen import out
 from stockade.cli.table import Args, Command, Option
-from stockade.embedded import delegation, environment, paths, policy, rootfs
+from stockade.embedded import delegation, environment, policy, rootfs
 from stockade.embedded.session import Request, Session
 from stockade.embedded.view import Bind
 from stockade.errors import BadValue, Unsupported
+from stockade.host import paths
 from stockade.model import Capabilities, Exit, Limits, Process, Reason, check_name
 from stockade.runtime import shim, spec
 from stockade.runtime.blocking import Pending, World, run

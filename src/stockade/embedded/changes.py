@@ -22,7 +22,8 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
-    from .layer import Tool
+    from stockade.host.layer import Tool
+
     from .records import Record
     from .view import Layer
 

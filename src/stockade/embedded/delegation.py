@@ -9,7 +9,7 @@ from stockade.model import Limits
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from .paths import Paths
+    from stockade.host.paths import Paths
 
 # The limit's name in `Limits` → the controller that holds it. The time limit needs none: the shim holds it.
 _CONTROLLERS = {

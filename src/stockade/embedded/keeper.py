@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
-from . import changes, layer
+from stockade.host import layer
+
+from . import changes
 from .sweep import Tools, discard
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from .paths import Paths
+    from stockade.host.paths import Paths
+
     from .records import Record
 
 

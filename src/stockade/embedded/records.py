@@ -15,15 +15,14 @@ import os
 from typing import NamedTuple
 
 from stockade.errors import Conflict, Unsupported
-
-from . import ids, locks
+from stockade.host import ids, locks
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from .ids import Ids
-    from .paths import Paths
+    from stockade.host.ids import Ids
+    from stockade.host.paths import Paths
 
 VERSION = 1
 

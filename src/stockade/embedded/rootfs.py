@@ -10,12 +10,11 @@ import os
 import stat
 
 from stockade.errors import BadValue, NotFound, Refused
-
-from . import layer, locks
+from stockade.host import layer, locks
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from .paths import Paths
+    from stockade.host.paths import Paths
 
 
 def find(paths: Paths, program: str, source: str) -> str:

@@ -19,13 +19,14 @@ import time
 from typing import NamedTuple
 
 from stockade.errors import Conflict, NotFound, StockadeError, Unavailable
+from stockade.host import layer
+from stockade.host.paths import make as make_directories
 from stockade.model import Limits, Process, RootfsMount
 from stockade.runtime import exits, shim, spec
 from stockade.runtime.attach import Attachment, Streams
 from stockade.runtime.task import Stdio, Task
 
-from . import changes, layer, records, view
-from .paths import make as make_directories
+from . import changes, records, view
 from .records import Draft, Record
 from .sweep import Tools, bundle_of, discard, sweep
 from .view import Bind, Given
@@ -34,12 +35,12 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from stockade.host.ids import Ids
+    from stockade.host.paths import Paths
     from stockade.model import Exit
     from stockade.runtime.io import Channel, Io, Pending
 
     from .changes import Changes
-    from .ids import Ids
-    from .paths import Paths
     from .records import Claim
 
 NAMESPACE = "stockade"

@@ -15,13 +15,16 @@ import signal
 import time
 from typing import NamedTuple
 
-from . import ids, locks, records
+from stockade.host import ids, locks
+
+from . import records
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-    from .paths import Paths
+    from stockade.host.paths import Paths
+
     from .records import Record
 
 AT_ONCE = 32

@@ -20,7 +20,7 @@ from stockade.model import IdMap, Mount, RootfsMount
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from .ids import Ids
+    from stockade.host.ids import Ids
 
 # What of the host is shown besides /etc. The cached tree has links of this name as links: these need no mount of
 # their own.

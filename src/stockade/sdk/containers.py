@@ -12,11 +12,12 @@ import os
 import signal
 from typing import NamedTuple
 
-from stockade.embedded import paths, records
+from stockade.embedded import records
 from stockade.embedded.keeper import Keeper
 from stockade.embedded.session import NAMESPACE
 from stockade.embedded.sweep import bundle_of
 from stockade.errors import BadValue, Conflict, NotFound, StockadeError, TimedOut, Unavailable
+from stockade.host import paths
 from stockade.model import Phase, Reason
 from stockade.runtime import exits, shim
 from stockade.runtime.blocking import Channel, run

@@ -15,10 +15,11 @@ import itertools
 import os
 import signal
 
-from stockade.embedded import delegation, environment, paths, policy, rootfs
+from stockade.embedded import delegation, environment, policy, rootfs
 from stockade.embedded.session import Request, Session
 from stockade.embedded.view import Given
 from stockade.errors import BadValue, NotFound, StockadeError, TimedOut, Unavailable, Unsupported
+from stockade.host import paths
 from stockade.model import Capabilities, Limits, Mount, Process, Reason
 from stockade.runtime import exits, shim, spec
 from stockade.runtime.attach import root as root_of

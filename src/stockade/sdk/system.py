@@ -6,8 +6,8 @@ import contextlib
 import os
 from typing import NamedTuple
 
-from stockade.embedded import paths
 from stockade.errors import StockadeError, Unsupported
+from stockade.host import paths
 from stockade.runtime import shim
 
 TYPE_CHECKING = False

@@ -11,10 +11,10 @@ from pathlib import Path
 import pytest
 
 from stockade.embedded import records
-from stockade.embedded.paths import Paths
 from stockade.embedded.records import Draft, Owner
 from stockade.embedded.sweep import Tools, bundle_of, discard, sweep
 from stockade.errors import Conflict
+from stockade.host.paths import Paths
 
 
 @pytest.fixture

@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 
 from stockade.embedded import view
-from stockade.embedded.ids import Ids
 from stockade.embedded.view import Given, Layer
+from stockade.host.ids import Ids
 from stockade.model import IdMap, RootfsMount
 
 IDS = Ids((IdMap(0, 1000000, 65536),), (IdMap(0, 1000000, 65536),), "range", 0)

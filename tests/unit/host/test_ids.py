@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from stockade.embedded import ids, locks
-from stockade.embedded.paths import Paths
+from stockade.host import ids, locks
+from stockade.host.paths import Paths
 from stockade.model import IdMap
 
 
