@@ -11,7 +11,7 @@ from typing import NamedTuple
 
 from stockade.cli.foreground import undisturbed
 from stockade.cli.screen import note
-from stockade.embedded import changes, policy
+from stockade.embedded import changes, delegation, policy
 from stockade.errors import Refused
 from stockade.model import Reason, render_size
 
@@ -66,7 +66,8 @@ def tell_mode(session: Session) -> None:
         f"stockade: ids: {claim.ids.how}; "
         + ", ".join(f"{one.container}… is {one.host}…, {one.size}" for one in claim.ids.uid)
     )
-    note(f"stockade: limits: {limits or 'none'}" + ("" if request.cgroup else " (no cgroup is delegated to this user)"))
+    able = delegation.controllers(session.paths)
+    note(f"stockade: limits: {limits or 'none'}" + ("" if able else " (no cgroup is delegated to this user)"))
 
 
 def tell(session: Session, report: Report, changed: Changes, stats: bool) -> None:

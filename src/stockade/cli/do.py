@@ -149,7 +149,7 @@ def _refuse_contradictions(args: Args) -> None:
 def _request(args: Args, where: Paths, terminal: bool, again: Record | None) -> Request:
     given = _given(args, again)
     wished = Limits(memory=_half_of_memory(), pids=PIDS)
-    limits, cgroup = delegation.held(where, limits_from(args), wished)
+    limits = delegation.held(where, limits_from(args), wished)
     uid, gid, home = environment.account(args["user"])
     env = environment.clean(os.environ, home, terminal)
     for file in args["env-file"]:
@@ -171,7 +171,6 @@ def _request(args: Args, where: Paths, terminal: bool, again: Record | None) -> 
         given=given,
         hostname=args["hostname"] or "stockade",
         binds=tuple(_bind(text) for text in args["bind"]),
-        cgroup=cgroup,
         again=again,
         durable=bool(args["keep"]),
         init=not args["no-init"],

@@ -82,7 +82,7 @@ def _see_through(session: Session, args: Args, signals: foreground.Signals) -> E
 def _request(args: Args, where: paths.Paths) -> Request:
     source, *words = args.rest
     directory = rootfs.find(where, shim.program("stockade-layer"), source)
-    limits, cgroup = delegation.held(where, limits_from(args), Limits(pids=_PIDS))
+    limits = delegation.held(where, limits_from(args), Limits(pids=_PIDS))
     account = accounts.resolve(args["user"], directory)
     env = {"PATH": environment.PATH, "HOME": account.home}
     if args["tty"]:
@@ -109,7 +109,6 @@ def _request(args: Args, where: paths.Paths) -> Request:
         name=check_name(args["name"]) if args["name"] else "",
         hostname=args["hostname"] or args["name"] or "stockade",
         binds=tuple(_bind(text) for text in args["volume"]),
-        cgroup=cgroup,
         rootfs=directory,
         detached=not args["rm"],
         logged=not args["rm"],

@@ -22,8 +22,8 @@ _CONTROLLERS = {
 }
 
 
-def held(paths: Paths, asked: Limits, wished: Limits) -> tuple[Limits, bool]:
-    """The limits that will hold, and whether the container has a cgroup at all.
+def held(paths: Paths, asked: Limits, wished: Limits) -> Limits:
+    """The limits that will hold.
 
     Args:
         asked: what the caller asked for by name; what of it cannot be held is refused.
@@ -46,7 +46,7 @@ def held(paths: Paths, asked: Limits, wished: Limits) -> tuple[Limits, bool]:
             found = found._replace(**{name: getattr(wished, name)})
     if found.time is None:
         found = found._replace(time=wished.time)
-    return found, bool(able)
+    return found
 
 
 def controllers(paths: Paths) -> frozenset[str]:

@@ -67,8 +67,6 @@ class Request(NamedTuple):
     name: str = ""
     hostname: str = "stockade"
     binds: tuple[Bind, ...] = ()
-    cgroup: bool = True
-    """Whether it has a cgroup, and with it limits, accounting and freezing."""
     rootfs: str = ""
     """An unpacked root file system to stand on, ids as they are; empty: the view of the host."""
     again: Record | None = None
@@ -344,10 +342,7 @@ class Session:
             mounts=(*spec.USUAL_MOUNTS, *(view.bind_mount(bind, ids) for bind in request.binds)),
             limits=request.limits,
             lifeline=not request.detached,
-            annotations=(
-                *(() if request.cgroup else (("dev.stockade.cgroups", "none"),)),
-                *((("dev.stockade.init", "true"),) if request.init else ()),
-            ),
+            annotations=(("dev.stockade.init", "true"),) if request.init else (),
         )
         spec.write(self.bundle, bundle if request.adjust is None else request.adjust(bundle))
         return self._mounts(claim, ids)

@@ -247,7 +247,7 @@ class Core:
 
     def _request(self, where: paths.Paths) -> Request:
         settings = self.settings
-        limits, cgroup = delegation.held(where, settings.limits, Limits(pids=_PIDS))
+        limits = delegation.held(where, settings.limits, Limits(pids=_PIDS))
         given, directory = None, ""
         if isinstance(settings.root, HostView):
             if settings.root.directory is not None:
@@ -263,7 +263,6 @@ class Core:
             given=given,
             kind="sdk",
             hostname=settings.hostname,
-            cgroup=cgroup,
             rootfs=directory,
             image=(directory and settings.root[0]) or "",
             adjust=lambda bundle: bundle._replace(mounts=(*bundle.mounts, mount)),
