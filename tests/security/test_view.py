@@ -16,9 +16,9 @@ from pathlib import Path
 
 import pytest
 
+from support import fixtures
 from support.command import stockade
 from support.place import Place
-from support.place import place as place_of_tests
 
 pytestmark = pytest.mark.root
 
@@ -48,19 +48,7 @@ walk('/')
 sys.stdout.buffer.write(b'\\0'.join(map(os.fsencode, seen)))
 """
 
-
-@pytest.fixture(name="place", scope="module")
-def _place() -> Iterator[Place]:
-    """One place for all of them: its cached tree is made once."""
-    with place_of_tests() as made:
-        yield made
-
-
-@pytest.fixture
-def project(place: Place) -> Path:
-    path = place.top / f"project-{secrets.token_hex(3)}"
-    path.mkdir()
-    return path
+_place, _project = fixtures.place, fixtures.project
 
 
 @contextlib.contextmanager

@@ -14,20 +14,14 @@ from pathlib import Path
 
 import pytest
 
+from support import fixtures
 from support.command import report, start, stockade
 from support.place import Place
 from support.place import place as place_of_tests
 
 pytestmark = pytest.mark.root
 
-
-@pytest.fixture(name="place", scope="module")
-def _place() -> Iterator[Place]:
-    """One place for all of them: its cached tree is made once."""
-    with place_of_tests() as made:
-        yield made
-        # Old trees of the view are removed beside the commands.
-        made.leftovers(patience=60)
+_place = fixtures.place
 
 
 @pytest.fixture

@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import os
 import random
-import secrets
 import signal
 import time
 from collections.abc import Iterator
@@ -13,26 +12,14 @@ from pathlib import Path
 
 import pytest
 
+from support import fixtures
 from support.command import start, stockade
 from support.place import CGROUPS, Place
-from support.place import place as place_of_tests
 
 pytestmark = [pytest.mark.root, pytest.mark.storm]
 IDS = Path("/var/lib/stockade/ids")
 
-
-@pytest.fixture(name="place", scope="module")
-def _place() -> Iterator[Place]:
-    """One place for all of them: its cached tree is made once."""
-    with place_of_tests() as made:
-        yield made
-
-
-@pytest.fixture
-def project(place: Place) -> Path:
-    path = place.top / f"project-{secrets.token_hex(3)}"
-    path.mkdir()
-    return path
+_place, _project = fixtures.place, fixtures.project
 
 
 def containers(place: Place) -> list[str]:

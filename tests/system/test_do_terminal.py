@@ -6,7 +6,6 @@ import contextlib
 import fcntl
 import os
 import pty
-import secrets
 import select
 import signal
 import struct
@@ -18,9 +17,9 @@ from pathlib import Path
 
 import pytest
 
+from support import fixtures
 from support.command import MAIN, environment
 from support.place import Place
-from support.place import place as place_of_tests
 
 pytestmark = pytest.mark.root
 # A session's terminal is taken by a process of that session.
@@ -73,18 +72,7 @@ def screen(place: Place, cwd: Path, *words: str) -> Iterator[Screen]:
         os.close(slave)
 
 
-@pytest.fixture(name="place", scope="module")
-def _place() -> Iterator[Place]:
-    """One place for all of them: its cached tree is made once."""
-    with place_of_tests() as made:
-        yield made
-
-
-@pytest.fixture
-def project(place: Place) -> Path:
-    path = place.top / f"project-{secrets.token_hex(3)}"
-    path.mkdir()
-    return path
+_place, _project = fixtures.place, fixtures.project
 
 
 def test_size_keys_and_restoration(place: Place, project: Path) -> None:

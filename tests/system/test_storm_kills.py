@@ -12,16 +12,14 @@ import random
 import signal
 import subprocess
 import time
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from contract.oci.harness import Runtime
-from support import programs
+from support import fixtures, programs
 from support.command import start, stockade
 from support.place import Place
-from support.place import place as place_of_tests
 from support.traces import Traces
 
 pytestmark = [pytest.mark.root, pytest.mark.storm, pytest.mark.timeout(0)]
@@ -29,12 +27,7 @@ USR = ("--volume", "/usr:/usr:ro")
 # Longer than any of them takes on a busy machine.
 LIFE = 0.4
 
-
-@pytest.fixture(name="place", scope="module")
-def _place() -> Iterator[Place]:
-    """One place for all of them: its cached tree is made once."""
-    with place_of_tests() as made:
-        yield made
+_place = fixtures.place
 
 
 @pytest.fixture(scope="module")

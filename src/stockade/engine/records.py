@@ -216,7 +216,7 @@ class Wanted(Struct, frozen=True, omit_defaults=True):
     time_limit: float = 0
     """Seconds from each start until everything inside is killed; 0: none."""
     origin: dict[str, object] = field(default_factory=dict)
-    """The door's own words for what it asked (Docker: Config and HostConfig), given back by inspect; never decided by."""
+    """What the door was asked (Docker: Config and HostConfig), given back by inspect; nothing is decided by it."""
 
 
 class Probe(Struct, frozen=True):
