@@ -22,13 +22,13 @@ test:            ## every test but other people's whole suites; storms as a shor
 	cargo test --workspace --locked --quiet --features stockade-seccomp/oracle
 	$(BIN)/python -m pytest -q -m "not judge"
 
-judge:           ## other people's whole suites against our programs
-	@$(PYTHON) packaging/prepare.py test
-	$(BIN)/python -m pytest -q -m judge --timeout 1800
+judge:           ## other people's whole suites against our programs; writes docs/judge.md
+	@$(PYTHON) packaging/prepare.py judge
+	STOCKADE_TABLE=docs/judge.md $(BIN)/python -m pytest -q -m judge --timeout 1800
 
-soak:            ## the storms at length: SOAK=seconds
+soak:            ## the storms at length, SOAK=seconds each; writes docs/soak.md
 	@$(PYTHON) packaging/prepare.py test
-	STOCKADE_SOAK_SECONDS=$(SOAK) $(BIN)/python -m pytest -q -m storm --timeout 0
+	STOCKADE_TABLE=docs/soak.md STOCKADE_SOAK_SECONDS=$(SOAK) $(BIN)/python -m pytest -q -m storm --timeout 0
 
 check:           ## formatting, lints, types, import law, second architecture, lengths
 	@$(PYTHON) packaging/prepare.py check

@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-import io
 import sys
-import tarfile
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -31,8 +29,7 @@ def stage(context: Context) -> Iterator[tuple[peer.Shim, Path]]:
     with place() as made:
         root = made.top / "root"
         root.mkdir()
-        with tarfile.open(fileobj=io.BytesIO(image.layer())) as layer:
-            layer.extractall(root, filter="tar")
+        image.unpack(root)
         with peer.shim(program, made) as shim:
             yield shim, root
 

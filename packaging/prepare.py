@@ -7,6 +7,7 @@ equals the one recorded when it last succeeded, so that a second call costs a fe
     python3 packaging/prepare.py run      what `make run` needs
     python3 packaging/prepare.py check    and the linters, type checker and the second architecture
     python3 packaging/prepare.py test     and the peers and languages that the tests drive
+    python3 packaging/prepare.py judge    and the machine in software that `make judge` boots
 """
 
 from __future__ import annotations
@@ -15,8 +16,10 @@ import compileall
 import contextlib
 import fcntl
 import hashlib
+import json
 import os
 import platform
+import re
 import shutil
 import subprocess
 import sys
@@ -31,6 +34,9 @@ STAMPS = VENV / ".stockade"
 PROGRAMS = ("stockade-oci", "containerd-shim-stockade-v2", "stockade-layer", "stockade-init")
 OLDEST_PYTHON = (3, 11)
 OLDEST_RUST = (1, 88)  # let chains
+SELF_RENEWING_GO = (1, 21)  # from here on it fetches the version that a module asks for
+GO = "1.26.6"  # what containerd 2.4 asks for
+MACHINES = {"x86_64": "amd64", "aarch64": "arm64"}  # Go's words
 APT = ["apt-get", "-qq", "-o", "Dpkg::Use-Pty=0"]
 
 # A dependency carries its reason.
@@ -52,14 +58,23 @@ PACKAGES = {
         "nftables": "host rules that the tests of refused connections look at",
         "iproute2": "private network namespaces for the daemons under test",
         "libseccomp-dev": "oracle of the filter compiler",
-        "qemu-system-x86": "boots hosts with other cgroups and AppArmor, in software",
         "libcap2-bin": "setcap: files with capabilities for the tests of escapes",
         "attr": "setfattr: layers with extended attributes",
         "acl": "setfacl: layers with access control lists",
         "zstd": "compresses layers",
         "strace": "counts system calls of a start",
-        "golang-go": "builds other people's validation programs",
+        "procps": "ps: what the command, runc and docker ask for a container's processes",
+        "golang-go": "builds other people's validation programs; fetches a newer Go for that",
     },
+    "judge": {"qemu-system-x86": "boots hosts with other cgroups and AppArmor, in software"},
+}
+
+
+LEVELS = {
+    "run": ["run"],
+    "check": ["run", "check"],
+    "test": ["run", "test"],
+    "judge": ["run", "test", "judge"],
 }
 
 
@@ -194,11 +209,11 @@ def version_of(text: str) -> tuple[int, ...]:
 
 def rust_target() -> str:
     """The static target of this machine: musl's where rustup has it, else glibc's."""
-    said = answer("rustc", "--version", "--verbose")
+    said, wanted = answer("rustc", "--version", "--verbose"), ".".join(map(str, OLDEST_RUST))
     if said is None or shutil.which("cargo") is None:
-        raise Refusal("there is no Rust\nhint: install Rust 1.85 or newer (rustup), and have cargo in PATH")
+        raise Refusal(f"there is no Rust\nhint: install Rust {wanted} or newer (rustup), and have cargo in PATH")
     if version_of(said) < OLDEST_RUST:
-        raise Refusal(f"{said.splitlines()[0]} is too old\nhint: `rustup update` brings 1.85 or newer")
+        raise Refusal(f"{said.splitlines()[0]} is too old\nhint: `rustup update` brings {wanted} or newer")
     musl = f"{platform.machine()}-unknown-linux-musl"
     if has_target(musl):
         return musl
@@ -281,6 +296,37 @@ def development_form() -> None:
     step.record()
 
 
+# Go ------------------------------------------------------------------------------------------------------------
+
+
+def go() -> None:
+    """A Go that builds today's modules: the machine's, or one that Debian 12's 1.19 fetches as a module.
+
+    The checksum database vouches for it, as for any module; the programs of a module come without their x bits.
+    """
+    said = re.search(r"go(\d+)\.(\d+)", answer("go", "env", "GOVERSION") or "")
+    own = VENV / "bin" / "go"
+    if said is None:
+        raise Refusal("`go` does not answer")
+    if (int(said[1]), int(said[2])) >= SELF_RENEWING_GO:
+        return
+    step = Step("go", GO)
+    if step.done() and own.exists():
+        return
+    module = f"golang.org/toolchain@v0.0.1-go{GO}.linux-{MACHINES[platform.machine()]}"
+    with progress(f"Go {GO}"):
+        cache = {**os.environ, "GOMODCACHE": str(TOP / "build" / "go"), "GOFLAGS": "-modcacherw"}
+        done = subprocess.run(["go", "mod", "download", "-json", module], cwd=TOP, env=cache, stdout=subprocess.PIPE)
+        if done.returncode != 0:
+            raise Refusal(f"`go mod download {module}` failed with status {done.returncode}")
+        tree = Path(json.loads(done.stdout)["Dir"])
+        for program in (*tree.glob("bin/*"), *tree.glob("pkg/tool/*/*")):
+            program.chmod(0o755)
+        own.unlink(missing_ok=True)
+        own.symlink_to(tree / "bin" / "go")
+    step.record()
+
+
 # The door ------------------------------------------------------------------------------------------------------
 
 
@@ -298,8 +344,7 @@ def components(target_machine: str) -> None:
 def prepare(level: str) -> None:
     if sys.version_info < OLDEST_PYTHON:
         raise Refusal(f"Python {platform.python_version()} is too old: 3.11 is the oldest that works")
-    levels = {"run": ["run"], "check": ["run", "check"], "test": ["run", "test"]}[level]
-    for name in levels:
+    for name in LEVELS[level]:
         debian(name, PACKAGES[name])
     target = rust_target()
     environment([] if level == "run" else [TOP / "packaging/requirements-dev.txt"])
@@ -307,12 +352,14 @@ def prepare(level: str) -> None:
     build(target)
     if level == "check":
         components(platform.machine())
+    if "test" in LEVELS[level]:
+        go()
 
 
 def main() -> int:
     level = sys.argv[1] if len(sys.argv) == 2 else ""
-    if level not in ("run", "check", "test"):
-        print("usage: prepare.py run | check | test", file=sys.stderr)
+    if level not in LEVELS:
+        print(f"usage: prepare.py {' | '.join(LEVELS)}", file=sys.stderr)
         return 2
     begun = time.monotonic()
     (TOP / "build").mkdir(exist_ok=True)

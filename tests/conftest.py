@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import tracemalloc  # noqa: F401  pytest's hook imports it at a moment when a collection may call the hook again
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -17,6 +18,9 @@ import pytest
 from support import programs
 from support.home import Home, home
 from support.place import Place, place
+from support.table import pytest_configure
+
+__all__ = ["pytest_configure"]
 
 
 @pytest.fixture(scope="session")

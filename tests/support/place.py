@@ -69,7 +69,7 @@ class Place:
             if any("stockade-layer remove" in line for line in self.processes().values()):
                 deadline = min(time.monotonic() + patience, removed_by)
             found = [f"mount {point}" for point in self.mounts()]
-            found += [f"process {pid}: {line}" for pid, line in self.processes().items()]
+            found += [f"process {portrait(pid)}: {line}" for pid, line in self.processes().items()]
             found += [f"cgroup {path}" for path in self.cgroups()]
             if not found or time.monotonic() > deadline:
                 return found
@@ -98,6 +98,19 @@ class Place:
             with contextlib.suppress(OSError):
                 found += [int(pid) for pid in (path / "cgroup.procs").read_text().split() if pid != "0"]
         return found
+
+
+def portrait(pid: int) -> str:
+    """Who a process is, for people who read of it when it is gone: name, state, parent, age, what it waits in, root."""
+    place = Path(f"/proc/{pid}")
+    words = [str(pid)]
+    with contextlib.suppress(OSError, ValueError, IndexError):
+        name, _, rest = (place / "stat").read_text().partition("(")[2].rpartition(") ")
+        state, parent, *more = rest.split()
+        age = float(Path("/proc/uptime").read_text().split()[0]) - int(more[17]) / os.sysconf("SC_CLK_TCK")
+        words += [f"({name})", f"state {state}", f"child of {parent}", f"{age:.1f} s old"]
+        words += [f"in {(place / 'wchan').read_text()}", f"root {os.readlink(place / 'root')}"]
+    return " ".join(words)
 
 
 @contextlib.contextmanager

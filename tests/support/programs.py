@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import sys
 from pathlib import Path
 
@@ -22,3 +23,12 @@ def directory() -> Path:
 
 def program(name: str) -> Path:
     return directory() / name
+
+
+def tool(name: str) -> Path:
+    """A program of somebody else's that `make test` installs: where it is missing the test fails, it is not skipped."""
+    beside = os.path.dirname(sys.executable)
+    found = shutil.which(name, path=f"{beside}:{os.environ.get('PATH', os.defpath)}:/usr/sbin:/sbin")
+    if found is None:
+        raise FileNotFoundError(f"{name} is not installed: `make test` installs what the tests need")
+    return Path(found)

@@ -24,7 +24,7 @@ SMALL = ("base-files", "base-passwd", "bash", "coreutils", "dash", "util-linux",
 LANGUAGES = (
     *SMALL,
     *("findutils", "diffutils", "gzip", "tar", "attr", "strace", "iproute2", "kmod", "libcap2-bin"),
-    *("gcc", "libc6-dev", "python3", "perl", "nodejs", "openjdk-17-jre-headless"),
+    *("gcc", "libc6-dev", "python3", "perl", "nodejs", "openjdk-17-jdk-headless"),
 )
 
 
@@ -76,9 +76,10 @@ def _finish(root: Path) -> None:
     for link, target in (("bin/sh", "dash"), ("usr/bin/awk", "mawk")):
         if not (root / link).exists():
             (root / link).symlink_to(target)
-    java = next(iter(sorted(root.glob("usr/lib/jvm/*/bin/java"))), None)
-    if java and not (root / "usr/bin/java").exists():
-        (root / "usr/bin/java").symlink_to(f"/{java.relative_to(root)}")
+    for name in ("java", "javac"):
+        found = next(iter(sorted(root.glob(f"usr/lib/jvm/*/bin/{name}"))), None)
+        if found:
+            (root / "usr/bin" / name).symlink_to(f"/{found.relative_to(root)}")
     for name in ("proc", "sys", "dev", "tmp", "run", "programs", "work", "classes"):
         (root / name).mkdir(exist_ok=True)
     (root / "tmp").chmod(0o1777)

@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from support.place import CGROUPS, Place
+from support.place import CGROUPS, Place, portrait
 
 IDS = Path("/var/lib/stockade/ids")
 
@@ -57,7 +57,7 @@ class Traces:
             with contextlib.suppress(OSError):
                 words = (entry / "cmdline").read_bytes() + (entry / "cgroup").read_bytes()
                 if any(name in words for name in names) and not _is_broom(words):
-                    yield f"process {entry.name}: {words[:200]!r}"
+                    yield f"process {portrait(int(entry.name))}: {words[:300]!r}"
 
     def settle(self, patience: float = 8.0) -> list[str]:
         """What stays, once everything had its time to go."""

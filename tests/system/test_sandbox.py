@@ -326,8 +326,6 @@ def test_a_root_file_system(sandbox: Callable[..., Sandbox], tmp_path: Path) -> 
     root = tmp_path / "root"
     (root / "bin").mkdir(parents=True)
     busy = Path("/bin/busybox")
-    if not busy.exists():
-        pytest.skip("needs a static program: apt install busybox-static")
     (root / "bin/busybox").write_bytes(busy.read_bytes())
     (root / "bin/busybox").chmod(0o755)
     archive = tmp_path / "root.tar.gz"

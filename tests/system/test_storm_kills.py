@@ -12,6 +12,7 @@ import random
 import signal
 import subprocess
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -23,6 +24,7 @@ from support.place import Place
 from support.traces import Traces
 
 pytestmark = [pytest.mark.root, pytest.mark.storm, pytest.mark.timeout(0)]
+Record = Callable[[str, object], None]
 USR = ("--volume", "/usr:/usr:ro")
 # Longer than any of them takes on a busy machine.
 LIFE = 0.4
@@ -98,13 +100,13 @@ def words(dice: random.Random, rootfs: str, number: int) -> tuple[str, ...]:
     )
 
 
-def test_commands_and_shims(place: Place, rootfs: str, soak_seconds: float) -> None:
+def test_commands_and_shims(place: Place, rootfs: str, soak_seconds: float, record_property: Record) -> None:
     seed = int(os.environ.get("STOCKADE_STORM_SEED", "0")) or random.randrange(1, 1 << 30)
     print(f"STOCKADE_STORM_SEED={seed}")
     dice, traces = random.Random(seed), Traces(place)
     stockade(place, "do", "-q", "true")
     until = time.monotonic() + soak_seconds
-    number = 0
+    number = killed = 0
     while time.monotonic() < until:
         with contextlib.ExitStack() as stack:
             for _ in range(dice.randint(2, 5)):
@@ -117,13 +119,16 @@ def test_commands_and_shims(place: Place, rootfs: str, soak_seconds: float) -> N
                 for pid in shims(place):
                     if dice.random() < 0.25:
                         kill(pid)
+                        killed += 1
                 if dice.random() < 0.6:
                     time.sleep(dice.random() * LIFE)
                     command.kill()
+                    killed += 1
             traces.learn()
         if number % 4 == 0:
             assert not (left := swept(place, traces)), "\n".join([str(seed), *left])
     assert not (left := swept(place, traces)), "\n".join([str(seed), *left])
+    record_property("stockade", f"{number} commands, {killed} kills of them and of shims, nothing left")
 
 
 def test_the_end_of_a_shim_is_told(place: Place, rootfs: str) -> None:
@@ -171,13 +176,14 @@ def _members(place: Place, name: str) -> list[str]:
     ]
 
 
-def test_the_runtime_command(place: Place, soak_seconds: float) -> None:
+def test_the_runtime_command(place: Place, soak_seconds: float, record_property: Record) -> None:
     seed = int(os.environ.get("STOCKADE_STORM_SEED", "0")) or random.randrange(1, 1 << 30)
     print(f"STOCKADE_STORM_SEED={seed}")
     dice, traces = random.Random(seed), Traces(place)
     oci = Runtime("stockade-oci", (str(programs.program("stockade-oci")),), place)
     bundle = oci.bundle("sh", "-c", "sleep 1000 & sleep 1000")
     until = time.monotonic() + soak_seconds
+    calls = killed = 0
     while time.monotonic() < until:
         id = place.name(f"k{dice.randrange(3)}")
         verbs = (
@@ -197,15 +203,18 @@ def test_the_runtime_command(place: Place, soak_seconds: float) -> None:
                 )
                 stack.enter_context(command)
                 stack.callback(command.kill)
+                calls += 1
                 time.sleep(dice.random() * 0.03)
                 if dice.random() < 0.7:
                     command.kill()
+                    killed += 1
             time.sleep(dice.random() * 0.03)
         if dice.random() < 0.3:
             _delete_everything(oci)
             assert not (left := traces.settle(2.0)), "\n".join([str(seed), *left])
     _delete_everything(oci)
     assert not (left := traces.settle(2.0)), "\n".join([str(seed), *left])
+    record_property("stockade-oci", f"{calls} calls, {killed} killed, nothing left")
 
 
 def _delete_everything(oci: Runtime) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -60,7 +61,7 @@ def end(tasks: list[Task]) -> None:
 
 
 @pytest.mark.timeout(240)
-def test_a_thousand_idle_containers(place: Place) -> None:
+def test_a_thousand_idle_containers(place: Place, record_property: Callable[[str, object], None]) -> None:
     for name in ("bin", "dev", "proc", "sys", "tmp"):
         (place.top / "root" / name).mkdir(parents=True)
     (place.top / "root/bin/busybox").write_bytes(BUSYBOX.read_bytes())
@@ -82,6 +83,6 @@ def test_a_thousand_idle_containers(place: Place) -> None:
     finally:
         end(tasks)
     said = f"{COUNT} started in {started:.1f} s; each: shim {memory:.0f} KiB PSS, {each:.0f} KiB of MemAvailable"
-    print(said, f"load {os.getloadavg()[0]:.1f}")
+    record_property("", f"{said}; load {os.getloadavg()[0]:.1f}")
     assert memory < 200, said
     assert Traces(place).settle(5.0) == []

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import shutil
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
@@ -13,7 +12,7 @@ import pytest
 from conformance.containerd import image
 from conformance.containerd.engine import Containerd
 from support.place import place
-from support.programs import TOP
+from support.programs import TOP, tool
 
 NEWEST = "v2.4.2"
 MODULE = "github.com/containerd/containerd/v2/cmd"
@@ -23,22 +22,17 @@ def _newest() -> Path:
     """containerd from its Go module, built once and kept under build/."""
     built = TOP / "build" / f"containerd-{NEWEST}"
     if not (built / "containerd").is_file():
-        if shutil.which("go") is None:
-            pytest.skip("go: install Debian's package golang to build containerd from its module")
         packages = [f"{MODULE}/{name}@{NEWEST}" for name in ("containerd", "ctr")]
         environment = {**os.environ, "GOBIN": str(built), "GOFLAGS": "-trimpath"}
         done = subprocess.run(
-            ["go", "install", *packages], env=environment, capture_output=True, text=True, check=False
+            [tool("go"), "install", *packages], env=environment, capture_output=True, text=True, check=False
         )
         assert done.returncode == 0, done.stderr
     return built
 
 
 def _debian() -> Path:
-    found = shutil.which("containerd")
-    if found is None or shutil.which("ctr") is None:
-        pytest.skip("containerd: install Debian's package of this name")
-    return Path(found).parent
+    return tool("containerd").parent
 
 
 @pytest.fixture(scope="module", params=["debian", pytest.param("newest", marks=pytest.mark.judge)])

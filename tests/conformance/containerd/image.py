@@ -5,20 +5,15 @@ from __future__ import annotations
 import hashlib
 import io
 import json
-import shutil
+import subprocess
 import tarfile
 from pathlib import Path
+
+from support.programs import tool
 
 NAME = "stockade.test/busybox:latest"
 APPLETS = ("sh", "cat", "echo", "sleep", "true", "false", "ls", "id", "stty", "tty", "head", "seq", "yes", "kill", "ps",
            "test", "printf", "wc", "dd", "trap", "touch", "env", "tail", "mkdir", "rm")  # fmt: skip
-
-
-def busybox() -> Path:
-    found = shutil.which("busybox")
-    if found is None:
-        raise FileNotFoundError("busybox: install Debian's package busybox-static")
-    return Path(found)
 
 
 def layer() -> bytes:
@@ -28,9 +23,9 @@ def layer() -> bytes:
             directory = tarfile.TarInfo(name)
             directory.type, directory.mode = tarfile.DIRTYPE, 0o755
             tar.addfile(directory)
-        program = tarfile.TarInfo("bin/busybox")
-        program.mode, program.size = 0o755, busybox().stat().st_size
-        with busybox().open("rb") as data:
+        busybox, program = tool("busybox"), tarfile.TarInfo("bin/busybox")
+        program.mode, program.size = 0o755, busybox.stat().st_size
+        with busybox.open("rb") as data:
             tar.addfile(program, data)
         for name in APPLETS:
             link = tarfile.TarInfo(f"bin/{name}")
@@ -41,6 +36,11 @@ def layer() -> bytes:
         user.size = len(passwd)
         tar.addfile(user, io.BytesIO(passwd))
     return made.getvalue()
+
+
+def unpack(root: Path) -> None:
+    """The layer as a directory; by tar, for the filters that `tarfile` asks for are not in Debian 12's Python."""
+    subprocess.run(["tar", "-xC", root, "-f", "-"], input=layer(), check=True)
 
 
 def _digest(data: bytes) -> str:

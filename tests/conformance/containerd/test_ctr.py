@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import os
 import pty
+import re
 import select
 import signal
 import subprocess
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -16,6 +18,13 @@ from conformance.containerd.engine import RUNTIME, Containerd
 from conformance.containerd.image import NAME
 
 pytestmark = [pytest.mark.root]
+
+
+def test_the_versions(engine: Containerd, record_property: Callable[[str, object], None]) -> None:
+    said = engine.ctr("version").stdout.decode()
+    versions = re.findall(r"Version:\s+(\S+)", said)
+    assert len(versions) == 2, said
+    record_property("containerd", versions[-1])
 
 
 def test_run_gives_output_and_status(engine: Containerd, container: str) -> None:

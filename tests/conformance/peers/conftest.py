@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 import os
-import shutil
 from pathlib import Path
 
 import pytest
+
+from support.programs import tool
 
 
 @pytest.fixture(scope="module")
 def binary(bin_dir: Path) -> Path:
     """The runtime command that the daemons call."""
     if os.environ.get("STOCKADE_PEERS") == "runc":
-        return Path(shutil.which("runc", path="/usr/sbin:/usr/bin") or pytest.skip("runc is not installed"))
+        return tool("runc")
     return bin_dir / "stockade-oci"
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import secrets
-import shutil
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -12,6 +11,7 @@ import pytest
 
 from conformance.peers.cell import Cell, Done, cell, eventually
 from contract.oci.test_terminal import screen
+from support.programs import tool
 
 CONFIG = """
 version = 2
@@ -77,8 +77,7 @@ class Containerd:
 
 @pytest.fixture(scope="module")
 def containerd(binary: Path) -> Iterator[Containerd]:
-    if not shutil.which("containerd") or not shutil.which("ctr"):
-        pytest.skip("containerd is not installed")
+    tool("containerd")
     with cell() as inside:
         yield Containerd(inside, binary)
 

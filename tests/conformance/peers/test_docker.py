@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import shutil
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -13,6 +12,7 @@ import pytest
 
 from conformance.peers.cell import Cell, Done, cell, eventually
 from contract.oci.test_terminal import screen
+from support.programs import tool
 
 
 class Docker:
@@ -62,8 +62,7 @@ class Docker:
 
 @pytest.fixture(scope="module")
 def docker(binary: Path) -> Iterator[Docker]:
-    if not shutil.which("dockerd") or not shutil.which("docker"):
-        pytest.skip("docker.io is not installed")
+    tool("dockerd")
     with cell() as inside:
         yield Docker(inside, binary)
 
@@ -175,8 +174,6 @@ def test_exec_on_a_terminal(docker: Docker) -> None:
 
 
 def test_options_that_reach_the_runtime(docker: Docker) -> None:
-    if not any(Path(path).exists() for path in ("/usr/bin/docker-init", "/usr/libexec/docker/docker-init")):
-        pytest.skip("docker-init is not installed")
     files = "touch /x || echo ro; echo > /scratch/y && echo rw"
     script = f"hostname; id -u; pwd; ulimit -n; cat /proc/sys/net/ipv4/ip_forward; {files}"
     flags = "--rm --network none --read-only --hostname named --user 7:8 --workdir /tmp --tmpfs /scratch:mode=1777"

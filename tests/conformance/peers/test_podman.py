@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import shutil
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -12,6 +11,7 @@ import pytest
 
 from conformance.peers.cell import Cell, Done, cell, eventually
 from contract.oci.test_terminal import screen
+from support.programs import tool
 
 # The machine may have no CAP_SYS_RESOURCE: podman would raise both limits beyond what it may.
 LIMITS = ("--ulimit", "nofile=1024:1024", "--ulimit", "nproc=1024:1024")
@@ -73,8 +73,7 @@ class Podman:
 
 @pytest.fixture(scope="module")
 def podman(binary: Path) -> Iterator[Podman]:
-    if not shutil.which("podman"):
-        pytest.skip("podman is not installed")
+    tool("podman")
     with cell() as inside:
         yield Podman(inside, binary)
 

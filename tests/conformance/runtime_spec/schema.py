@@ -27,7 +27,7 @@ def directory() -> Path:
     cache = programs.TOP / "build/go"
     cache.mkdir(parents=True, exist_ok=True)
     done = subprocess.run(
-        ["go", "mod", "download", "-modcacherw", "-json", MODULE],
+        [programs.tool("go"), "mod", "download", "-modcacherw", "-json", MODULE],
         cwd=cache,
         env={**os.environ, "GOMODCACHE": str(cache), "GOFLAGS": "-mod=mod"},
         capture_output=True,

@@ -18,6 +18,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+from support.programs import tool
+
 HERE = Path(__file__).resolve().parent
 BUILD = HERE.parent.parent.parent / "build/runtime_tools"
 MODULE = "github.com/opencontainers/runtime-tools"
@@ -74,15 +76,14 @@ def build() -> Path:
     environment = {**os.environ, "CGO_ENABLED": "0", "GOFLAGS": "-mod=mod"}
     for package in ("cmd/runtimetest", "validation/..."):
         subprocess.run(
-            ["go", "build", "-o", f"{BUILD}/", f"{MODULE}/{package}"],
+            [tool("go"), "build", "-o", f"{BUILD}/", f"{MODULE}/{package}"],
             cwd=HERE,
             env=environment,
             check=True,
             timeout=600,
         )
-    found = subprocess.run(
-        ["go", "list", "-m", "-f", "{{.Dir}}", MODULE], cwd=HERE, capture_output=True, text=True, check=True, timeout=60
-    )
+    where = [str(tool("go")), "list", "-m", "-f", "{{.Dir}}", MODULE]
+    found = subprocess.run(where, cwd=HERE, capture_output=True, text=True, check=True, timeout=60)
     architecture = MACHINES[platform.machine()]
     shutil.copy(Path(found.stdout.strip()) / f"rootfs-{architecture}.tar.gz", BUILD / f"rootfs-{architecture}.tar.gz")
     done.write_text(stamp)

@@ -72,11 +72,15 @@ def start_sleeping(start: Start) -> Run:
 
 
 @pytest.fixture(scope="session")
-def classes() -> Path:
-    """The suite's Java program, compiled by the machine's compiler."""
+def classes(root: Path) -> Path:
+    """The suite's Java program, compiled by the root's compiler."""
     output = programs.TOP / "build" / "classes"
     source = PROGRAMS / "Work.java"
     compiled = output / "Work.class"
     if not compiled.is_file() or compiled.stat().st_mtime < source.stat().st_mtime:
-        subprocess.run(["javac", "--release", "17", "-d", output, source], check=True)
+        output.mkdir(parents=True, exist_ok=True)
+        words = f"""
+            mount -t proc proc {root}/proc && mount --bind {PROGRAMS} {root}/programs
+            mount --bind {output} {root}/classes && exec chroot {root} javac -encoding UTF-8 -d /classes /programs/Work.java"""
+        subprocess.run(["unshare", "-mpf", "--propagation", "private", "sh", "-c", words], check=True)
     return output

@@ -17,6 +17,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from support import programs
 from support.place import Place
 
 BUSYBOX = Path("/bin/busybox")
@@ -157,14 +158,12 @@ def eventually(holds: Callable[[], bool], what: str, patience: float = 5.0) -> N
         time.sleep(0.01)
 
 
-def oracle(name: str) -> tuple[str, ...] | None:
-    """How Debian's runtime is called here, or nothing where it is not installed.
+def oracle(name: str) -> tuple[str, ...]:
+    """How Debian's runtime is called here.
 
     crun 1.8 refuses hosts whose cgroup v2 hierarchy holds a controller beside v1: it gets a mount namespace without it.
     """
-    found = shutil.which(name, path=f"{os.environ.get('PATH', '')}:/usr/sbin:/sbin")
-    if found is None:
-        return None
+    found = str(programs.tool(name))
     if name != "crun":
         return (found,)
     script = f'umount /sys/fs/cgroup/unified 2>/dev/null; exec {found} "$@"'

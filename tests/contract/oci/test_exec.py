@@ -168,7 +168,7 @@ def test_a_cgroup_below(ours: Runtime, sub_cgroups: tuple[str, list[tuple[str, s
             assert f":{controllers}:{place}/sub\n" in inside, path
 
 
-@pytest.mark.skipif(not V1, reason="names hierarchies of cgroup v1")
+@pytest.mark.skipif(not V1, reason="no cgroup v1 is mounted")
 def test_a_cgroup_below_by_controller(ours: Runtime, sub_cgroups: tuple[str, list[tuple[str, str, Path]]]) -> None:
     id, own = sub_cgroups
     inside = ours.ok("exec", "--cgroup", "memory,pids:sub", "--cgroup", "cpuset:/", id, "cat", "/proc/self/cgroup")

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import re
-import shutil
 import subprocess
 import threading
 from collections import Counter
@@ -14,10 +13,9 @@ from pathlib import Path
 import pytest
 
 from contract.oci.harness import Done, Runtime
+from support.programs import tool
 
 pytestmark = pytest.mark.root
-
-STRACE = shutil.which("strace")
 
 
 def call(runtime: Runtime, *args: str | Path) -> Done:
@@ -107,9 +105,8 @@ def test_create_and_delete_at_once(ours: Runtime) -> None:
 
 def syscalls(command: list[str], log: Path) -> int:
     """How many system calls the first process of a command makes."""
-    assert STRACE
     done = subprocess.run(
-        [STRACE, "-o", str(log), *command],
+        [tool("strace"), "-o", str(log), *command],
         stdin=subprocess.DEVNULL,
         stdout=subprocess.DEVNULL,
         stderr=subprocess.DEVNULL,
@@ -121,8 +118,7 @@ def syscalls(command: list[str], log: Path) -> int:
 
 def killed_at(count: int, command: list[str]) -> int:
     """Kill a command at its system call `count`."""
-    assert STRACE
-    inject = [STRACE, "-qq", "-o", os.devnull, "-e", f"inject=all:signal=SIGKILL:when={count}"]
+    inject = [str(tool("strace")), "-qq", "-o", os.devnull, "-e", f"inject=all:signal=SIGKILL:when={count}"]
     return subprocess.run(
         [*inject, *command], stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, timeout=60
     ).returncode
@@ -135,7 +131,6 @@ def points(total: int, seconds: float, step: float = 0.15) -> range:
 
 @pytest.mark.storm
 @pytest.mark.timeout(0)
-@pytest.mark.skipif(STRACE is None, reason="strace is not installed: nothing kills between two lines")
 def test_killed_between_any_two_lines_of_create(ours: Runtime, soak_seconds: float) -> None:
     bundle, id = ours.bundle("sleep", "1000"), ours.place.name()
     create = ours.command("create", "--bundle", bundle, id)
@@ -161,7 +156,6 @@ def test_killed_between_any_two_lines_of_create(ours: Runtime, soak_seconds: flo
 
 @pytest.mark.storm
 @pytest.mark.timeout(0)
-@pytest.mark.skipif(STRACE is None, reason="strace is not installed: nothing kills between two lines")
 @pytest.mark.parametrize("verb", ["start", "delete"])
 def test_killed_between_any_two_lines(ours: Runtime, verb: str, soak_seconds: float) -> None:
     bundle, id = ours.bundle("sleep", "1000"), ours.place.name()

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import io
-import tarfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -22,8 +20,7 @@ Config = Callable[..., dict[str, Any]]
 @pytest.fixture(scope="session")
 def busybox_root(tmp_path_factory: pytest.TempPathFactory) -> Path:
     root = tmp_path_factory.mktemp("busybox")
-    with tarfile.open(fileobj=io.BytesIO(image.layer())) as layer:
-        layer.extractall(root, filter="tar")
+    image.unpack(root)
     return root
 
 
