@@ -56,9 +56,9 @@ fmt:             ## format Rust and Python
 lock:            ## pin the Python packages anew, with hashes and without addresses
 	@$(PYTHON) packaging/prepare.py check
 	$(PYTHON) -m venv build/lock && build/lock/bin/pip install -q pip-tools
-	cd packaging && ../build/lock/bin/pip-compile -q --upgrade --generate-hashes --allow-unsafe --strip-extras \
-	    --no-header --no-emit-index-url --no-emit-find-links --no-emit-trusted-host \
-	    -o requirements-dev.txt requirements-dev.in
+	cd packaging && for name in requirements requirements-dev; do ../build/lock/bin/pip-compile -q --upgrade \
+	    --generate-hashes --allow-unsafe --strip-extras --no-header --no-emit-index-url --no-emit-find-links \
+	    --no-emit-trusted-host -o $$name.txt $$name.in || exit 1; done
 
 proto:           ## generate the Rust and Python messages from api/*.proto anew
 	@$(PYTHON) packaging/prepare.py check

@@ -347,7 +347,8 @@ def prepare(level: str) -> None:
     for name in LEVELS[level]:
         debian(name, PACKAGES[name])
     target = rust_target()
-    environment([] if level == "run" else [TOP / "packaging/requirements-dev.txt"])
+    needed = {"run": ["requirements.txt"]}.get(level, ["requirements.txt", "requirements-dev.txt"])
+    environment([TOP / "packaging" / name for name in needed])
     development_form()
     build(target)
     if level == "check":

@@ -2,4 +2,11 @@
 
 The law: decide in pure code, perform at the edge, record before the act. A verb is a row of steps in one journal; it
 has no recovery of its own. Imports images, snapshots, store, host, runtime, model; imported by the doors and `daemon`.
+
+    engine      the face: a method a verb
+    containers  the life of containers; container: one of them in memory
+    verbs       what each verb does, step by step, and how it is undone
+    policy      what comes after an end; names, bundle, resources: what a request means (pure)
+    recover     taking up what an earlier daemon left
+    events      what happened
 """

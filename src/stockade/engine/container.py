@@ -1,0 +1,119 @@
+"""One container in memory: its record, its lock, its shim, and who waits for it."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from typing import Any, NamedTuple
+
+import msgspec
+
+from stockade.engine.answers import Waited
+from stockade.engine.records import Record, State, Status, Wanted
+from stockade.host import locks
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from stockade.runtime.aio import Channel
+    from stockade.runtime.task import Task
+    from stockade.store import Table
+
+ALIVE = frozenset({Status.RUNNING, Status.PAUSED})
+"""Where processes of it exist."""
+
+
+class Joined(NamedTuple):
+    """A request under way, which equal ones join."""
+
+    words: tuple[object, ...]
+    work: asyncio.Task[Any]
+
+
+class Container:
+    """A record and what belongs to it while the engine lives. Whoever changes it holds `lock`."""
+
+    def __init__(self, record: Record, directory: str, table: Table[Record]) -> None:
+        self.record = record
+        self.directory = directory
+        self.lock = asyncio.Lock()
+        self.task: Task | None = None
+        self.channel: Channel | None = None
+        self.watch: asyncio.Task[None] | None = None
+        """Waits for its end."""
+        self.timer: asyncio.Task[None] | None = None
+        """Starts it again, when its time has come."""
+        self.joined: dict[str, Joined] = {}
+        self.by_hand = 0
+        """How many verbs are ending it on purpose, so that no policy answers its end."""
+        self.prepared: asyncio.TimerHandle | None = None
+        """Undoes a start that was prepared and never asked for."""
+        self._table = table
+        self._waiting: dict[str, set[asyncio.Future[Waited]]] = {}
+
+    @property
+    def id(self) -> str:
+        return self.record.wanted.id
+
+    @property
+    def wanted(self) -> Wanted:
+        return self.record.wanted
+
+    @property
+    def state(self) -> State:
+        return self.record.state
+
+    @property
+    def alive(self) -> bool:
+        """Whether processes of it exist."""
+        return self.record.state.status in ALIVE
+
+    def change(self, **fields: Any) -> Record:
+        """Keep other values of fields of its State."""
+        return self.keep(msgspec.structs.replace(self.record, state=msgspec.structs.replace(self.state, **fields)))
+
+    def keep(self, record: Record) -> Record:
+        """Keep a record in place of the one before: in the store, and beside its data for a repair."""
+        self._table.put(record.wanted.id, record, name=record.wanted.name, namespace=record.wanted.namespace)
+        self.record = record
+        self.copy()
+        return record
+
+    def copy(self) -> None:
+        """Write the copy of the record beside its data. A directory that is gone has none."""
+        with contextlib.suppress(OSError):
+            write_copy(self.directory, self.record)
+
+    def forget(self) -> None:
+        """Drop the record."""
+        self._table.delete(self.id, self.wanted.namespace)
+
+    # Waiting ----------------------------------------------------------------------------------------------------
+
+    def waiting(self, condition: str) -> asyncio.Future[Waited]:
+        """A future of `next-exit`, `not-running` or `removed`."""
+        future: asyncio.Future[Waited] = asyncio.get_running_loop().create_future()
+        group = self._waiting.setdefault(condition, set())
+        group.add(future)
+        future.add_done_callback(group.discard)
+        return future
+
+    def came(self, condition: str) -> None:
+        """Tell those who wait for it that it came about."""
+        answer = Waited(self.state.exit_code, self.state.error)
+        for future in list(self._waiting.get(condition, ())):
+            if not future.done():
+                future.set_result(answer)
+
+    def let_go(self) -> None:
+        """Close the connection to its shim, which goes on."""
+        if self.watch is not None:
+            self.watch.cancel()
+            self.watch = None
+        if self.channel is not None:
+            self.channel.close()
+        self.task = self.channel = None
+
+
+def write_copy(directory: str, record: Record) -> None:
+    """Replace record.json in a container's directory. Not synced: it copies what the store has."""
+    locks.replace(f"{directory}/record.json", msgspec.json.encode(record).decode(), synced=False)

@@ -1,0 +1,202 @@
+"""The engine as its doors see it: one object, a method a verb."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from stockade.engine.answers import Change, Pruned, Waited
+from stockade.engine.containers import Containers
+from stockade.engine.events import Events
+from stockade.engine.records import NAMESPACE, Record, Wanted
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from stockade.host.paths import Paths
+    from stockade.images import Images
+    from stockade.runtime.task import Task
+    from stockade.snapshots import Snapshots
+    from stockade.store import Store
+
+
+class Engine:
+    """Containers of one installation. Made by `open`, within a running loop.
+
+    The parts beside the containers' life stand on `find`, `directory`, `task`, `lock` and `change`, and are told of
+    a container's turns by the hooks below.
+    """
+
+    def __init__(self, paths: Paths, store: Store, images: Images, snapshots: Snapshots) -> None:
+        self.paths = paths
+        self.store = store
+        self.images = images
+        self.snapshots = snapshots
+        self.events = Events()
+        self.containers = Containers(self)
+
+    @classmethod
+    async def open(cls, paths: Paths, store: Store, images: Images, snapshots: Snapshots) -> Engine:
+        """Take up what an earlier daemon left: finish or undo its operations, find every container again.
+
+        Raises:
+            Damaged: the store cannot be read.
+        """
+        engine = cls(paths, store, images, snapshots)
+        await engine.containers.recover()
+        return engine
+
+    async def close(self) -> None:
+        """Let go of everything; every container goes on."""
+        await self.containers.close()
+
+    # What the other parts stand on ------------------------------------------------------------------------------
+
+    def find(self, reference: str, namespace: str = NAMESPACE) -> Record:
+        """The container of that name, id, or unique beginning of an id.
+
+        Raises:
+            NotFound: there is none.
+            BadValue: the beginning is that of several.
+        """
+        return self.containers.find(reference, namespace).record
+
+    def directory(self, identity: str) -> str:
+        """A container's directory, which is its bundle."""
+        return f"{self.paths.data}/engine/{identity}"
+
+    async def task(self, identity: str) -> Task:
+        """The running container in its shim, connected.
+
+        Raises:
+            Conflict: it is not running.
+            Unavailable: its shim does not answer.
+        """
+        return await self.containers.task(identity)
+
+    def lock(self, identity: str) -> asyncio.Lock:
+        """Whoever changes a container holds this."""
+        return self.containers.find(identity).lock
+
+    def change(self, identity: str, **fields: Any) -> Record:
+        """Keep other values of fields of a container's State."""
+        return self.containers.find(identity).change(**fields)
+
+    # Verbs ------------------------------------------------------------------------------------------------------
+
+    def list(self, namespace: str | None = NAMESPACE) -> list[Record]:
+        """Every container, the newest first; None: of every namespace."""
+        return self.containers.list(namespace)
+
+    async def create(self, wanted: Wanted) -> Record:
+        """Make a container.
+
+        Raises:
+            NotFound: its image is not there.
+            Conflict: its name is taken.
+            BadValue, Unsupported, Refused: something in it cannot be had; nothing is left of it.
+        """
+        return await self.containers.create(wanted)
+
+    async def start(self, reference: str, namespace: str = NAMESPACE) -> Record:
+        """Let a container run.
+
+        Raises:
+            NotModified: it runs.
+            CommandNotFound, CommandNotExecutable: its program is not there, or is none.
+        """
+        return await self.containers.start(self.containers.find(reference, namespace))
+
+    async def prepare(self, reference: str, namespace: str = NAMESPACE) -> str:
+        """Everything of `start` but letting the program run; the path of the private socket to attach to.
+
+        What nobody starts within 30 seconds is undone.
+        """
+        return await self.containers.prepare(self.containers.find(reference, namespace))
+
+    async def stop(
+        self, reference: str, signal: str | None = None, timeout: int | None = None, namespace: str = NAMESPACE
+    ) -> Record:
+        """Ask a container to end, and kill it after `timeout` seconds (-1: never; None: its own, or 10).
+
+        Raises:
+            NotModified: it does not run.
+        """
+        return await self.containers.stop(self.containers.find(reference, namespace), signal, timeout)
+
+    async def kill(self, reference: str, signal: str = "SIGKILL", namespace: str = NAMESPACE) -> None:
+        """Send a signal to its first process; after SIGKILL, return when it has ended."""
+        await self.containers.kill(self.containers.find(reference, namespace), signal)
+
+    async def restart(
+        self, reference: str, signal: str | None = None, timeout: int | None = None, namespace: str = NAMESPACE
+    ) -> Record:
+        """Stop it if it runs, and start it."""
+        return await self.containers.restart(self.containers.find(reference, namespace), signal, timeout)
+
+    async def pause(self, reference: str, namespace: str = NAMESPACE) -> None:
+        """Freeze every process of it."""
+        await self.containers.pause(self.containers.find(reference, namespace))
+
+    async def unpause(self, reference: str, namespace: str = NAMESPACE) -> None:
+        """Thaw every process of it."""
+        await self.containers.unpause(self.containers.find(reference, namespace))
+
+    async def rename(self, reference: str, name: str, namespace: str = NAMESPACE) -> None:
+        """Give it another name."""
+        await self.containers.rename(self.containers.find(reference, namespace), name)
+
+    async def update(self, reference: str, change: Change, namespace: str = NAMESPACE) -> tuple[str, ...]:
+        """Change its limits or restart policy; what is to be warned of."""
+        return await self.containers.update(self.containers.find(reference, namespace), change)
+
+    async def remove(
+        self, reference: str, force: bool = False, volumes: bool = False, namespace: str = NAMESPACE
+    ) -> None:
+        """Remove it with everything that it wrote.
+
+        Raises:
+            Conflict: it runs, and `force` is not given.
+        """
+        await self.containers.remove(self.containers.find(reference, namespace), force, volumes)
+
+    async def wait(self, reference: str, condition: str = "not-running", namespace: str = NAMESPACE) -> Waited:
+        """Wait until it does not run (`not-running`), ends the next time (`next-exit`) or is `removed`."""
+        return await self.containers.wait(self.containers.find(reference, namespace), condition)
+
+    def waiting(self, reference: str, condition: str, namespace: str = NAMESPACE) -> asyncio.Future[Waited]:
+        """The same as a future, registered now: what happens from here on is not missed."""
+        return self.containers.waiting(self.containers.find(reference, namespace), condition)
+
+    async def prune(self, matches: Callable[[Record], bool], namespace: str = NAMESPACE) -> Pruned:
+        """Remove the containers that do not run and that match."""
+        return await self.containers.prune(matches, namespace)
+
+    # Turns in a container's life, told to the other parts ---------------------------------------------------------
+
+    async def created(self, identity: str) -> None:
+        """Its processes are there, the program held back."""
+
+    def started(self, identity: str) -> None:
+        """It runs from now on."""
+
+    def paused(self, identity: str) -> None:
+        """It is frozen."""
+
+    def resumed(self, identity: str) -> None:
+        """It is thawed, or was found running when the engine was opened."""
+
+    def ended(self, identity: str) -> None:
+        """It does not run any more."""
+
+    def removed(self, identity: str) -> None:
+        """It is gone."""
+
+    def recovered(self, identity: str) -> None:
+        """It was found running when the engine was opened; its shim is connected."""
+
+    def publish(self, action: str, record: Record, attributes: Mapping[str, str] | None = None) -> None:
+        """Publish an event of a container, with the attributes that Docker's have."""
+        wanted = record.wanted
+        known = {**wanted.labels, "image": wanted.image, "name": wanted.name, **(attributes or {})}
+        self.events.publish("container", action, wanted.id, known, wanted.namespace)
