@@ -1,0 +1,33 @@
+"""The whole door: the tables of every group, and the server that they are behind."""
+
+from __future__ import annotations
+
+import socket
+from typing import TYPE_CHECKING
+
+from stockade.docker_api.router import Router
+from stockade.docker_api.server import Server
+
+if TYPE_CHECKING:
+    from stockade.engine.engine import Engine
+
+
+class Door:
+    """Serves an engine on listening sockets. Made and used within a running loop."""
+
+    def __init__(self, engine: Engine, version: str) -> None:
+        self.engine = engine
+        self.server = Server(Router([]), f"Stockade/{version} (linux)")
+
+    def listen(self, listener: socket.socket) -> None:
+        """Serve a bound socket, which is the door's from here on."""
+        self.server.listen(listener)
+
+    @property
+    def idle_since(self) -> float | None:
+        """When the last answer ended, by the monotonic clock; None while one is being given."""
+        return self.server.idle_since
+
+    async def close(self) -> None:
+        """Listen no more; what only waits ends now, the rest may finish."""
+        await self.server.close()

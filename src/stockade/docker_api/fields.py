@@ -1,0 +1,433 @@
+"""Every field of every request body: its type, and whether it is served, refused or without meaning here.
+
+The law: no field is ignored. A field that is not served may only have its empty value; one that this table does not
+know may too, and else is named in a 400. `REFUSED` says why not; `NEUTRAL` names what is taken in and means nothing
+to any engine on Linux, or is another's business (the client's). All else is read by `wanted.py` and its neighbours,
+which a test holds: each field that is served changes what comes out.
+
+Names and types are those of the Engine API 1.51; that is a fact of its definition, which a test compares.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, ClassVar, TypeVar, get_args, get_type_hints
+
+import msgspec
+from msgspec import Struct
+
+from stockade.errors import BadValue
+
+Int = Annotated[int, msgspec.Meta(ge=-(1 << 63), le=(1 << 63) - 1)]
+Words = list[str] | str
+"""A list of words; one string is a list of one (Docker's strslice)."""
+Table = dict[str, str]
+T = TypeVar("T")
+
+NETWORKS = "networks are not served yet: use the network none or host"
+VOLUMES = "volumes are not served yet: bind a directory of the host"
+WINDOWS = "it is for Windows"
+GONE = "the kernel no longer has it"
+
+
+class Fields(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, rename="pascal"):
+    """A JSON object of a request."""
+
+    REFUSED: ClassVar[dict[str, str]] = {}
+    NEUTRAL: ClassVar[dict[str, str]] = {}
+
+
+class Health(Fields, frozen=True, kw_only=True):
+    """Config.Healthcheck; times in nanoseconds."""
+
+    test: Words | None = None
+    interval: Int | None = None
+    timeout: Int | None = None
+    retries: Int | None = None
+    start_period: Int | None = None
+    start_interval: Int | None = None
+
+
+class Config(Fields, frozen=True, kw_only=True):
+    """What of a container is independent of its host."""
+
+    REFUSED = {
+        "args_escaped": WINDOWS,
+        "mac_address": NETWORKS,
+        "on_build": "triggers belong to an image that is built",
+    }
+
+    hostname: str | None = None
+    domainname: str | None = None
+    user: str | None = None
+    attach_stdin: bool | None = None
+    attach_stdout: bool | None = None
+    attach_stderr: bool | None = None
+    exposed_ports: dict[str, Any] | None = None
+    tty: bool | None = None
+    open_stdin: bool | None = None
+    stdin_once: bool | None = None
+    env: list[str] | None = None
+    cmd: Words | None = None
+    healthcheck: Health | None = None
+    args_escaped: bool | None = None
+    image: str | None = None
+    volumes: dict[str, Any] | None = None
+    working_dir: str | None = None
+    entrypoint: Words | None = None
+    network_disabled: bool | None = None
+    mac_address: str | None = None
+    on_build: list[str] | None = None
+    labels: Table | None = None
+    stop_signal: str | None = None
+    stop_timeout: Int | None = None
+    shell: Words | None = None
+
+
+class LogConfig(Fields, frozen=True, kw_only=True):
+    """HostConfig.LogConfig."""
+
+    type: str | None = None
+    config: Table | None = None
+
+
+class RestartPolicy(Fields, frozen=True, kw_only=True):
+    """HostConfig.RestartPolicy."""
+
+    name: str | None = None
+    maximum_retry_count: Int | None = None
+
+
+class WeightDevice(Fields, frozen=True, kw_only=True):
+    """A device's share of input and output."""
+
+    path: str = ""
+    weight: Int = 0
+
+
+class ThrottleDevice(Fields, frozen=True, kw_only=True):
+    """A device's limit a second."""
+
+    path: str = ""
+    rate: Int = 0
+
+
+class DeviceMapping(Fields, frozen=True, kw_only=True):
+    """A device node of the host's."""
+
+    path_on_host: str = ""
+    path_in_container: str = ""
+    cgroup_permissions: str = ""
+
+
+class Ulimit(Fields, frozen=True, kw_only=True):
+    """A limit of setrlimit(2)."""
+
+    name: str = ""
+    soft: Int = 0
+    hard: Int = 0
+
+
+class BindOptions(Fields, frozen=True, kw_only=True):
+    """Of a mount of type bind."""
+
+    propagation: str | None = None
+    non_recursive: bool | None = None
+    create_mountpoint: bool | None = None
+    read_only_non_recursive: bool | None = None
+    read_only_force_recursive: bool | None = None
+
+
+class TmpfsOptions(Fields, frozen=True, kw_only=True):
+    """Of a mount of type tmpfs."""
+
+    size_bytes: Int | None = None
+    mode: Int | None = None
+    options: list[list[str]] | None = None
+
+
+class Mount(Fields, frozen=True, kw_only=True):
+    """One of HostConfig.Mounts."""
+
+    REFUSED = {
+        "volume_options": VOLUMES,
+        "image_options": "mounts of images are not served yet",
+        "cluster_options": "there is no swarm",
+    }
+    NEUTRAL = {"consistency": "it is a wish of Docker Desktop on other systems"}
+
+    type: str | None = None
+    source: str | None = None
+    target: str | None = None
+    read_only: bool | None = None
+    consistency: str | None = None
+    bind_options: BindOptions | None = None
+    tmpfs_options: TmpfsOptions | None = None
+    volume_options: dict[str, Any] | None = None
+    image_options: dict[str, Any] | None = None
+    cluster_options: dict[str, Any] | None = None
+
+
+_IRREGULAR = {
+    "blkio_device_read_iops": "BlkioDeviceReadIOps",
+    "blkio_device_write_iops": "BlkioDeviceWriteIOps",
+    "kernel_memory_tcp": "KernelMemoryTCP",
+    "io_maximum_iops": "IOMaximumIOps",
+    "io_maximum_bandwidth": "IOMaximumBandwidth",
+    "container_id_file": "ContainerIDFile",
+    "uts_mode": "UTSMode",
+}
+
+
+def _rename(name: str) -> str:
+    return _IRREGULAR.get(name) or "".join(part.capitalize() for part in name.split("_"))
+
+
+class Resources(Fields, frozen=True, kw_only=True, rename=_rename):
+    """What of HostConfig limits a container; also all that /containers/{id}/update takes, with a restart policy."""
+
+    REFUSED = {
+        "device_requests": "devices by request (GPUs, CDI) are not served yet",
+        "kernel_memory": GONE,
+        "kernel_memory_tcp": GONE,
+        "cpu_count": WINDOWS,
+        "cpu_percent": WINDOWS,
+        "io_maximum_iops": WINDOWS,
+        "io_maximum_bandwidth": WINDOWS,
+    }
+
+    cpu_shares: Int | None = None
+    memory: Int | None = None
+    nano_cpus: Int | None = None
+    cgroup_parent: str | None = None
+    blkio_weight: Int | None = None
+    blkio_weight_device: list[WeightDevice] | None = None
+    blkio_device_read_bps: list[ThrottleDevice] | None = None
+    blkio_device_write_bps: list[ThrottleDevice] | None = None
+    blkio_device_read_iops: list[ThrottleDevice] | None = None
+    blkio_device_write_iops: list[ThrottleDevice] | None = None
+    cpu_period: Int | None = None
+    cpu_quota: Int | None = None
+    cpu_realtime_period: Int | None = None
+    cpu_realtime_runtime: Int | None = None
+    cpuset_cpus: str | None = None
+    cpuset_mems: str | None = None
+    devices: list[DeviceMapping] | None = None
+    device_cgroup_rules: list[str] | None = None
+    device_requests: list[Any] | None = None
+    kernel_memory: Int | None = None
+    kernel_memory_tcp: Int | None = None
+    memory_reservation: Int | None = None
+    memory_swap: Int | None = None
+    memory_swappiness: Int | None = None
+    oom_kill_disable: bool | None = None
+    pids_limit: Int | None = None
+    ulimits: list[Ulimit] | None = None
+    cpu_count: Int | None = None
+    cpu_percent: Int | None = None
+    io_maximum_iops: Int | None = None
+    io_maximum_bandwidth: Int | None = None
+
+
+class HostConfig(Resources, frozen=True, kw_only=True, rename=_rename):
+    """What of a container depends on its host."""
+
+    REFUSED = {
+        **Resources.REFUSED,
+        "port_bindings": NETWORKS,
+        "publish_all_ports": NETWORKS,
+        "links": NETWORKS,
+        "volume_driver": VOLUMES,
+        "volumes_from": VOLUMES,
+        "cgroup": "another container's cgroup cannot be joined",
+        "storage_opt": "a size of the root file system is not served yet",
+    }
+    NEUTRAL = {"container_id_file": "the client writes it"}
+
+    binds: list[str] | None = None
+    container_id_file: str | None = None
+    log_config: LogConfig | None = None
+    network_mode: str | None = None
+    port_bindings: dict[str, Any] | None = None
+    restart_policy: RestartPolicy | None = None
+    auto_remove: bool | None = None
+    volume_driver: str | None = None
+    volumes_from: list[str] | None = None
+    console_size: list[Int] | None = None
+    annotations: Table | None = None
+    cap_add: Words | None = None
+    cap_drop: Words | None = None
+    cgroupns_mode: str | None = None
+    dns: list[str] | None = None
+    dns_options: list[str] | None = None
+    dns_search: list[str] | None = None
+    extra_hosts: list[str] | None = None
+    group_add: list[str] | None = None
+    ipc_mode: str | None = None
+    cgroup: str | None = None
+    links: list[str] | None = None
+    oom_score_adj: Int | None = None
+    pid_mode: str | None = None
+    privileged: bool | None = None
+    publish_all_ports: bool | None = None
+    readonly_rootfs: bool | None = None
+    security_opt: list[str] | None = None
+    storage_opt: Table | None = None
+    tmpfs: Table | None = None
+    uts_mode: str | None = None
+    userns_mode: str | None = None
+    shm_size: Int | None = None
+    sysctls: Table | None = None
+    runtime: str | None = None
+    isolation: str | None = None
+    mounts: list[Mount] | None = None
+    masked_paths: list[str] | None = None
+    readonly_paths: list[str] | None = None
+    init: bool | None = None
+
+
+class Networking(Fields, frozen=True, kw_only=True):
+    """Network name → settings of the container's end; of none and host only the empty settings make sense."""
+
+    endpoints_config: dict[str, dict[str, Any] | None] | None = None
+
+
+class Extension(Fields, frozen=True, kw_only=True):
+    """What Docker lacks; taken under /stockade/v1 only."""
+
+    rootfs: str = ""
+    """A directory of the host in place of an image."""
+    time_limit: float = 0
+    """Seconds from each start."""
+
+
+class Create(Config, frozen=True, kw_only=True):
+    """The body of /containers/create."""
+
+    host_config: HostConfig | None = None
+    networking_config: Networking | None = None
+    stockade: Extension | None = None
+
+
+class Update(Resources, frozen=True, kw_only=True, rename=_rename):
+    """The body of /containers/{id}/update."""
+
+    restart_policy: RestartPolicy | None = None
+
+
+class ExecCreate(Fields, frozen=True, kw_only=True):
+    """The body of /containers/{id}/exec."""
+
+    NEUTRAL = {"detach": "it counts when the exec is started, where it is sent again"}
+
+    user: str | None = None
+    privileged: bool | None = None
+    tty: bool | None = None
+    console_size: list[Int] | None = None
+    attach_stdin: bool | None = None
+    attach_stdout: bool | None = None
+    attach_stderr: bool | None = None
+    detach: bool | None = None
+    detach_keys: str | None = None
+    env: list[str] | None = None
+    working_dir: str | None = None
+    cmd: list[str] | None = None
+
+
+class ExecStart(Fields, frozen=True, kw_only=True):
+    """The body of /exec/{id}/start."""
+
+    detach: bool | None = None
+    tty: bool | None = None
+    console_size: list[Int] | None = None
+
+
+# Reading ---------------------------------------------------------------------------------------------------------
+
+
+def decode(content: bytes, kind: type[T]) -> T:
+    """Read a body as one of the types above; what is malformed, unknown or not served is a 400 that names it."""
+    try:
+        value = _decoder(kind).decode(content or b"{}")
+    except msgspec.ValidationError:
+        value = _patiently(content, kind)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+        raise BadValue(f"invalid JSON: {error}") from None
+    refuse(value)
+    return value
+
+
+def refuse(value: object, path: str = "") -> None:
+    """Refuse the first field that has a value and is not served."""
+    if isinstance(value, Fields):
+        for name, encoded in zip(value.__struct_fields__, value.__struct_encode_fields__, strict=True):
+            item = getattr(value, name)
+            if name in value.REFUSED and not empty(item):
+                raise BadValue(f"{path}{encoded} is not served: {value.REFUSED[name]}")
+            if isinstance(item, Fields | list):
+                refuse(item, f"{path}{encoded}.")
+    elif isinstance(value, list):
+        for item in value:
+            if isinstance(item, Fields):
+                refuse(item, path)
+
+
+def empty(value: object) -> bool:
+    """Whether a field of this value asks for nothing: null, false, 0, "", or made of nothing else."""
+    if isinstance(value, dict):
+        return all(empty(item) for item in value.values())
+    if isinstance(value, list):
+        return all(empty(item) for item in value)
+    return not value
+
+
+_decoders: dict[type, msgspec.json.Decoder[Any]] = {}
+
+
+def _decoder(kind: type[T]) -> msgspec.json.Decoder[T]:
+    decoder = _decoders.get(kind)
+    if decoder is None:
+        decoder = _decoders[kind] = msgspec.json.Decoder(kind)
+    return decoder
+
+
+def _patiently(content: bytes, kind: type[T]) -> T:
+    """As `decode`, for what Docker takes too: names in another case, null for anything, unknown and empty fields."""
+    unknown: list[str] = []
+    try:
+        fitted = _fit(msgspec.json.decode(content), kind, "", unknown)
+        if unknown:
+            raise BadValue(f"unknown field{'s' * (len(unknown) > 1)} with a value: {', '.join(unknown)}")
+        return msgspec.convert(fitted, kind)
+    except (msgspec.ValidationError, RecursionError) as error:
+        raise BadValue(f"invalid JSON: {error}") from None
+
+
+def _fit(value: Any, kind: Any, path: str, unknown: list[str]) -> Any:
+    """The same value, its members named as the type names them."""
+    struct = _struct_of(kind)
+    if struct is None:
+        return value
+    if isinstance(value, list):
+        return [_fit(item, struct, path, unknown) for item in value if item is not None]
+    if not isinstance(value, dict):
+        return value
+    hints = get_type_hints(struct, include_extras=True)
+    names = dict(zip(struct.__struct_encode_fields__, struct.__struct_fields__, strict=True))
+    folded = {encoded.lower(): encoded for encoded in names}
+    result = {}
+    for key, item in value.items():
+        encoded = key if key in names else folded.get(key.lower(), "")
+        if item is None or (not encoded and empty(item)):
+            continue
+        if encoded:
+            result[encoded] = _fit(item, hints[names[encoded]], f"{path}{encoded}.", unknown)
+        else:
+            unknown.append(path + key)
+    return result
+
+
+def _struct_of(kind: Any) -> type[Fields] | None:
+    """The struct that a type is, or is a list or an option of."""
+    if isinstance(kind, type) and issubclass(kind, Fields):
+        return kind
+    return next((found for part in get_args(kind) if (found := _struct_of(part)) is not None), None)

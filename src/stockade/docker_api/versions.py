@@ -1,0 +1,41 @@
+"""Versions of the API: which are served, and how a request names its own."""
+
+from __future__ import annotations
+
+import re
+from typing import NamedTuple
+
+from stockade.errors import BadValue
+
+
+class Version(NamedTuple):
+    """Major and minor; compared as numbers."""
+
+    major: int
+    minor: int
+
+    def __str__(self) -> str:
+        return f"{self.major}.{self.minor}"
+
+
+OLDEST = Version(1, 24)
+NEWEST = Version(1, 51)
+"""That of docker 28.5, whose definition the tests hold the tables against."""
+
+_PREFIX = re.compile(r"/v([0-9]{1,4})\.([0-9]{1,4})(?=/)")
+
+
+def split_version(path: str) -> tuple[Version, str]:
+    """The version that a path names (none: the newest) and the rest of the path; refused in Docker's words."""
+    found = _PREFIX.match(path)
+    if found is None:
+        return NEWEST, path
+    version = Version(int(found[1]), int(found[2]))
+    if version < OLDEST:
+        raise BadValue(
+            f"client version {version} is too old. Minimum supported API version is {OLDEST}, "
+            "please upgrade your client to a newer version"
+        )
+    if version > NEWEST:
+        raise BadValue(f"client version {version} is too new. Maximum supported API version is {NEWEST}")
+    return version, path[found.end() :]
