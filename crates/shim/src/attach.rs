@@ -1,6 +1,7 @@
 //! The private socket: attach to a process, reopen logs, get a container's root as a descriptor.
 //!
-//! One JSON object a packet, descriptors beside it; the request says which they are. A client that hangs up is detached.
+//! One JSON object a packet, descriptors beside it; the request says which they are. A client that hangs up is detached; one that
+//! gave a connection for all of its streams is when that connection is cut, whatever becomes of who asked for it.
 
 use std::io::{IoSlice, IoSliceMut};
 use std::mem::MaybeUninit;
@@ -13,33 +14,38 @@ use rustix::net::{
 };
 use serde::Deserialize;
 
+use crate::base64;
 use crate::poll::{ClientKey, ProcessKey, Source};
 use crate::shim::Shim;
-use crate::stdio::Bundle;
+use crate::stdio::{Bundle, Link, Streams};
 
-/// The longest request, in bytes.
-const MAX_REQUEST: usize = 4096;
+/// The longest request, in bytes: one with 128 KiB of early input.
+const MAX_REQUEST: usize = 180 * 1024;
+const MAX_EARLY: usize = 128 * 1024;
 /// As many descriptors as a request may carry.
 const MAX_FDS: usize = 3;
 
 #[derive(Debug)]
 pub struct Client {
-    fd: OwnedFd,
+    /// `None`: who asked has gone, the connection that it gave has not.
+    fd: Option<OwnedFd>,
     process: Option<ProcessKey>,
 }
 
 impl Client {
     pub fn new(fd: OwnedFd) -> Client {
-        Client { fd, process: None }
+        Client {
+            fd: Some(fd),
+            process: None,
+        }
     }
 
     /// Whether the peer has not hung up: then a broken pipe is its reader's doing, not its own death.
     pub fn is_there(&self) -> bool {
         let flags = RecvFlags::DONTWAIT | RecvFlags::PEEK;
-        !matches!(
-            rustix::net::recv(&self.fd, &mut [0u8; 1], flags),
-            Ok((0, _))
-        )
+        self.fd
+            .as_ref()
+            .is_some_and(|fd| !matches!(rustix::net::recv(fd, &mut [0u8; 1], flags), Ok((0, _))))
     }
 }
 
@@ -69,8 +75,24 @@ struct Attach {
     stderr: bool,
     #[serde(default)]
     detach_keys: String,
+    /// One connection for all streams, instead of a descriptor for each.
+    #[serde(default)]
+    socket: bool,
+    /// Output in Docker's frames.
+    #[serde(default)]
+    framed: bool,
+    /// Input that was read from the connection before, in base64.
+    #[serde(default)]
+    early: String,
+    #[serde(default = "yes")]
+    stdin_once: bool,
 }
 
+fn yes() -> bool {
+    true
+}
+
+pub const DETACHED: &str = r#"{"detached":true}"#;
 const OK: &str = r#"{"ok":true}"#;
 
 impl Shim {
@@ -79,11 +101,11 @@ impl Shim {
             let Some(client) = self.clients.get(&key) else {
                 return;
             };
-            let (packet, fds) = match receive(client.fd.as_fd()) {
+            let Some(fd) = &client.fd else { return };
+            let (packet, fds) = match receive(fd.as_fd()) {
                 Ok(Some(received)) => received,
-                Ok(None) => return self.drop_client(key),
                 Err(Errno::AGAIN) => return,
-                Err(_) => return self.drop_client(key),
+                Ok(None) | Err(_) => return self.lose_client(key),
             };
             if let Err(reason) = self.answer_client(key, &packet, fds) {
                 let text = serde_json::json!({ "error": reason }).to_string();
@@ -131,26 +153,15 @@ impl Shim {
         let process_key = self
             .find_process(&attach.id, &attach.exec_id)
             .map_err(|refusal| refusal.text)?;
-        let wanted = [attach.stdin, attach.stdout, attach.stderr];
-        if wanted.iter().filter(|wanted| **wanted).count() != fds.len() {
-            return Err(format!(
-                "{} descriptors came with a request for {wanted:?}",
-                fds.len()
-            ));
-        }
-        let mut fds = fds.into_iter();
-        let [stdin, stdout, stderr] = wanted.map(|wanted| if wanted { fds.next() } else { None });
-        let bundle = Bundle {
-            stdin,
-            stdout,
-            stderr,
-            detach_keys: attach.detach_keys,
-        };
+        let bundle = bundle(attach, fds)?;
         let process = self
             .processes
             .get_mut(&process_key)
             .ok_or("no such process")?;
         if let Some(end) = process.end {
+            if let Streams::Together(link, _) = bundle.streams {
+                link.close();
+            }
             self.tell(key, OK, None);
             self.dismiss(key, &exited(end.status));
             return Ok(());
@@ -189,8 +200,8 @@ impl Shim {
 
     /// Sends one packet; a client that does not read its few packets loses them.
     fn tell(&mut self, key: ClientKey, text: &str, fd: Option<OwnedFd>) {
-        if let Some(client) = self.clients.get(&key) {
-            let _ = send(client.fd.as_fd(), text, fd.as_ref().map(AsFd::as_fd));
+        if let Some(Client { fd: Some(to), .. }) = self.clients.get(&key) {
+            let _ = send(to.as_fd(), text, fd.as_ref().map(AsFd::as_fd));
         }
     }
 
@@ -198,6 +209,19 @@ impl Shim {
     pub fn dismiss(&mut self, key: ClientKey, text: &str) {
         self.tell(key, text, None);
         self.drop_client(key);
+    }
+
+    /// Who asked hung up.
+    fn lose_client(&mut self, key: ClientKey) {
+        let process = self.clients.get(&key).and_then(|client| client.process);
+        let process = process.and_then(|process| self.processes.get(&process));
+        if !process.is_some_and(|process| process.io.has_link(key)) {
+            return self.drop_client(key);
+        }
+        self.poll.forget(|source| source == Source::Client(key));
+        if let Some(client) = self.clients.get_mut(&key) {
+            client.fd = None;
+        }
     }
 
     fn drop_client(&mut self, key: ClientKey) {
@@ -235,6 +259,40 @@ impl Shim {
     }
 }
 
+/// What a request and its descriptors mean.
+fn bundle(attach: Attach, fds: Vec<OwnedFd>) -> Result<Bundle, String> {
+    let wanted = [attach.stdin, attach.stdout, attach.stderr];
+    let expected = if attach.socket {
+        1
+    } else {
+        wanted.iter().filter(|wanted| **wanted).count()
+    };
+    if expected != fds.len() {
+        let came = fds.len();
+        return Err(format!(
+            "{came} descriptors came with a request for {expected}"
+        ));
+    }
+    let mut fds = fds.into_iter();
+    let streams = if attach.socket {
+        let early = base64::decode(&attach.early).filter(|early| early.len() <= MAX_EARLY);
+        let early = early.ok_or("early must be base64 of 128 KiB at most")?;
+        let fd = fds.next().ok_or("a descriptor is missing")?;
+        let link = Link::new(fd, attach.framed, early)
+            .map_err(|_| "the descriptor must be a stream socket")?;
+        Streams::Together(link, wanted)
+    } else if attach.framed || !attach.early.is_empty() {
+        return Err("framed and early go with socket".into());
+    } else {
+        Streams::Apart(wanted.map(|wanted| if wanted { fds.next() } else { None }))
+    };
+    Ok(Bundle {
+        streams,
+        detach_keys: attach.detach_keys,
+        stdin_once: attach.stdin_once,
+    })
+}
+
 fn exited(status: u32) -> String {
     format!("{{\"exited\":{status}}}")
 }
@@ -244,7 +302,9 @@ type Packet = (Vec<u8>, Vec<OwnedFd>);
 
 /// One packet; `None` when the peer hung up or sent more than fits.
 fn receive(fd: BorrowedFd<'_>) -> Result<Option<Packet>, Errno> {
-    let mut data = vec![0; MAX_REQUEST];
+    let peek = RecvFlags::DONTWAIT | RecvFlags::PEEK | RecvFlags::TRUNC;
+    let (_, length) = rustix::net::recv(fd, &mut [0u8; 1], peek)?;
+    let mut data = vec![0; length.clamp(1, MAX_REQUEST)];
     let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(MAX_FDS))];
     let mut control = RecvAncillaryBuffer::new(&mut space);
     let flags = RecvFlags::DONTWAIT | RecvFlags::CMSG_CLOEXEC;

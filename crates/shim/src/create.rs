@@ -94,7 +94,10 @@ impl Shim {
             id: &wanted.id,
             namespace: &self.namespace,
         };
-        let (io, ends) = Io::open(names, &owner)?;
+        let (mut io, ends) = Io::open(names, &owner)?;
+        if wanted.wishes.open_stdin {
+            io.keep_stdin();
+        }
         let stdio = stdio(ends, &wanted.options)?;
         let linux = wanted.spec.linux.as_ref();
         let cgroup = Cgroup::plan(linux.map_or("", |linux| &linux.cgroups_path), &wanted.id)?;

@@ -9,6 +9,7 @@
 mod api;
 mod args;
 mod attach;
+mod base64;
 mod create;
 mod delete;
 mod duration;

@@ -14,6 +14,7 @@ use crate::ttrpc::{Code, Refusal};
 pub const TIME_LIMIT: &str = "dev.stockade.time-limit";
 /// `connection`: the container lives as long as the connection that made it.
 pub const LIFELINE: &str = "dev.stockade.lifeline";
+pub const STDIN: &str = "dev.stockade.stdin";
 
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Options {
@@ -68,6 +69,8 @@ impl Options {
 pub struct Wishes {
     pub time_limit: Option<Duration>,
     pub lifeline: bool,
+    /// The program's input stays open though nobody gives any.
+    pub open_stdin: bool,
 }
 
 impl Wishes {
@@ -90,6 +93,12 @@ impl Wishes {
                 return Err(invalid(LIFELINE, value, "\"connection\""));
             }
             wishes.lifeline = true;
+        }
+        if let Some(value) = annotations.get(STDIN) {
+            if value != "open" {
+                return Err(invalid(STDIN, value, "\"open\""));
+            }
+            wishes.open_stdin = true;
         }
         Ok(wishes)
     }
@@ -155,15 +164,20 @@ mod tests {
             read(&[(TIME_LIMIT, "500ms")]),
             Ok(Wishes {
                 time_limit: limit,
-                lifeline: false
+                ..Wishes::default()
             })
         );
         assert_eq!(
             read(&[(LIFELINE, "connection")]),
             Ok(Wishes {
-                time_limit: None,
-                lifeline: true
+                lifeline: true,
+                ..Wishes::default()
             })
+        );
+        assert!(read(&[(STDIN, "open")]).unwrap().open_stdin);
+        assert_eq!(
+            read(&[(STDIN, "kept")]).unwrap_err().code,
+            Code::InvalidArgument
         );
         assert!(read(&[(TIME_LIMIT, "soon")]).is_err() && read(&[(TIME_LIMIT, "0s")]).is_err());
         assert!(read(&[(LIFELINE, "yes")]).is_err());

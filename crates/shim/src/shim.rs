@@ -11,7 +11,7 @@ use std::time::Duration;
 use rustix::process::Signal;
 use sys::SignalFd;
 
-use crate::attach::Client;
+use crate::attach::{Client, DETACHED};
 use crate::poll::{Alarm, BOTH, ClientKey, ConnKey, ContainerKey, Poll, ProcessKey, READ, Source};
 use crate::process::{Container, Process};
 use crate::publisher::Publisher;
@@ -333,12 +333,15 @@ impl Shim {
         let Some(process) = self.processes.get_mut(&key) else {
             return;
         };
-        let (detached, more) = process.io.pump_input(&mut self.scratch);
-        if more {
+        let left = process.io.pump_input(&mut self.scratch);
+        if left.more {
             self.again.push_back(Source::Input(key));
         }
-        for client in detached {
-            self.dismiss(client, r#"{"detached":true}"#);
+        for client in left.detached {
+            self.dismiss(client, DETACHED);
+        }
+        for client in left.gone {
+            self.dismiss(client, DETACHED);
         }
     }
 }

@@ -7,6 +7,7 @@ detaches.
 from __future__ import annotations
 
 import array
+import binascii
 import json
 import os
 import socket
@@ -29,7 +30,7 @@ class Ended(NamedTuple):
 
 
 class Detached(NamedTuple):
-    """The detach keys were typed; the process goes on."""
+    """The detach keys were typed, or the connection was cut; the process goes on."""
 
 
 class Streams(NamedTuple):
@@ -40,21 +41,56 @@ class Streams(NamedTuple):
     stderr: int | None = None
 
 
+class Connection(NamedTuple):
+    """One connection that a client hands over for all of its streams.
+
+    It outlives whoever hands it over: the shim shuts it down after the last output, and its hanging up detaches.
+    """
+
+    descriptor: int
+    """A stream socket; its flags are never changed."""
+    stdin: bool = False
+    stdout: bool = True
+    stderr: bool = True
+    framed: bool = True
+    """Output in Docker's frames: 8 bytes (1 stdout or 2 stderr, three zeros, the length), then the data."""
+    early: bytes = b""
+    """Input that was read from it already; 128 KiB at most."""
+    stdin_once: bool = True
+    """The end of the client's input is the program's when nobody else gives any; else it is the attachment's."""
+
+
+def request(
+    identity: str, streams: Streams | Connection, exec_id: str = "", detach_keys: str = ""
+) -> tuple[dict[str, Any], list[int]]:
+    """What is sent to attach, and the descriptors beside it."""
+    attach: dict[str, Any] = {"id": identity, "exec_id": exec_id, "detach_keys": detach_keys}
+    if isinstance(streams, Connection):
+        attach |= streams._asdict() | {
+            "socket": True,
+            "early": binascii.b2a_base64(streams.early, newline=False).decode(),
+        }
+        return {"attach": attach}, [attach.pop("descriptor")]
+    attach |= {name: descriptor is not None for name, descriptor in streams._asdict().items()}
+    return {"attach": attach}, [one for one in streams if one is not None]
+
+
 class Attachment:
     """A client attached to a process' streams. The descriptors that were handed over may be closed right away."""
 
-    def __init__(self, path: str, identity: str, streams: Streams, exec_id: str = "", detach_keys: str = "") -> None:
-        """Attach.
+    def __init__(
+        self, path: str, identity: str, streams: Streams | Connection, exec_id: str = "", detach_keys: str = ""
+    ) -> None:
+        """Attach. Closing an attachment of a `Connection` does not detach it: that hangs on the connection alone.
 
         Raises:
             Unavailable: no shim answers at `path`.
             NotFound: it has no such process, or none with streams.
         """
-        wanted = {name: descriptor is not None for name, descriptor in streams._asdict().items()}
-        request = {"attach": {"id": identity, "exec_id": exec_id, **wanted, "detach_keys": detach_keys}}
+        asked, descriptors = request(identity, streams, exec_id, detach_keys)
         self._socket = _connect(path)
         try:
-            _ask(self._socket, path, request, [one for one in streams if one is not None])
+            _ask(self._socket, path, asked, descriptors)
         except BaseException:
             self._socket.close()
             raise

@@ -4,17 +4,20 @@ mod binary;
 mod detach;
 mod handed;
 mod input;
+mod link;
 mod output;
 mod target;
 
 use std::io;
 use std::os::fd::OwnedFd;
 use std::path::PathBuf;
+use std::rc::Rc;
 
 use rustix::fs::{FileType, Mode, OFlags};
 
 pub use detach::DetachKeys;
 pub use handed::{Direction, Handed};
+pub use link::Link;
 pub use output::{Scratch, Turn};
 pub use target::Target;
 
@@ -59,12 +62,32 @@ pub struct ChildEnds {
 }
 
 /// What an attached client brings.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct Bundle {
-    pub stdin: Option<OwnedFd>,
-    pub stdout: Option<OwnedFd>,
-    pub stderr: Option<OwnedFd>,
+    pub streams: Streams,
     pub detach_keys: String,
+    /// The end of its input is the program's, when nobody else gives any.
+    pub stdin_once: bool,
+}
+
+/// A client's streams.
+#[derive(Debug)]
+pub enum Streams {
+    /// Each its own descriptor: stdin, stdout, stderr.
+    Apart([Option<OwnedFd>; 3]),
+    /// One connection; which of the three it is for.
+    Together(Rc<Link>, [bool; 3]),
+}
+
+/// What a turn of the input brought to light.
+#[derive(Debug, Default)]
+pub struct Left {
+    /// Clients that typed their detach keys.
+    pub detached: Vec<ClientKey>,
+    /// Clients that hung up, or ended the input that they came for.
+    pub gone: Vec<ClientKey>,
+    /// There may be more to read.
+    pub more: bool,
 }
 
 /// All streams of one process.
@@ -74,6 +97,8 @@ pub struct Io {
     /// stdout and stderr; a terminal has only the first.
     outputs: Vec<(Output, Option<usize>)>,
     input: Input,
+    /// Connections that clients use for several streams.
+    links: Vec<(ClientKey, Rc<Link>)>,
     /// The FIFO to be opened at Start.
     stdin: Option<PathBuf>,
     /// CloseIO came before Start.
@@ -94,6 +119,7 @@ impl Io {
         let mut io = Io {
             outputs,
             input: Input::new(names.terminal),
+            links: Vec::new(),
             stdin: None,
             ends_early: false,
             logs: Vec::new(),
@@ -250,22 +276,54 @@ impl Io {
         for fd in self.input.giver_fds() {
             poll.add(fd, READ, Source::Input(key))?;
         }
+        for (_, link) in &self.links {
+            poll.add(link, READ, Source::Input(key))?;
+        }
         Ok(())
     }
 
-    pub fn attach(&mut self, client: ClientKey, bundle: Bundle) -> io::Result<()> {
-        if let Some(fd) = bundle.stdin {
-            let keys = DetachKeys::new(&bundle.detach_keys);
-            self.input
-                .add_client(Handed::foreign(fd, Direction::Read)?, client, keys);
-        }
-        let outputs = [bundle.stdout, bundle.stderr];
-        for ((output, _), fd) in self.outputs.iter_mut().zip(outputs) {
-            if let Some(fd) = fd {
-                output.add_sink(Handed::foreign(fd, Direction::Write)?, Some(client));
+    pub fn attach(&mut self, key: ClientKey, bundle: Bundle) -> io::Result<()> {
+        let client = |keys: &str| input::Client {
+            key,
+            detach: DetachKeys::new(keys),
+            once: bundle.stdin_once,
+        };
+        match bundle.streams {
+            Streams::Apart([stdin, stdout, stderr]) => {
+                if let Some(fd) = stdin {
+                    let fd = Handed::foreign(fd, Direction::Read)?;
+                    self.input.add_client(fd, client(&bundle.detach_keys));
+                }
+                for ((output, _), fd) in self.outputs.iter_mut().zip([stdout, stderr]) {
+                    if let Some(fd) = fd {
+                        output.add_sink(Handed::foreign(fd, Direction::Write)?, Some(key));
+                    }
+                }
+            }
+            Streams::Together(link, [stdin, stdout, stderr]) => {
+                for ((output, _), wanted) in self.outputs.iter_mut().zip([stdout, stderr]) {
+                    if wanted {
+                        output.add_link(Rc::clone(&link), key)?;
+                    }
+                }
+                if stdin && self.input.is_open() {
+                    // What comes through a pipe is data, as with Docker.
+                    let keys = if self.names.terminal {
+                        &bundle.detach_keys
+                    } else {
+                        ""
+                    };
+                    self.input.add_link(Rc::clone(&link), client(keys));
+                }
+                self.links.push((key, link));
             }
         }
         Ok(())
+    }
+
+    /// Whether this client's streams end with its connection, not with its request's.
+    pub fn has_link(&self, client: ClientKey) -> bool {
+        self.links.iter().any(|(key, _)| *key == client)
     }
 
     pub fn detach(&mut self, client: ClientKey) {
@@ -273,6 +331,14 @@ impl Io {
         for (output, _) in &mut self.outputs {
             output.remove_client(client);
         }
+        for (_, link) in self.links.extract_if(.., |(key, _)| *key == client) {
+            link.close();
+        }
+    }
+
+    /// Input stays open though nobody is attached.
+    pub fn keep_stdin(&mut self) {
+        self.input.keep();
     }
 
     /// The process runs: its input begins.
@@ -296,10 +362,27 @@ impl Io {
         }
     }
 
-    /// Copies to the process for one turn: the clients that left by their keys, and whether there may be more.
-    pub fn pump_input(&mut self, scratch: &mut Scratch) -> (Vec<ClientKey>, bool) {
+    /// Copies to the process for one turn.
+    pub fn pump_input(&mut self, scratch: &mut Scratch) -> Left {
         let seen = self.input.pump(scratch);
-        (seen.detached, seen.more)
+        let mut left = Left {
+            detached: seen.detached,
+            gone: seen.ended,
+            more: seen.more,
+        };
+        for (key, link) in &self.links {
+            if !link.is_cut() {
+                continue;
+            }
+            // What it sent before it hung up still counts.
+            for (output, _) in &mut self.outputs {
+                output.remove_client(*key);
+            }
+            if !self.input.has_client(*key) && !left.gone.contains(key) {
+                left.gone.push(*key);
+            }
+        }
+        left
     }
 
     /// Copies one output for one turn.

@@ -3,12 +3,14 @@
 //! A FIFO or a client that does not keep up holds the stream back, as with Docker and containerd; a log never does. Reading
 //! and writing never wait: what a taker did not accept is kept, and nothing more is read until it is gone.
 
-use std::os::fd::OwnedFd;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::rc::Rc;
 use std::time::SystemTime;
 
 use rustix::io::Errno;
 
 use super::handed::Handed;
+use super::link::Link;
 use crate::log::{Log, Stream};
 use crate::poll::ClientKey;
 
@@ -36,41 +38,76 @@ impl Scratch {
     }
 }
 
+/// Where a taker's bytes go.
+#[derive(Debug)]
+enum To {
+    File {
+        to: Handed,
+        /// What it has not accepted yet, from `sent` on.
+        pending: Vec<u8>,
+        sent: usize,
+    },
+    /// The descriptor is this stream's own of the connection, for the loop to watch.
+    Link(Rc<Link>, OwnedFd),
+}
+
 /// One taker.
 #[derive(Debug)]
 struct Sink {
-    to: Handed,
-    /// What it has not accepted yet, from `sent` on.
-    pending: Vec<u8>,
-    sent: usize,
+    to: To,
     client: Option<ClientKey>,
 }
 
 impl Sink {
     /// Writes what is pending; an error means that nobody takes it any more.
     fn flush(&mut self) -> Result<(), Errno> {
-        while self.sent < self.pending.len() {
-            match self.to.write(&self.pending[self.sent..]) {
-                Ok(count) => self.sent += count,
+        let (to, pending, sent) = match &mut self.to {
+            To::Link(link, _) => return link.flush(),
+            To::File { to, pending, sent } => (to, pending, sent),
+        };
+        while *sent < pending.len() {
+            match to.write(&pending[*sent..]) {
+                Ok(count) => *sent += count,
                 Err(Errno::AGAIN) => return Ok(()),
                 Err(error) => return Err(error),
             }
         }
-        self.pending = Vec::new();
-        self.sent = 0;
+        *pending = Vec::new();
+        *sent = 0;
         Ok(())
     }
 
-    fn send(&mut self, mut data: &[u8]) -> Result<(), Errno> {
+    fn send(&mut self, stream: Stream, mut data: &[u8]) -> Result<(), Errno> {
+        let (to, pending) = match &mut self.to {
+            To::Link(link, _) => return link.send(stream, data),
+            To::File { to, pending, .. } => (to, pending),
+        };
         while !data.is_empty() {
-            match self.to.write(data) {
+            match to.write(data) {
                 Ok(count) => data = &data[count..],
                 Err(Errno::AGAIN) => break,
                 Err(error) => return Err(error),
             }
         }
-        self.pending.extend_from_slice(data);
+        pending.extend_from_slice(data);
         Ok(())
+    }
+
+    /// Whether it holds the stream back.
+    fn is_behind(&self, stream: Stream) -> bool {
+        match &self.to {
+            To::File { pending, .. } => !pending.is_empty(),
+            To::Link(link, _) => link.holds(stream),
+        }
+    }
+
+    fn holds_data(&self) -> bool {
+        matches!(&self.to, To::File { to, .. } if to.holds_data())
+    }
+
+    /// Whose hanging up the program is to learn as in a pipeline; a connection's is a detach.
+    fn reader(&self) -> Option<ClientKey> {
+        self.client.filter(|_| matches!(self.to, To::File { .. }))
     }
 }
 
@@ -117,12 +154,21 @@ impl Output {
     }
 
     pub fn add_sink(&mut self, to: Handed, client: Option<ClientKey>) {
-        self.sinks.push(Sink {
+        let to = To::File {
             to,
             pending: Vec::new(),
             sent: 0,
-            client,
+        };
+        self.sinks.push(Sink { to, client });
+    }
+
+    pub fn add_link(&mut self, link: Rc<Link>, client: ClientKey) -> std::io::Result<()> {
+        let fd = link.another()?;
+        self.sinks.push(Sink {
+            to: To::Link(link, fd),
+            client: Some(client),
         });
+        Ok(())
     }
 
     pub fn remove_client(&mut self, client: ClientKey) {
@@ -133,7 +179,7 @@ impl Output {
     pub fn delivered(&self, client: ClientKey) -> bool {
         self.sinks
             .iter()
-            .all(|sink| sink.client != Some(client) || sink.pending.is_empty())
+            .all(|sink| sink.client != Some(client) || !sink.is_behind(self.stream))
     }
 
     pub fn stream(&self) -> Stream {
@@ -144,8 +190,11 @@ impl Output {
         self.source.as_ref()
     }
 
-    pub fn sink_fds(&self) -> impl Iterator<Item = &Handed> {
-        self.sinks.iter().map(|sink| &sink.to)
+    pub fn sink_fds(&self) -> impl Iterator<Item = BorrowedFd<'_>> {
+        self.sinks.iter().map(|sink| match &sink.to {
+            To::File { to, .. } => to.as_fd(),
+            To::Link(_, fd) => fd.as_fd(),
+        })
     }
 
     pub fn dropped(&self) -> u64 {
@@ -156,7 +205,7 @@ impl Output {
     pub fn pump(&mut self, log: &mut Option<&mut Log>, scratch: &mut Scratch) -> Turn {
         for _ in 0..TURN {
             self.flush();
-            if self.sinks.iter().any(|sink| !sink.pending.is_empty()) {
+            if self.sinks.iter().any(|sink| sink.is_behind(self.stream)) {
                 return Turn::Blocked;
             }
             let Some(source) = &self.source else {
@@ -184,7 +233,7 @@ impl Output {
         }
         // A reader of the FIFO waits for this; what one that comes late has not read yet would be lost.
         self.sinks
-            .retain(|sink| sink.client.is_some() || sink.to.holds_data());
+            .retain(|sink| sink.client.is_some() || sink.holds_data());
         Turn::Ended
     }
 
@@ -196,7 +245,7 @@ impl Output {
     pub fn is_untaken(&self) -> bool {
         self.sinks
             .iter()
-            .any(|sink| sink.client.is_none() && sink.to.holds_data())
+            .any(|sink| sink.client.is_none() && sink.holds_data())
     }
 
     /// Closes the FIFO of a stream that has ended, whoever waits.
@@ -213,15 +262,15 @@ impl Output {
         } else if self.sinks.is_empty() {
             self.dropped += count as u64;
         }
-        let broken = &mut self.broken;
+        let (stream, broken) = (self.stream, &mut self.broken);
         self.sinks
-            .retain_mut(|sink| keep(sink.send(data), sink.client, broken));
+            .retain_mut(|sink| keep(sink.send(stream, data), sink.reader(), broken));
     }
 
     fn flush(&mut self) {
         let broken = &mut self.broken;
         self.sinks
-            .retain_mut(|sink| keep(sink.flush(), sink.client, broken));
+            .retain_mut(|sink| keep(sink.flush(), sink.reader(), broken));
     }
 
     /// The client whose reader hung up, when nobody else takes this stream.
