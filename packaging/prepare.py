@@ -31,7 +31,7 @@ from pathlib import Path
 TOP = Path(__file__).resolve().parent.parent
 VENV = TOP / ".venv"
 STAMPS = VENV / ".stockade"
-PROGRAMS = ("stockade-oci", "containerd-shim-stockade-v2", "stockade-layer", "stockade-init")
+PROGRAMS = ("stockade-oci", "containerd-shim-stockade-v2", "stockade-layer", "stockade-logs", "stockade-init")
 OLDEST_PYTHON = (3, 11)
 OLDEST_RUST = (1, 88)  # let chains
 SELF_RENEWING_GO = (1, 21)  # from here on it fetches the version that a module asks for

@@ -6,6 +6,8 @@ use std::collections::BTreeMap;
 use serde::Deserialize;
 use serde_json::value::RawValue;
 
+use crate::unescape::unescape;
+
 /// The longest line that is read: 16 KiB of text, each byte escaped in six, leave room for attributes.
 pub const LONGEST: usize = 256 * 1024;
 
@@ -20,7 +22,7 @@ pub enum Stream {
 pub struct Entry<'a> {
     /// Absent when empty.
     #[serde(borrow, default)]
-    pub log: Cow<'a, str>,
+    log: Option<&'a RawValue>,
     #[serde(borrow, default)]
     stream: Cow<'a, str>,
     #[serde(borrow)]
@@ -40,6 +42,13 @@ impl<'a> Entry<'a> {
             Stream::Stderr
         } else {
             Stream::Stdout
+        }
+    }
+
+    /// What was printed.
+    pub fn text(&self, out: &mut Vec<u8>) {
+        if let Some(log) = self.log {
+            unescape(log.get(), out);
         }
     }
 
@@ -86,7 +95,9 @@ mod tests {
             br#"{"log":"a\tb \u003c \ud83d\ude00\n","stream":"stderr","attrs":{"z":"a b/c","a":"1"},"time":"2026-01-01T00:00:00.5Z"}"#,
         )
         .unwrap();
-        assert_eq!(entry.log, "a\tb < \u{1f600}\n");
+        let mut text = Vec::new();
+        entry.text(&mut text);
+        assert_eq!(text, "a\tb < \u{1f600}\n".as_bytes());
         assert_eq!(entry.stream(), Stream::Stderr);
         let mut details = Vec::new();
         entry.details(&mut details);
@@ -95,15 +106,7 @@ mod tests {
 
     #[test]
     fn what_is_no_entry() {
-        for line in [
-            "",
-            "{",
-            "[]",
-            "{}",
-            r#"{"log":"x"}"#,
-            r#"{"log":1,"time":"t"}"#,
-            "\u{0}",
-        ] {
+        for line in ["", "{", "[]", "{}", r#"{"log":"x"}"#, "\u{0}"] {
             assert!(Entry::parse(line.as_bytes()).is_none(), "{line}");
         }
         assert!(Entry::parse(b"{\"log\":\"\xff\",\"time\":\"t\"}").is_none());

@@ -7,7 +7,7 @@
 //! chain    the file and what it was renamed to: which comes before, which after
 //! tail     where the last entries begin
 //! lines    whole lines out of a file that may grow
-//! entry    a line as an entry
+//! entry    a line as an entry; its text by unescape
 //! choice   whether an entry is wanted
 //! sink     entries to descriptors: as they are, framed, or as JSON
 //! watch    sleeps until there is more, or nothing more will come
@@ -23,6 +23,7 @@ mod moment;
 mod read;
 mod sink;
 mod tail;
+mod unescape;
 mod watch;
 
 use std::io::Write;

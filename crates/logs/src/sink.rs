@@ -96,7 +96,7 @@ impl<'a> Sink<'a> {
             entry.details(&mut self.pending);
             self.pending.push(b' ');
         }
-        self.pending.extend_from_slice(entry.log.as_bytes());
+        entry.text(&mut self.pending);
     }
 
     /// Writes what was gathered.
