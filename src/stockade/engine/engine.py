@@ -9,7 +9,11 @@ from typing import Any
 from stockade.engine.answers import Change, Pruned, Waited
 from stockade.engine.containers import Containers
 from stockade.engine.events import Events
+from stockade.engine.execs import Execs
+from stockade.engine.health import Watch
 from stockade.engine.records import NAMESPACE, Record, Wanted
+from stockade.engine.stats import Statistics
+from stockade.engine.streams import Streams
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -34,6 +38,10 @@ class Engine:
         self.snapshots = snapshots
         self.events = Events()
         self.containers = Containers(self)
+        self.execs = Execs(self)
+        self.streams = Streams(self)
+        self.health = Watch(self, self.execs)
+        self.stats = Statistics(self)
 
     @classmethod
     async def open(cls, paths: Paths, store: Store, images: Images, snapshots: Snapshots) -> Engine:
@@ -48,6 +56,9 @@ class Engine:
 
     async def close(self) -> None:
         """Let go of everything; every container goes on."""
+        await self.health.close()
+        await self.execs.close()
+        await self.streams.close()
         await self.containers.close()
 
     # What the other parts stand on ------------------------------------------------------------------------------
@@ -176,24 +187,37 @@ class Engine:
 
     async def created(self, identity: str) -> None:
         """Its processes are there, the program held back."""
+        await self.streams.handed(identity)
 
     def started(self, identity: str) -> None:
         """It runs from now on."""
+        self.health.started(identity)
+
+    async def pausing(self, identity: str) -> None:
+        """It is about to be frozen."""
+        await self.health.pausing(identity)
 
     def paused(self, identity: str) -> None:
         """It is frozen."""
 
     def resumed(self, identity: str) -> None:
         """It is thawed, or was found running when the engine was opened."""
+        self.health.resumed(identity)
 
     def ended(self, identity: str) -> None:
         """It does not run any more."""
+        self.health.ended(identity)
+        self.execs.ended(identity)
 
     def removed(self, identity: str) -> None:
         """It is gone."""
+        self.streams.forget(identity)
+        self.execs.forget(identity)
 
     def recovered(self, identity: str) -> None:
         """It was found running when the engine was opened; its shim is connected."""
+        self.execs.recover(identity)
+        self.health.resumed(identity)
 
     def publish(self, action: str, record: Record, attributes: Mapping[str, str] | None = None) -> None:
         """Publish an event of a container, with the attributes that Docker's have."""

@@ -111,9 +111,10 @@ class Task:
             return kinds[end.status](error.message)
         return error
 
-    async def exec(self, exec_id: str, process: Process, stdio: Stdio = NO_STDIO) -> None:
-        """Add a process to the container, held back until `start`."""
-        text = json.dumps(spec.process_object(process)).encode("utf-8", "surrogateescape")
+    async def exec(self, exec_id: str, process: Process | dict[str, Any], stdio: Stdio = NO_STDIO) -> None:
+        """Add a process to the container, held back until `start`; a dict is a `process` object of config.json."""
+        described = process if isinstance(process, dict) else spec.process_object(process)
+        text = json.dumps(described).encode("utf-8", "surrogateescape")
         await self._call("Exec", exec_id=exec_id, spec={"type_url": _PROCESS_TYPE, "value": text}, **stdio._asdict())
 
     async def begin_wait(self, exec_id: str = "") -> Pending:

@@ -1,0 +1,156 @@
+"""Programs that the daemon starts beside its loop: each has an owner who waits for it; their bytes pass elsewhere.
+
+The only module of `host` that knows asyncio; imported by the engine's side alone.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import fcntl
+import os
+import signal
+from typing import NamedTuple
+
+from stockade.errors import RuntimeFailed, TimedOut, Unavailable
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+# Above every number that a program is given a descriptor under.
+_ABOVE = 64
+_CHUNK = 64 << 10
+
+
+class Answer(NamedTuple):
+    """What a short program said."""
+
+    status: int
+    """0…255; -n: signal n ended it."""
+    out: bytes
+    complaint: bytes
+
+
+class Child:
+    """A program that was started. Its end is collected whether or not anybody waits for it."""
+
+    def __init__(self, pid: int) -> None:
+        self.pid = pid
+        loop = asyncio.get_running_loop()
+        self._ended: asyncio.Future[int] = loop.create_future()
+        self._pidfd = os.pidfd_open(pid)
+        loop.add_reader(self._pidfd, self._collect)
+
+    async def wait(self) -> int:
+        """Its status (-n: signal n), once it has ended."""
+        return await asyncio.shield(self._ended)
+
+    def kill(self, number: int = signal.SIGKILL) -> None:
+        """Send it a signal; nothing when it has ended."""
+        if not self._ended.done():
+            with contextlib.suppress(ProcessLookupError):
+                signal.pidfd_send_signal(self._pidfd, number)
+
+    def _collect(self) -> None:
+        asyncio.get_running_loop().remove_reader(self._pidfd)
+        os.close(self._pidfd)
+        _, status = os.waitpid(self.pid, 0)
+        if not self._ended.done():
+            self._ended.set_result(os.waitstatus_to_exitcode(status))
+
+
+def start(words: Sequence[str], descriptors: Mapping[int, int]) -> Child:
+    """Start a program with these descriptors (its number → ours) and no others; standard ones not named are /dev/null.
+
+    Ours stay open. It is in a process group of its own, with no signal blocked and the locale of POSIX.
+
+    Raises:
+        Unavailable: it cannot be started.
+    """
+    copies: list[int] = []
+    actions: list[tuple[int, ...] | tuple[int, int, str, int, int]] = [
+        (os.POSIX_SPAWN_OPEN, number, "/dev/null", os.O_RDWR, 0) for number in range(3) if number not in descriptors
+    ]
+    try:
+        for number, ours in descriptors.items():
+            copy = fcntl.fcntl(ours, fcntl.F_DUPFD_CLOEXEC, _ABOVE)
+            copies.append(copy)
+            actions.append((os.POSIX_SPAWN_DUP2, copy, number))
+        pid = os.posix_spawn(
+            words[0],
+            list(words),
+            {"PATH": os.defpath, "LC_ALL": "C"},
+            file_actions=actions,
+            setpgroup=0,
+            setsigmask=[],
+            setsigdef=[signal.SIGINT, signal.SIGPIPE, signal.SIGTERM],
+        )
+    except OSError as error:
+        raise Unavailable(f"cannot start {words[0]}: {error.strerror}") from error
+    finally:
+        for copy in copies:
+            os.close(copy)
+    return Child(pid)
+
+
+async def run(
+    words: Sequence[str], descriptors: Mapping[int, int] | None = None, *, limit: int = 1 << 20, timeout: float = 60.0
+) -> Answer:
+    """Run a short program to its end; it is killed when it takes or says too much, and when this call is cancelled.
+
+    Args:
+        limit: bytes of standard output and of standard error.
+
+    Raises:
+        TimedOut: it took longer than `timeout` seconds.
+        RuntimeFailed: it said more than `limit`.
+    """
+    out, their_out = os.pipe2(os.O_CLOEXEC | os.O_NONBLOCK)
+    err, their_err = os.pipe2(os.O_CLOEXEC | os.O_NONBLOCK)
+    try:
+        for theirs in (their_out, their_err):
+            os.set_blocking(theirs, True)
+        try:
+            child = start(words, {**(descriptors or {}), 1: their_out, 2: their_err})
+        finally:
+            os.close(their_out)
+            os.close(their_err)
+        try:
+            said = await asyncio.wait_for(asyncio.gather(read(out, limit), read(err, limit), child.wait()), timeout)
+        except TimeoutError:
+            raise TimedOut(f"{os.path.basename(words[0])} did not end within {timeout:g} s") from None
+        finally:
+            child.kill()
+    finally:
+        os.close(out)
+        os.close(err)
+    if max(len(said[0]), len(said[1])) > limit:
+        raise RuntimeFailed(f"{os.path.basename(words[0])} said more than {limit} bytes")
+    return Answer(said[2], said[0], said[1])
+
+
+async def read(descriptor: int, limit: int) -> bytes:
+    """What comes out of a non-blocking pipe until its end, or until more than `limit` bytes did."""
+    loop = asyncio.get_running_loop()
+    found = bytearray()
+    while len(found) <= limit:
+        try:
+            chunk = os.read(descriptor, min(_CHUNK, limit + 1 - len(found)))
+        except BlockingIOError:
+            ready: asyncio.Future[None] = loop.create_future()
+            loop.add_reader(descriptor, _wake, ready)
+            try:
+                await ready
+            finally:
+                loop.remove_reader(descriptor)
+            continue
+        if not chunk:
+            break
+        found += chunk
+    return bytes(found)
+
+
+def _wake(ready: asyncio.Future[None]) -> None:
+    if not ready.done():
+        ready.set_result(None)

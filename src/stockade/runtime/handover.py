@@ -1,0 +1,199 @@
+"""The shim's private socket (see attach), on the running loop: a stopped shim delays nobody but whoever asks it.
+
+What is handed over is three descriptors, as with `attach.Attachment`, or a client's connection, which carries both
+directions and which the shim frames as Docker does.
+"""
+
+from __future__ import annotations
+
+import array
+import asyncio
+import base64
+import json
+import os
+import socket
+from typing import NamedTuple
+
+from stockade.errors import NotFound, ProtocolBroken, RuntimeFailed, TimedOut, Unavailable
+from stockade.runtime.attach import Detached, Ended, Streams
+from stockade.runtime.io import PATIENCE
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
+
+_PACKET = 64 << 10
+_ROOM = socket.CMSG_LEN(4 * array.array("i").itemsize)
+
+
+class Door(NamedTuple):
+    """Which process of which container, behind which shim's private socket."""
+
+    path: str
+    container: str
+    exec_id: str = ""
+
+
+class Line(NamedTuple):
+    """A client's connection, and how it is to be served."""
+
+    descriptor: int
+    stdin: bool
+    stdout: bool
+    stderr: bool
+    early: bytes = b""
+    """Input that the client sent already."""
+    framed: bool = True
+    stdin_once: bool = False
+    detach_keys: str = ""
+    """Raw characters; empty: none detach."""
+
+
+class Seat:
+    """A client's place at a process' streams. What was handed over may be closed here right away."""
+
+    def __init__(self, connection: socket.socket) -> None:
+        self._socket = connection
+
+    async def receive(self) -> Ended | Detached | None:
+        """The next thing that happens; None: the shim closed it (or died)."""
+        try:
+            packet = await asyncio.get_running_loop().sock_recv(self._socket, _PACKET)
+        except OSError:
+            return None
+        if not packet:
+            return None
+        said = _parse(packet)
+        if "exited" in said:
+            return Ended(int(said["exited"]))
+        if "detached" in said:
+            return Detached()
+        raise ProtocolBroken(f"the shim's private socket said {said}")
+
+    def close(self) -> None:
+        """Leave: descriptors are detached, a connection stays what it is. Idempotent."""
+        self._socket.close()
+
+
+async def attach(door: Door, streams: Streams) -> Seat:
+    """Attach three descriptors.
+
+    Raises:
+        Unavailable: no shim answers.
+        NotFound: it has no such process.
+    """
+    wanted = {name: descriptor is not None for name, descriptor in streams._asdict().items()}
+    return await _attach(door, wanted, [one for one in streams if one is not None])
+
+
+async def attach_line(door: Door, line: Line) -> Seat:
+    """Attach a client's connection.
+
+    Raises:
+        Unavailable: no shim answers.
+        NotFound: it has no such process.
+    """
+    wanted = {
+        "stdin": line.stdin,
+        "stdout": line.stdout,
+        "stderr": line.stderr,
+        "socket": True,
+        "framed": line.framed,
+        "stdin_once": line.stdin_once,
+        "detach_keys": line.detach_keys,
+        "early": base64.b64encode(line.early).decode(),
+    }
+    return await _attach(door, wanted, [line.descriptor])
+
+
+async def root(door: Door) -> int:
+    """A descriptor of the root directory of a running container; what is below is hostile (openat2, RESOLVE_IN_ROOT).
+
+    Raises:
+        Unavailable: no shim answers.
+    """
+    connection = await _connect(door.path)
+    try:
+        _, descriptors = await _ask(connection, door, {"rootfs": {"id": door.container}}, [])
+    finally:
+        connection.close()
+    for extra in descriptors[1:]:
+        os.close(extra)
+    if not descriptors:
+        raise ProtocolBroken(f"the shim of {door.container} sent no descriptor of its root")
+    return descriptors[0]
+
+
+async def _attach(door: Door, wanted: dict[str, Any], descriptors: list[int]) -> Seat:
+    connection = await _connect(door.path)
+    request = {"attach": {"id": door.container, "exec_id": door.exec_id, **wanted}}
+    try:
+        await _ask(connection, door, request, descriptors)
+    except BaseException:
+        connection.close()
+        raise
+    return Seat(connection)
+
+
+async def _connect(path: str) -> socket.socket:
+    connection = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET | socket.SOCK_CLOEXEC | socket.SOCK_NONBLOCK)
+    try:
+        await asyncio.wait_for(asyncio.get_running_loop().sock_connect(connection, path), PATIENCE)
+    except OSError as error:
+        connection.close()
+        raise Unavailable(f"no shim answers at {path}: {error.strerror or error}") from error
+    except BaseException:
+        connection.close()
+        raise
+    return connection
+
+
+async def _ask(
+    connection: socket.socket, door: Door, request: dict[str, Any], descriptors: list[int]
+) -> tuple[dict[str, Any], list[int]]:
+    """Send a request with descriptors; return the answer and the descriptors that came with it."""
+    rights = [(socket.SOL_SOCKET, socket.SCM_RIGHTS, array.array("i", descriptors))] if descriptors else []
+    try:
+        connection.sendmsg([json.dumps(request).encode()], rights)
+        await asyncio.wait_for(_readable(connection), PATIENCE)
+        packet, extra, _, _ = connection.recvmsg(_PACKET, _ROOM, socket.MSG_CMSG_CLOEXEC)
+    except TimeoutError:
+        raise TimedOut(f"the shim of {door.container} did not answer within {PATIENCE:g} s") from None
+    except OSError as error:
+        raise Unavailable(f"the shim of {door.container} does not answer: {error.strerror or error}") from error
+    if not packet:
+        raise Unavailable(f"the shim of {door.container} closed its private socket")
+    came = array.array("i")
+    for _, _, data in extra:
+        came.frombytes(data[: len(data) - len(data) % came.itemsize])
+    answer = _parse(packet)
+    if "error" in answer:
+        for descriptor in came:
+            os.close(descriptor)
+        raise (NotFound if answer.get("code") == 5 else RuntimeFailed)(str(answer["error"]))
+    return answer, came.tolist()
+
+
+async def _readable(connection: socket.socket) -> None:
+    loop = asyncio.get_running_loop()
+    ready: asyncio.Future[None] = loop.create_future()
+    loop.add_reader(connection, _wake, ready)
+    try:
+        await ready
+    finally:
+        loop.remove_reader(connection)
+
+
+def _wake(ready: asyncio.Future[None]) -> None:
+    if not ready.done():
+        ready.set_result(None)
+
+
+def _parse(packet: bytes) -> dict[str, Any]:
+    try:
+        said = json.loads(packet)
+    except ValueError as error:
+        raise ProtocolBroken(f"the shim's private socket said {packet[:100]!r}") from error
+    if not isinstance(said, dict):
+        raise ProtocolBroken(f"the shim's private socket said {said!r}")
+    return said
