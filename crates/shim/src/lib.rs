@@ -18,6 +18,7 @@ mod exits;
 mod failure;
 mod journal;
 mod log;
+mod neighbours;
 mod options;
 mod phase;
 mod poll;

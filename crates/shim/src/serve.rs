@@ -1,7 +1,7 @@
 //! `serve`: the server that `start` made sockets for; and `-info`, what it can do.
 
 use std::io::{self, Read, Write};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use prost::Message;
 use rustix::process::Signal;
@@ -10,6 +10,7 @@ use sys::{SignalFd, SignalSet};
 use crate::api::containerd::types::{RuntimeInfo, RuntimeVersion};
 use crate::api::google::protobuf::Any;
 use crate::args::{ATTACH_LISTENER, Shim as Args, TTRPC_LISTENER};
+use crate::neighbours;
 use crate::shim::{Listeners, Shim};
 use crate::socket::Sockets;
 
@@ -39,8 +40,17 @@ pub fn serve(args: &Args) -> Result<(), Error> {
         .map_err(prepare("adopt orphans"))?;
     let signals = signals().map_err(|error| Error::Prepare("take signals", error))?;
     let events = std::env::var("TTRPC_ADDRESS").unwrap_or_default();
+    let directory = listeners
+        .sockets
+        .as_ref()
+        .and_then(|own| own.ttrpc.parent());
+    let directory = directory.map(Path::to_owned);
     let mut shim = Shim::new(&args.namespace, &events, listeners, signals).map_err(Error::Serve)?;
-    shim.run().map_err(Error::Serve)
+    let ended = shim.run();
+    if let Some(directory) = directory {
+        neighbours::bury(&directory);
+    }
+    ended.map_err(Error::Serve)
 }
 
 fn listeners() -> io::Result<Listeners> {

@@ -81,6 +81,7 @@ def classes(root: Path) -> Path:
         output.mkdir(parents=True, exist_ok=True)
         words = f"""
             mount -t proc proc {root}/proc && mount --bind {PROGRAMS} {root}/programs
-            mount --bind {output} {root}/classes && exec chroot {root} javac -encoding UTF-8 -d /classes /programs/Work.java"""
+            mount --bind {output} {root}/classes
+            exec chroot {root} javac -encoding UTF-8 -d /classes /programs/Work.java"""
         subprocess.run(["unshare", "-mpf", "--propagation", "private", "sh", "-c", words], check=True)
     return output

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import json
+import os
+import shutil
+import signal
 import subprocess
 from pathlib import Path
 
 import pytest
 
 from contract.shim.conftest import Config
-from contract.shim.peer import V3, Shim, decode, encode
+from contract.shim.peer import V3, Shim, decode, encode, until
 
 pytestmark = pytest.mark.root
 
@@ -52,6 +55,22 @@ def test_a_pod_has_one_shim(shim: Shim, config: Config) -> None:
 def test_a_dead_shim_is_replaced(shim: Shim, config: Config) -> None:
     shim.start("c", config("true")).call("Shutdown", {1: "c"})
     assert shim.connect(shim.command("c", "start").decode()).call("Connect", {1: "c"})[1] == shim.pid("c")
+
+
+def test_a_shim_that_leaves_removes_what_killed_ones_left(shim: Shim, config: Config) -> None:
+    shim.start("lives", config("true"))
+    leaver = shim.start("leaves", config("true"))
+    shim.start("dies", config("true"))
+    directory = Path((shim.bundle("lives") / "attach").read_text()).parent
+    killed = shim.pid("dies")
+    os.kill(killed, signal.SIGKILL)
+    until(lambda: not Path(f"/proc/{killed}").exists())
+    shutil.rmtree(shim.bundle("dies"))  # with it went what told of the sockets
+    for half in (".a", ".pid.new"):  # a removal and a start that were cut
+        (directory / ("0" * 32 + half)).touch()
+    stem = Path((shim.bundle("lives") / "attach").read_text()).stem
+    leaver.call("Shutdown", {1: "leaves"})
+    until(lambda: sorted(os.listdir(directory)) == [stem, f"{stem}.a", f"{stem}.pid"])
 
 
 @pytest.mark.parametrize(
