@@ -28,14 +28,7 @@ pub(crate) fn settings(
     if let Some(settings) = &resources.memory {
         memory(settings, &mut list, warnings)?;
     }
-    if let Some(limit) = resources.pids.as_ref().and_then(|pids| pids.limit) {
-        list.push(Setting::new(
-            "pids limit",
-            "pids",
-            "pids.max",
-            limit_or_max(limit),
-        ));
-    }
+    list.extend(pids(resources));
     if let Some(settings) = &resources.block_io {
         block_io(settings, &mut list)?;
     }
@@ -46,6 +39,17 @@ pub(crate) fn settings(
         network(settings, &mut list);
     }
     Ok(list)
+}
+
+/// The same in both versions.
+pub(crate) fn pids(resources: &Resources) -> Option<Setting> {
+    let limit = resources.pids.as_ref()?.limit?;
+    Some(Setting::new(
+        "pids limit",
+        "pids",
+        "pids.max",
+        limit_or_max(limit),
+    ))
 }
 
 pub(crate) fn limit_or_max(limit: i64) -> String {

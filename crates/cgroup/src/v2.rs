@@ -3,7 +3,7 @@
 use spec::{BlockIo, Cpu, Memory, Resources};
 
 use crate::setting::Setting;
-use crate::v1::{io_weight, limit_or_max, page_size};
+use crate::v1::{io_weight, limit_or_max, page_size, pids};
 use crate::{Error, Warning};
 
 /// The period of cpu.max when nobody says another, microseconds.
@@ -22,14 +22,7 @@ pub(crate) fn settings(
     if let Some(settings) = &resources.memory {
         memory(settings, &mut list, warnings)?;
     }
-    if let Some(limit) = resources.pids.as_ref().and_then(|pids| pids.limit) {
-        list.push(Setting::new(
-            "pids limit",
-            "pids",
-            "pids.max",
-            limit_or_max(limit),
-        ));
-    }
+    list.extend(pids(resources));
     if let Some(settings) = &resources.block_io {
         block_io(settings, &mut list)?;
     }

@@ -5,95 +5,53 @@ use std::path::PathBuf;
 
 use thiserror::Error;
 
-/// The named steps between clone and exec; each failure says in which one it happened.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-#[repr(u8)]
-pub enum Stage {
-    Prepare,
-    Clone,
-    MapIds,
-    JoinCgroup,
-    JoinNamespaces,
-    SetClock,
-    MakeRoot,
-    Mount,
-    MakeDevice,
-    OpenTerminal,
-    RunHook,
-    EnterRoot,
-    MaskPath,
-    SetHostname,
-    SetSysctl,
-    SetLimits,
-    SetSchedule,
-    SetSecurity,
-    SetUser,
-    SetCapabilities,
-    EnterDirectory,
-    LoadFilter,
-    WaitForStart,
-    Execute,
+/// Each stage once, with the words that say it.
+macro_rules! stages {
+    ($($name:ident $words:literal,)*) => {
+        /// The named steps between clone and exec; each failure says in which one it happened.
+        #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+        pub enum Stage {
+            $($name,)*
+        }
+
+        impl Stage {
+            /// By their numbers.
+            pub(crate) const ALL: &[Stage] = &[$(Stage::$name,)*];
+
+            fn words(self) -> &'static str {
+                match self {
+                    $(Stage::$name => $words,)*
+                }
+            }
+        }
+    };
 }
 
-impl Stage {
-    pub(crate) const ALL: [Stage; 24] = {
-        use Stage::*;
-        [
-            Prepare,
-            Clone,
-            MapIds,
-            JoinCgroup,
-            JoinNamespaces,
-            SetClock,
-            MakeRoot,
-            Mount,
-            MakeDevice,
-            OpenTerminal,
-            RunHook,
-            EnterRoot,
-            MaskPath,
-            SetHostname,
-            SetSysctl,
-            SetLimits,
-            SetSchedule,
-            SetSecurity,
-            SetUser,
-            SetCapabilities,
-            EnterDirectory,
-            LoadFilter,
-            WaitForStart,
-            Execute,
-        ]
-    };
-
-    fn words(self) -> &'static str {
-        match self {
-            Stage::Prepare => "prepare",
-            Stage::Clone => "make the init process",
-            Stage::MapIds => "map user and group ids",
-            Stage::JoinCgroup => "join the cgroup",
-            Stage::JoinNamespaces => "join the namespaces",
-            Stage::SetClock => "set the clocks' offsets",
-            Stage::MakeRoot => "make the root file system",
-            Stage::Mount => "mount",
-            Stage::MakeDevice => "make the device",
-            Stage::OpenTerminal => "open the terminal",
-            Stage::RunHook => "run the hook",
-            Stage::EnterRoot => "enter the root file system",
-            Stage::MaskPath => "mask the path",
-            Stage::SetHostname => "set the host name",
-            Stage::SetSysctl => "set the kernel parameter",
-            Stage::SetLimits => "set the resource limit",
-            Stage::SetSchedule => "set the scheduling of",
-            Stage::SetSecurity => "set the security attribute",
-            Stage::SetUser => "become the user",
-            Stage::SetCapabilities => "set the capabilities",
-            Stage::EnterDirectory => "enter the working directory",
-            Stage::LoadFilter => "load the system call filter",
-            Stage::WaitForStart => "wait for start",
-            Stage::Execute => "exec",
-        }
-    }
+stages! {
+    Prepare "prepare",
+    Clone "make the init process",
+    MapIds "map user and group ids",
+    JoinCgroup "join the cgroup",
+    JoinNamespaces "join the namespaces",
+    SetClock "set the clocks' offsets",
+    MakeRoot "make the root file system",
+    Mount "mount",
+    MakeDevice "make the device",
+    OpenTerminal "open the terminal",
+    RunHook "run the hook",
+    EnterRoot "enter the root file system",
+    MaskPath "mask the path",
+    SetHostname "set the host name",
+    SetSysctl "set the kernel parameter",
+    SetLimits "set the resource limit",
+    SetSchedule "set the scheduling of",
+    SetSecurity "set the security attribute",
+    SetUser "become the user",
+    SetCapabilities "set the capabilities",
+    EnterDirectory "enter the working directory",
+    LoadFilter "load the system call filter",
+    WaitForStart "wait for start",
+    Execute "exec",
 }
 
 impl std::fmt::Display for Stage {

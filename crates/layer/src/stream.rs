@@ -310,12 +310,16 @@ impl BufRead for Source {
 
 impl Read for Source {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        let available = self.fill_buf()?;
-        let bytes = available.len().min(buffer.len());
-        buffer[..bytes].copy_from_slice(&available[..bytes]);
-        self.consume(bytes);
-        Ok(bytes)
+        read_buffered(self, buffer)
     }
+}
+
+/// Read by way of BufRead.
+fn read_buffered(from: &mut impl BufRead, buffer: &mut [u8]) -> io::Result<usize> {
+    let mut available = from.fill_buf()?;
+    let bytes = available.read(buffer)?;
+    from.consume(bytes);
+    Ok(bytes)
 }
 
 /// The tar, as it comes.
@@ -350,11 +354,7 @@ impl BufRead for Stream {
 
 impl Read for Stream {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        let available = self.fill_buf()?;
-        let bytes = available.len().min(buffer.len());
-        buffer[..bytes].copy_from_slice(&available[..bytes]);
-        self.consume(bytes);
-        Ok(bytes)
+        read_buffered(self, buffer)
     }
 }
 

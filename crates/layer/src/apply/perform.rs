@@ -426,19 +426,8 @@ impl Work<'_> {
                 path,
                 number,
                 staged,
-            } => {
-                let Ok(spot) = self.spot(path) else {
-                    return Ok(());
-                };
-                if spot.inode()? != Some(*staged) {
-                    return Ok(());
-                }
-                Ok(
-                    rustix::fs::renameat(&spot.parent, spot.name, staging, number.to_string())
-                        .on("take back", spot.path)?,
-                )
             }
-            Operation::Replace {
+            | Operation::Replace {
                 path,
                 number,
                 staged,
@@ -447,10 +436,17 @@ impl Work<'_> {
                 let Ok(spot) = self.spot(path) else {
                     return Ok(());
                 };
+                let number = number.to_string();
                 if spot.inode()? != Some(*staged) {
                     return Ok(());
                 }
-                rename(staging, &number.to_string(), &spot, RenameFlags::EXCHANGE)
+                if let Operation::Replace { .. } = operation {
+                    return rename(staging, &number, &spot, RenameFlags::EXCHANGE);
+                }
+                Ok(
+                    rustix::fs::renameat(&spot.parent, spot.name, staging, number)
+                        .on("take back", spot.path)?,
+                )
             }
             Operation::Delete { path, number, .. } => {
                 let aside = format!("{number}.old");

@@ -2,7 +2,7 @@ use std::path::PathBuf;
 
 use spec::{Process, Spec, Status, User};
 
-use super::id;
+use super::{id, making};
 use crate::args::{self, Args, Flag, Order, operand};
 use crate::cli::{Context, Verb};
 use crate::error::Error;
@@ -23,18 +23,14 @@ pub const EXEC: Verb = Verb {
         Flag::switch("tty", "give it a terminal").short('t'),
         Flag::value("user", "UID[:GID]", "whom it runs as").short('u'),
         Flag::value("additional-gids", "GID", "one more group; may be repeated").short('g'),
-        Flag::value(
-            "console-socket",
-            "PATH",
-            "unix socket that gets the terminal's master",
-        ),
+        making::CONSOLE_SOCKET,
         Flag::switch("detach", "return when it runs").short('d'),
         Flag::value("pid-file", "FILE", "where to write its pid"),
         Flag::switch("no-new-privs", "it can gain no privileges by exec"),
         Flag::value("cap", "CAP_NAME", "one more capability; may be repeated").short('c'),
         Flag::value("apparmor", "PROFILE", "its AppArmor profile"),
         Flag::value("process-label", "LABEL", "its SELinux label"),
-        Flag::value("preserve-fds", "N", "pass N descriptors beyond 0, 1 and 2"),
+        making::PRESERVE_FDS,
         Flag::value(
             "cgroup",
             "[CONTROLLER,…:]PATH",

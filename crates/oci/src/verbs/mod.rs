@@ -5,6 +5,7 @@ mod delete;
 mod events;
 mod exec;
 mod kill;
+mod making;
 mod pause;
 mod ps;
 mod query;

@@ -1,7 +1,7 @@
 use std::os::fd::AsFd;
 
 use super::start::{after_start, poststart};
-use super::{CONTAINER, PLAIN};
+use super::{CONTAINER, PLAIN, making};
 use crate::args::{Args, Flag};
 use crate::cli::{Context, Verb};
 use crate::container;
@@ -18,35 +18,19 @@ pub const RUN: Verb = Verb {
     teach: "Standard input, output and error are the container's, or its terminal if config.json says so; signals are passed on.\n\
             The exit code is the container's (128+n when signal n ended it); 127 when its command is not there, 126 when it cannot be executed.",
     flags: &[
-        Flag::value("bundle", "DIR", "the bundle (the current directory)").short('b'),
-        Flag::value(
-            "config",
-            "FILE",
-            "the configuration (config.json in the bundle)",
-        )
-        .short('f'),
-        Flag::value(
-            "console-socket",
-            "PATH",
-            "unix socket that gets the terminal's master",
-        ),
+        making::BUNDLE,
+        making::CONFIG,
+        making::CONSOLE_SOCKET,
         Flag::switch("detach", "return when the container runs").short('d'),
         Flag::switch(
             "keep",
             "keep the container's state after its end, until delete",
         ),
-        Flag::value(
-            "pid-file",
-            "FILE",
-            "where to write the pid of the container's init",
-        ),
+        making::PID_FILE,
         Flag::switch("no-subreaper", "do not adopt the container's orphans"),
-        Flag::switch(
-            "no-pivot",
-            "move the root instead of pivot_root(2), for hosts that run from an initramfs",
-        ),
-        Flag::switch("no-new-keyring", "keep the caller's session keyring"),
-        Flag::value("preserve-fds", "N", "pass N descriptors beyond 0, 1 and 2"),
+        making::NO_PIVOT,
+        making::NO_NEW_KEYRING,
+        making::PRESERVE_FDS,
     ],
     enters: true,
     run,
