@@ -47,6 +47,10 @@ pub struct Counts {
     pub entries: u64,
     pub skipped_attributes: u64,
     pub skipped_devices: u64,
+    /// Directories that were made before, or without, an entry of their own.
+    pub implied: u64,
+    /// Of all files together, holes included.
+    pub bytes: u64,
 }
 
 /// What was unpacked.
@@ -57,6 +61,8 @@ pub struct Answer {
     size: u64,
     tar_size: u64,
     entries: u64,
+    bytes: u64,
+    implied: u64,
     compression: Compression,
     skipped_xattrs: u64,
     skipped_devices: u64,
@@ -160,6 +166,8 @@ fn answer(totals: Totals, counts: &Counts) -> Answer {
         size: totals.size,
         tar_size: totals.tar_size,
         entries: counts.entries,
+        bytes: counts.bytes,
+        implied: counts.implied,
         compression: totals.compression,
         skipped_xattrs: counts.skipped_attributes,
         skipped_devices: counts.skipped_devices,
@@ -192,7 +200,6 @@ pub fn entries<R: std::io::BufRead>(
 ) -> Result<Counts, Error> {
     let mut tree = Tree::new(directory, options)?;
     let mut entry = Entry::default();
-    let mut bytes = 0u64;
     let shown = |entry: &Entry| disk::show(&entry.path).into_owned();
     loop {
         match archive.next(&mut entry) {
@@ -210,9 +217,9 @@ pub fn entries<R: std::io::BufRead>(
             return Err(Error::Entries(options.max_entries));
         }
         if entry.kind == Kind::File {
-            bytes = bytes.saturating_add(entry.size);
+            tree.counts.bytes = tree.counts.bytes.saturating_add(entry.size);
         }
-        if bytes > options.max_bytes {
+        if tree.counts.bytes > options.max_bytes {
             return Err(Error::Bytes(options.max_bytes));
         }
         tree.entry(archive, &mut entry)

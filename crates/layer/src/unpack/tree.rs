@@ -190,6 +190,7 @@ impl<'a> Tree<'a> {
                 }
             }
         };
+        self.counts.implied += 1;
         self.directories.insert(path.to_vec(), made);
         Ok(())
     }
