@@ -7,6 +7,7 @@
 //! The program is [`main`]; the modules that read archives are public for the fuzz targets.
 
 mod apply;
+pub mod body;
 mod changes;
 mod cli;
 mod diff;
@@ -14,10 +15,14 @@ pub mod disk;
 mod encode;
 pub mod ids;
 pub mod overlay;
+mod patient;
+mod receive;
 mod remove;
+mod send;
 mod stream;
 pub mod tar;
 pub mod unpack;
+mod usage;
 mod view;
 pub mod zstd;
 

@@ -3,8 +3,8 @@
 //! One thread reads, digests what it read and inflates; one digests the tar; the caller's thread takes the tar as a
 //! [`BufRead`]. Chunks are shared, not copied, and used again.
 
-use std::fs::File;
 use std::io::{self, BufRead, Read};
+use std::ops::Range;
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::sync::{Arc, Mutex};
 use std::thread::{Scope, ScopedJoinHandle};
@@ -36,12 +36,17 @@ pub struct Limits {
     pub ratio: u64,
 }
 
+/// Where the bytes come from.
+pub type Input = Box<dyn Read + Send>;
+
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
     #[error("the layer expands beyond {0} bytes")]
     TooLong(u64),
     #[error("the layer expands more than {0} times")]
     Ratio(u64),
+    #[error("{0} is not served\n\nhint: gzip, zstd or none")]
+    Unserved(&'static str),
 }
 
 /// What is known of a stream once it was read to its end.
@@ -79,23 +84,41 @@ impl Feeders<'_> {
 /// Starts reading `input`.
 pub fn start<'scope>(
     scope: &'scope Scope<'scope, '_>,
-    input: File,
+    input: Input,
     limits: Limits,
 ) -> (Stream, Feeders<'scope>) {
+    start_with(scope, input, limits, true)
+}
+
+/// [`start`] without the digests, which come out empty: who wants those of single files takes [`Stream::piece`].
+pub fn start_plain<'scope>(
+    scope: &'scope Scope<'scope, '_>,
+    input: Input,
+    limits: Limits,
+) -> (Stream, Feeders<'scope>) {
+    start_with(scope, input, limits, false)
+}
+
+fn start_with<'scope>(
+    scope: &'scope Scope<'scope, '_>,
+    input: Input,
+    limits: Limits,
+    digests: bool,
+) -> (Stream, Feeders<'scope>) {
     let (to_taker, taker) = sync_channel(AHEAD);
-    let (to_digester, digests) = sync_channel::<Arc<Chunk>>(AHEAD);
+    let (to_digester, tar) = sync_channel::<Arc<Chunk>>(AHEAD);
     let inflater = scope.spawn(move || {
         let feed = Feed {
             pool: Pool::default(),
             taker: to_taker,
-            digester: to_digester,
+            digester: digests.then_some(to_digester),
             limits,
         };
         feed.run(input)
     });
     let digester = scope.spawn(move || {
         let mut sum = Sha256::new();
-        for chunk in digests {
+        for chunk in tar {
             sum.update(&chunk.data);
         }
         named(sum)
@@ -122,7 +145,7 @@ pub fn named(sum: Sha256) -> String {
 type Pool = Arc<Mutex<Vec<Vec<u8>>>>;
 
 /// A buffer that goes back to its pool.
-struct Chunk {
+pub struct Chunk {
     data: Vec<u8>,
     pool: Pool,
 }
@@ -138,12 +161,12 @@ impl Drop for Chunk {
 struct Feed {
     pool: Pool,
     taker: SyncSender<io::Result<Arc<Chunk>>>,
-    digester: SyncSender<Arc<Chunk>>,
+    digester: Option<SyncSender<Arc<Chunk>>>,
     limits: Limits,
 }
 
 impl Feed {
-    fn run(self, input: File) -> Option<(String, u64, u64, Compression)> {
+    fn run(self, input: Input) -> Option<(String, u64, u64, Compression)> {
         match self.pump(input) {
             Ok(totals) => totals,
             Err(error) => {
@@ -155,9 +178,13 @@ impl Feed {
     }
 
     /// None when the taker went away.
-    fn pump(&self, input: File) -> io::Result<Option<(String, u64, u64, Compression)>> {
-        let mut source = Source::new(input);
-        let compression = detect(source.fill_buf()?);
+    fn pump(&self, input: Input) -> io::Result<Option<(String, u64, u64, Compression)>> {
+        let mut source = Source::new(input, self.digester.is_some());
+        let start = source.fill_buf()?;
+        if let Some(name) = unserved(start) {
+            return Err(io::Error::other(Error::Unserved(name)));
+        }
+        let compression = detect(start);
         let mut decoder: Box<dyn Decode> = match compression {
             Compression::None => Box::new(source),
             Compression::Gzip => Box::new(flate2::bufread::MultiGzDecoder::new(source)),
@@ -183,7 +210,12 @@ impl Feed {
                 data,
                 pool: self.pool.clone(),
             });
-            if self.digester.send(chunk.clone()).is_err() || self.taker.send(Ok(chunk)).is_err() {
+            if let Some(digester) = &self.digester
+                && digester.send(chunk.clone()).is_err()
+            {
+                return Ok(None);
+            }
+            if self.taker.send(Ok(chunk)).is_err() {
                 return Ok(None);
             }
         }
@@ -231,6 +263,15 @@ fn detect(start: &[u8]) -> Compression {
     }
 }
 
+/// Compressions that others read and this does not.
+fn unserved(start: &[u8]) -> Option<&'static str> {
+    match start {
+        [b'B', b'Z', b'h', b'1'..=b'9', ..] => Some("bzip2"),
+        [0xfd, b'7', b'z', b'X', ..] => Some("xz"),
+        _ => None,
+    }
+}
+
 /// A decoder that still knows what it reads from.
 trait Decode: Read {
     fn source(&self) -> &Source;
@@ -256,7 +297,8 @@ impl Decode for zstd::Decoder<Source> {
 
 /// The input, digested as it is read.
 pub struct Source {
-    input: File,
+    input: Input,
+    digests: bool,
     buffer: Vec<u8>,
     at: usize,
     end: usize,
@@ -265,9 +307,10 @@ pub struct Source {
 }
 
 impl Source {
-    fn new(input: File) -> Source {
+    fn new(input: Input, digests: bool) -> Source {
         Source {
             input,
+            digests,
             buffer: vec![0; CHUNK],
             at: 0,
             end: 0,
@@ -294,7 +337,9 @@ impl BufRead for Source {
                     }
                 }
             }
-            self.sum.update(&self.buffer[..self.end]);
+            if self.digests {
+                self.sum.update(&self.buffer[..self.end]);
+            }
             self.size += self.end as u64;
             if self.end == 0 {
                 break;
@@ -358,7 +403,29 @@ impl Read for Stream {
     }
 }
 
+/// A part of a chunk, shared.
+pub struct Piece {
+    chunk: Arc<Chunk>,
+    range: Range<usize>,
+}
+
+impl Piece {
+    pub fn bytes(&self) -> &[u8] {
+        &self.chunk.data[self.range.clone()]
+    }
+}
+
 impl Stream {
+    /// The next `bytes` of what `fill_buf` just gave, without copying them.
+    pub fn piece(&self, bytes: usize) -> Option<Piece> {
+        let chunk = self.current.as_ref()?;
+        let range = self.at..self.at.checked_add(bytes)?;
+        (range.end <= chunk.data.len()).then(|| Piece {
+            chunk: chunk.clone(),
+            range,
+        })
+    }
+
     /// Reads what follows the archive's end: the digests cover it.
     pub fn drain(&mut self) -> io::Result<()> {
         loop {

@@ -3,6 +3,7 @@
 mod apply;
 mod changes;
 mod diff;
+mod transfer;
 mod unpack;
 mod view;
 
@@ -30,6 +31,16 @@ pub(crate) enum Error {
         #[source]
         source: std::io::Error,
     },
+    #[error("descriptor {number}")]
+    Descriptor {
+        number: i32,
+        #[source]
+        source: std::io::Error,
+    },
+    #[error(transparent)]
+    Receive(#[from] crate::receive::Error),
+    #[error(transparent)]
+    Send(#[from] crate::send::Error),
     #[error(transparent)]
     Unpack(#[from] crate::unpack::Error),
     #[error(transparent)]
@@ -90,6 +101,9 @@ fn run() -> Result<()> {
         Some("unpack") => unpack::run(arguments),
         Some("apply") => apply::run(arguments),
         Some("diff") => diff::run(arguments),
+        Some("receive") => transfer::receive(arguments),
+        Some("send") => transfer::send(arguments),
+        Some("usage") => transfer::usage(arguments),
         Some("view") => view::run(arguments),
         Some("changes") => changes::run(arguments),
         Some("remove") => Ok(several(arguments, "a directory")?

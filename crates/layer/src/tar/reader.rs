@@ -93,6 +93,11 @@ impl<R: BufRead> Reader<R> {
         self.left -= bytes as u64;
     }
 
+    /// What is read from; nothing may be taken from it.
+    pub fn source(&self) -> &R {
+        &self.source
+    }
+
     /// What follows the archive's end, to be read to its own.
     pub fn into_source(self) -> R {
         self.source

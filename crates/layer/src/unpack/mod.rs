@@ -3,7 +3,7 @@
 //! The directory becomes an overlay layer: `.wh.x` a whiteout, `.wh..wh..opq` an opaque directory (OCI image-spec,
 //! "Layer"). Nothing of the archive is trusted; the kernel walks every path beneath the directory and through no link.
 
-mod path;
+pub(crate) mod path;
 mod tree;
 
 use std::fs::File;
@@ -144,7 +144,7 @@ pub fn unpack(input: File, directory: OwnedFd, options: &Options) -> Result<Answ
         ratio: options.max_ratio,
     };
     let (outcome, totals) = std::thread::scope(|scope| {
-        let (stream, feeders) = stream::start(scope, input, limits);
+        let (stream, feeders) = stream::start(scope, Box::new(input), limits);
         // The stream goes with the writer, also when that fails: then the threads end by themselves.
         (write(stream, directory, options), feeders.finish())
     });

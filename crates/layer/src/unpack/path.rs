@@ -6,7 +6,7 @@ use super::Reason;
 const LONGEST: usize = 4095;
 
 /// Cleans a name: leading, doubled and trailing slashes and dots go, `..` is refused.
-pub(super) fn clean(name: &[u8], path: &mut Vec<u8>) -> Result<(), Reason> {
+pub(crate) fn clean(name: &[u8], path: &mut Vec<u8>) -> Result<(), Reason> {
     path.clear();
     for part in name.split(|byte| *byte == b'/') {
         match part {
