@@ -49,4 +49,4 @@ pub use features::features;
 pub use gate::open_gate;
 pub use hooks::run_hooks;
 pub use launch::{Container, create};
-pub use seal::seal;
+pub use seal::{seal, sealed_program};

@@ -21,14 +21,20 @@ const SELF: &str = "/proc/self/exe";
 
 /// Executes the running program anew from a mount that nobody can write through, unless it already is: the first thing in a
 /// program that enters containers. Arguments, environment and descriptors are kept.
-///
-/// A caller that may not mount executes a sealed copy in memory instead, and only where the container's user — the caller
-/// itself, in a map of one id — could write to the program.
 pub fn seal() -> Result<(), Error> {
     sealed().map_err(Fault::on_host)
 }
 
-fn sealed() -> Outcome<()> {
+/// The running program as it may enter containers, for a process that is to be started anyway: executed from this descriptor it
+/// finds itself sealed, and one exec(2) is saved. Nothing when it is sealed already or need not be.
+///
+/// A caller that may not mount gets a sealed copy in memory instead, and only where the container's user — the caller
+/// itself, in a map of one id — could write to the program.
+pub fn sealed_program() -> Result<Option<OwnedFd>, Error> {
+    safe().map_err(Fault::on_host)
+}
+
+fn safe() -> Outcome<Option<OwnedFd>> {
     let program = openat(
         rustix::fs::CWD,
         SELF,
@@ -37,16 +43,23 @@ fn sealed() -> Outcome<()> {
     )
     .at(Stage::Prepare, SELF)?;
     if is_sealed(&program).at(Stage::Prepare, SELF)? {
-        return Ok(());
+        return Ok(None);
     }
-    let safe = match read_only(&program) {
+    match read_only(&program) {
         Err(error) if error.raw_os_error() == Some(libc::EPERM) => {
             if !writable(&program).at(Stage::Prepare, SELF)? {
-                return Ok(());
+                return Ok(None);
             }
-            copy(program).at(Stage::Prepare, "a sealed copy of the program")?
+            copy(program).at(Stage::Prepare, "a sealed copy of the program")
         }
-        opened => opened.at(Stage::Prepare, "a read-only mount of the program")?,
+        opened => opened.at(Stage::Prepare, "a read-only mount of the program"),
+    }
+    .map(Some)
+}
+
+fn sealed() -> Outcome<()> {
+    let Some(safe) = safe()? else {
+        return Ok(());
     };
     let strings = |list: Vec<std::ffi::OsString>| {
         let strings = list
