@@ -10,6 +10,7 @@
 //! docs/cgroups.md tells all of it from the user's side.
 #![deny(unsafe_code)]
 
+mod account;
 mod below;
 mod create;
 mod devices;
@@ -31,6 +32,7 @@ mod update;
 mod v1;
 mod v2;
 
+pub use account::Account;
 pub use entry::Entry;
 pub use error::{Error, Warning};
 pub use layout::{Layout, layout};

@@ -1,6 +1,6 @@
 //! Reading the counters of v1.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use crate::stats::*;
 use crate::{Cgroup, Error, file, oom};
@@ -11,12 +11,7 @@ const TICK_NS: u64 = 10_000_000;
 impl Cgroup {
     pub(crate) fn stats_v1(&self) -> Result<Stats, Error> {
         let mut stats = Stats::default();
-        let dir = |controller: &str| {
-            self.v1
-                .iter()
-                .find(|dir| dir.controllers.iter().any(|name| name == controller))
-                .map(|dir| dir.dir())
-        };
+        let dir = |controller: &str| self.v1_dir(controller);
         if let Some(dir) = dir("cpuacct") {
             cpuacct(&dir, &mut stats.cpu)?;
         }
@@ -40,22 +35,38 @@ impl Cgroup {
         }
         Ok(stats)
     }
+
+    /// The container's directory in the hierarchy of a controller.
+    pub(crate) fn v1_dir(&self, controller: &str) -> Option<PathBuf> {
+        let mut dirs = self.v1.iter();
+        dirs.find(|dir| dir.controllers.iter().any(|name| name == controller))
+            .map(|dir| dir.dir())
+    }
 }
 
 fn cpuacct(dir: &Path, cpu: &mut CpuStats) -> Result<(), Error> {
-    cpu.total_ns = file::number(&dir.join("cpuacct.usage"))?;
-    // The precise pair where the kernel has it (4.6), else ticks.
-    cpu.user_ns = file::number(&dir.join("cpuacct.usage_user"))?;
-    cpu.system_ns = file::number(&dir.join("cpuacct.usage_sys"))?;
-    let ticks = file::keyed(&dir.join("cpuacct.stat"))?;
-    if cpu.user_ns + cpu.system_ns == 0 {
-        cpu.user_ns = ticks.get("user").copied().unwrap_or_default() * TICK_NS;
-        cpu.system_ns = ticks.get("system").copied().unwrap_or_default() * TICK_NS;
-    }
+    (cpu.total_ns, cpu.user_ns, cpu.system_ns) = spent(dir)?;
     cpu.percpu_ns = file::numbers(&dir.join("cpuacct.usage_percpu"))?;
     cpu.percpu_user_ns = file::numbers(&dir.join("cpuacct.usage_percpu_user"))?;
     cpu.percpu_system_ns = file::numbers(&dir.join("cpuacct.usage_percpu_sys"))?;
     Ok(())
+}
+
+/// All, user and system time, in nanoseconds.
+pub(crate) fn spent(dir: &Path) -> Result<(u64, u64, u64), Error> {
+    let number = |name: &str| file::number(&dir.join(format!("cpuacct.{name}")));
+    let (total, user, system) = (
+        number("usage")?,
+        number("usage_user")?,
+        number("usage_sys")?,
+    );
+    if user + system > 0 {
+        return Ok((total, user, system));
+    }
+    // The precise pair where the kernel has it (4.6), else ticks.
+    let ticks = file::keyed(&dir.join("cpuacct.stat"))?;
+    let ns = |key: &str| ticks.get(key).copied().unwrap_or_default() * TICK_NS;
+    Ok((total, ns("user"), ns("system")))
 }
 
 fn throttling(dir: &Path, cpu: &mut CpuStats) -> Result<(), Error> {

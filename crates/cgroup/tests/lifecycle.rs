@@ -205,6 +205,11 @@ fn a_memory_hog_is_killed_counted_and_told() {
     eventually("the count", || watch.count().unwrap() == 1);
     let memory = made.cgroup.stats().unwrap().memory;
     assert_eq!(memory.oom_kills, 1);
+    let account = made.cgroup.account().unwrap();
+    assert_eq!(
+        (account.oom_kills, account.memory_peak),
+        (1, memory.usage.peak)
+    );
     assert!(
         memory.usage.peak == 0 || memory.usage.peak > 30 << 20,
         "{}",
@@ -222,6 +227,7 @@ fn processes_stop_and_go_on() {
     let used = made.cgroup.stats().unwrap().cpu.total_ns;
     std::thread::sleep(Duration::from_millis(60));
     assert_eq!(made.cgroup.stats().unwrap().cpu.total_ns, used);
+    assert_eq!(made.cgroup.account().unwrap().cpu_ns, used);
     made.cgroup.kill(15).unwrap();
     assert!(
         made.cgroup.frozen(),

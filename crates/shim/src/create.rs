@@ -13,6 +13,7 @@ use crate::events::Event;
 use crate::exits::kill_and_wait;
 use crate::failure::chain;
 use crate::journal;
+use crate::kept::Kept;
 use crate::options::{Options, Wishes};
 use crate::phase::Phase;
 use crate::poll::{ConnKey, Source, URGENT};
@@ -27,6 +28,8 @@ struct Wanted {
     id: String,
     bundle: PathBuf,
     spec: Box<Spec>,
+    /// What the spec was read of.
+    text: Vec<u8>,
     options: Options,
     wishes: Wishes,
     rootfs: Vec<jail::RootfsMount>,
@@ -184,7 +187,7 @@ impl Shim {
         let container = Container {
             id: wanted.id,
             bundle: wanted.bundle,
-            spec: wanted.spec,
+            spec: Kept::new(wanted.text, &wanted.spec),
             cgroup,
             wall,
             init,
@@ -219,7 +222,7 @@ impl Wanted {
                 format!("bundle {:?} must be an absolute path", request.bundle),
             ));
         }
-        let mut spec = read_spec(&bundle.join("config.json"))?;
+        let (mut spec, text) = read_spec(&bundle.join("config.json"))?;
         if let Some(process) = &mut spec.process {
             process.terminal = request.terminal;
         }
@@ -235,6 +238,7 @@ impl Wanted {
             id: request.id.clone(),
             bundle,
             spec: Box::new(spec),
+            text,
             options,
             wishes,
             rootfs,
@@ -256,7 +260,7 @@ impl Made {
     }
 }
 
-fn read_spec(path: &Path) -> Result<Spec, Refusal> {
+fn read_spec(path: &Path) -> Result<(Spec, Vec<u8>), Refusal> {
     let text = std::fs::read(path).map_err(|error| {
         let code = if error.kind() == std::io::ErrorKind::NotFound {
             Code::NotFound
@@ -265,12 +269,13 @@ fn read_spec(path: &Path) -> Result<Spec, Refusal> {
         };
         Refusal::new(code, format!("read {}: {error}", path.display()))
     })?;
-    serde_json::from_slice(&text).map_err(|error| {
-        Refusal::new(
+    match serde_json::from_slice(&text) {
+        Ok(spec) => Ok((spec, text)),
+        Err(error) => Err(Refusal::new(
             Code::InvalidArgument,
             format!("{} is not valid: {error}", path.display()),
-        )
-    })
+        )),
+    }
 }
 
 fn write_record(record: &Record, bundle: &Path) -> Result<(), Refusal> {

@@ -15,6 +15,7 @@ use crate::api::containerd::task::v3::{DeleteRequest, DeleteResponse, WaitRespon
 use crate::events::{Event, timestamp};
 use crate::failure::chain;
 use crate::journal;
+use crate::kept::run_hooks;
 use crate::log::rfc3339;
 use crate::phase::{Phase, Verb, admit};
 use crate::poll::{Alarm, ConnKey, ContainerKey, ProcessKey, Source};
@@ -78,7 +79,7 @@ impl Shim {
     /// Init is gone; what shares a pid namespace with others is not ended by the kernel.
     fn end_container(&mut self, key: ContainerKey) {
         let container = &self.containers[&key];
-        if container.has_own_pids() {
+        if container.spec.has_own_pids() {
             return;
         }
         if let Err(error) = container.cgroup.kill(Signal::KILL.as_raw()) {
@@ -240,19 +241,7 @@ impl Shim {
         let container = &self.containers[&key];
         // Execs that outlived init by sharing others' pid namespace are dead or dying: end_container saw to it.
         container.cgroup.remove()?;
-        let hooks = container
-            .spec
-            .hooks
-            .as_ref()
-            .map(|hooks| hooks.poststop.as_slice())
-            .unwrap_or_default();
-        if !hooks.is_empty()
-            && let Err(error) = jail::run_hooks(
-                jail::HookStage::Poststop,
-                hooks,
-                &container.state(spec::Status::Stopped),
-            )
-        {
+        if let Err(error) = run_hooks(container, jail::HookStage::Poststop) {
             journal::warn(&container.bundle, &container.id, &[chain(&error)]);
         }
         self.tell_all(key);
@@ -397,15 +386,15 @@ fn describe(
 fn count(container: &Container, process: &Process, own: Usage, exit: &mut Exit) {
     exit.usage = own;
     if process.exec_id.is_empty()
-        && let Ok(stats) = container.cgroup.stats()
+        && let Ok(account) = container.cgroup.account()
     {
-        exit.pids_refused = stats.pids.refused.unwrap_or(0);
-        exit.oom_kills = exit.oom_kills.max(stats.memory.oom_kills);
+        exit.pids_refused = account.pids_refused;
+        exit.oom_kills = exit.oom_kills.max(account.oom_kills);
         let counted = Usage {
-            cpu_ns: stats.cpu.total_ns,
-            user_ns: stats.cpu.user_ns,
-            system_ns: stats.cpu.system_ns,
-            memory_peak: stats.memory.usage.peak,
+            cpu_ns: account.cpu_ns,
+            user_ns: account.user_ns,
+            system_ns: account.system_ns,
+            memory_peak: account.memory_peak,
         };
         if counted != Usage::default() {
             exit.usage = counted;

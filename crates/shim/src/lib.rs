@@ -17,6 +17,7 @@ mod events;
 mod exits;
 mod failure;
 mod journal;
+mod kept;
 mod log;
 mod neighbours;
 mod options;

@@ -5,8 +5,8 @@ use std::path::PathBuf;
 use std::time::{Duration, SystemTime};
 
 use cgroup::{Cgroup, OomWatch};
-use spec::Spec;
 
+use crate::kept::Kept;
 use crate::phase::Phase;
 use crate::poll::{ClientKey, ConnKey, ContainerKey, ProcessKey};
 use crate::record::Steps;
@@ -51,7 +51,7 @@ pub struct Process {
 pub struct Container {
     pub id: String,
     pub bundle: PathBuf,
-    pub spec: Box<Spec>,
+    pub spec: Kept,
     pub cgroup: Cgroup,
     pub wall: jail::Container,
     pub init: ProcessKey,
@@ -65,34 +65,4 @@ pub struct Container {
     pub timed_out: bool,
     /// The connection that the container's life hangs on.
     pub lifeline: Option<ConnKey>,
-}
-
-impl Container {
-    /// Whether the container's processes end with its init by the kernel's hand.
-    pub fn has_own_pids(&self) -> bool {
-        let namespaces = self
-            .spec
-            .linux
-            .as_ref()
-            .map(|linux| linux.namespaces.as_slice())
-            .unwrap_or_default();
-        namespaces
-            .iter()
-            .any(|namespace| namespace.kind == spec::NamespaceKind::Pid && namespace.path.is_none())
-    }
-
-    pub fn state(&self, status: spec::Status) -> spec::State {
-        spec::State {
-            oci_version: self.spec.oci_version.clone(),
-            id: self.id.clone(),
-            status,
-            pid: if status == spec::Status::Stopped {
-                0
-            } else {
-                self.wall.pid
-            },
-            bundle: self.bundle.clone(),
-            annotations: self.spec.annotations.clone(),
-        }
-    }
 }

@@ -13,6 +13,7 @@ use crate::create::{check_id, stdio};
 use crate::events::{Event, timestamp};
 use crate::failure::chain;
 use crate::journal;
+use crate::kept::run_hooks;
 use crate::options::Options;
 use crate::phase::{Phase, Verb, admit};
 use crate::poll::{Alarm, ConnKey, ContainerKey, ProcessKey};
@@ -179,18 +180,9 @@ impl Shim {
         if let Some(limit) = container.time_limit {
             self.poll.set_alarm(limit, Alarm::TimeLimit(container_key));
         }
-        let hooks = container
-            .spec
-            .hooks
-            .as_ref()
-            .map(|hooks| hooks.poststart.as_slice())
-            .unwrap_or_default();
-        if !hooks.is_empty() {
-            let state = container.state(spec::Status::Running);
-            // The specification: a failed poststart hook is told, and the container runs on.
-            if let Err(error) = jail::run_hooks(jail::HookStage::Poststart, hooks, &state) {
-                journal::warn(&container.bundle, &container.id, &[chain(&error)]);
-            }
+        // The specification: a failed poststart hook is told, and the container runs on.
+        if let Err(error) = run_hooks(container, jail::HookStage::Poststart) {
+            journal::warn(&container.bundle, &container.id, &[chain(&error)]);
         }
         Ok(())
     }
@@ -216,7 +208,7 @@ impl Shim {
             bundle: &container.bundle,
             pid: container.wall.pid,
             start_time: container.wall.start_time,
-            spec: &container.spec,
+            spec: &container.spec.read(),
             cgroup: &container.cgroup,
         };
         let options = jail::ExecOptions {
