@@ -125,7 +125,8 @@ impl Shim {
         self.scratch.release();
         self.again = VecDeque::new();
         // Saves memory or does not; nothing else hangs on it.
-        let _ = sys::forget_code();
+        let _ = (sys::forget_code(), sys::forget_stack());
+        sys::trim_arena();
     }
 
     /// Takes the names of the sockets away: whoever asks for a shim from now on gets another, on new ones.

@@ -3,7 +3,7 @@
 //! The C library maps and unmaps a page for almost every new size of a block, and each of these pages is faulted in anew; a
 //! container's start and end has more of these calls than of its own. Here blocks come from one static area, by powers of two,
 //! and freed ones are used again. What is large, or finds the area used up, goes to the system's heap, so that nothing grows
-//! without bound.
+//! without bound. A program that stays gives the pages that no block lies on back when it has nothing to do ([`trim_arena`]).
 
 use std::alloc::{GlobalAlloc, Layout, System};
 use std::cell::UnsafeCell;
@@ -15,6 +15,8 @@ const SIZE: usize = 512 << 10;
 const SMALLEST: usize = 16;
 /// Blocks of 16 bytes to 32 KiB; larger ones are the system's.
 const CLASSES: usize = 12;
+const PAGE: usize = 4096;
+const PAGES: usize = SIZE / PAGE;
 
 /// Use it as a program's `#[global_allocator]`.
 #[derive(Debug, Default)]
@@ -27,6 +29,10 @@ struct Area(UnsafeCell<[u8; SIZE]>);
 struct State {
     free: [*mut u8; CLASSES],
     used: usize,
+    /// How many taken blocks touch each page.
+    taken: [u16; PAGES],
+    /// Pages before the rest that were given back: nothing lies on them, and no list leads there.
+    empty: [bool; PAGES],
 }
 
 struct Guarded {
@@ -45,6 +51,8 @@ static HEAP: Guarded = Guarded {
     state: UnsafeCell::new(State {
         free: [null_mut(); CLASSES],
         used: 0,
+        taken: [0; PAGES],
+        empty: [false; PAGES],
     }),
 };
 
@@ -73,29 +81,115 @@ fn is_ours(block: *mut u8) -> bool {
     (block as usize).wrapping_sub(AREA.0.get() as usize) < SIZE
 }
 
+/// The pages that a block at `start` in the area touches.
+fn pages(start: usize, size: usize) -> std::ops::Range<usize> {
+    start / PAGE..(start + size).div_ceil(PAGE)
+}
+
 impl State {
     fn take(&mut self, class: usize) -> *mut u8 {
-        let block = self.free[class];
-        if !block.is_null() {
-            // SAFETY: a free block of ours, which `give` wrote the next one's address to.
-            self.free[class] = unsafe { block.cast::<*mut u8>().read() };
-            return block;
-        }
-        let size = SMALLEST << class;
-        let start = self.used.next_multiple_of(size.min(4096));
-        if start + size > SIZE {
+        let Some(start) = self.find(class) else {
             return null_mut();
+        };
+        for page in pages(start, SMALLEST << class) {
+            self.taken[page] += 1;
         }
-        self.used = start + size;
         // SAFETY: `start` lies within the area.
         unsafe { AREA.0.get().cast::<u8>().add(start) }
     }
 
-    fn give(&mut self, block: *mut u8, class: usize) {
-        // SAFETY: the block is free from now on, at least 16 bytes large and aligned to its size.
-        unsafe { block.cast::<*mut u8>().write(self.free[class]) };
-        self.free[class] = block;
+    /// Where a block begins that is free from now on to be taken.
+    fn find(&mut self, class: usize) -> Option<usize> {
+        let block = self.free[class];
+        if !block.is_null() {
+            // SAFETY: a free block of ours, which `list` wrote the next one's address to.
+            self.free[class] = unsafe { block.cast::<*mut u8>().read() };
+            return Some(block as usize - AREA.0.get() as usize);
+        }
+        let size = SMALLEST << class;
+        if let Some(start) = self.refill(class, size) {
+            return Some(start);
+        }
+        let start = self.used.next_multiple_of(size.min(PAGE));
+        if start + size > SIZE {
+            return None;
+        }
+        self.used = start + size;
+        Some(start)
     }
+
+    /// A block on pages that were given back; what it leaves of its page is listed.
+    fn refill(&mut self, class: usize, size: usize) -> Option<usize> {
+        let wanted = size.div_ceil(PAGE);
+        let first = self
+            .empty
+            .windows(wanted)
+            .position(|run| run.iter().all(|empty| *empty))?;
+        self.empty[first..first + wanted].fill(false);
+        let start = first * PAGE;
+        for rest in (start + size..start + PAGE).step_by(size) {
+            self.list(rest, class);
+        }
+        Some(start)
+    }
+
+    fn give(&mut self, block: *mut u8, class: usize) {
+        let start = block as usize - AREA.0.get() as usize;
+        for page in pages(start, SMALLEST << class) {
+            self.taken[page] -= 1;
+        }
+        self.list(start, class);
+    }
+
+    /// Puts the free block at `start` in front of its class's list.
+    fn list(&mut self, start: usize, class: usize) {
+        // SAFETY: the block lies in the area, nobody owns it, and it is at least 16 bytes large and aligned to its size.
+        unsafe {
+            let block = AREA.0.get().cast::<u8>().add(start);
+            block.cast::<*mut u8>().write(self.free[class]);
+            self.free[class] = block;
+        }
+    }
+
+    /// Takes the free blocks of pages without a taken one off their lists and gives these pages back.
+    fn trim(&mut self) {
+        let base = AREA.0.get() as usize;
+        let whole = self.used / PAGE;
+        let idle = |state: &State, start: usize, size: usize| {
+            pages(start, size).all(|page| page < whole && state.taken[page] == 0)
+        };
+        for class in 0..CLASSES {
+            let (mut block, size) = (self.free[class], SMALLEST << class);
+            self.free[class] = null_mut();
+            while !block.is_null() {
+                // SAFETY: as in `find`.
+                let next = unsafe { block.cast::<*mut u8>().read() };
+                let start = block as usize - base;
+                if !idle(self, start, size) {
+                    self.list(start, class);
+                }
+                block = next;
+            }
+        }
+        let mut page = 0;
+        while page < whole {
+            let run = (page..whole).take_while(|page| self.taken[*page] == 0 && !self.empty[*page]);
+            let count = run.count();
+            if count > 0 {
+                self.empty[page..page + count].fill(true);
+                let start = (base + page * PAGE) as *mut libc::c_void;
+                // SAFETY: pages of the area on which nothing lies and to which no list leads: what they hold is nobody's, also
+                // if the kernel should refuse.
+                unsafe { libc::madvise(start, count * PAGE, libc::MADV_DONTNEED) };
+            }
+            page += count.max(1);
+        }
+    }
+}
+
+/// Gives the arena's pages that no block lies on back to the kernel. For a moment with nothing to do: it looks at every block.
+pub fn trim_arena() {
+    HEAP.with(State::trim);
 }
 
 // SAFETY: a block holds its layout, belongs to one owner until it is given back, and goes back to the heap that it came from,
@@ -161,6 +255,26 @@ mod tests {
         assert_eq!(class(layout(8, 8192)), None);
     }
 
+    #[test]
+    fn pages_that_were_given_back_are_used_again() {
+        let mut state = State {
+            free: [null_mut(); CLASSES],
+            used: SIZE - 64 * PAGE,
+            taken: [0; PAGES],
+            empty: [true; PAGES],
+        };
+        state.empty[PAGES - 64..].fill(false);
+        // The last 64 pages are this test's alone only as long as the others stay below: their heap is another state's.
+        let first = state.refill(11, 32 << 10).expect("eight pages");
+        assert_eq!((first, state.empty[7], state.empty[8]), (0, false, true));
+        assert_eq!(pages(first, 32 << 10), 0..8);
+        assert_eq!(pages(8 * PAGE + 4080, 16), 8..9);
+        state.empty.fill(false);
+        state.empty[3] = true;
+        assert_eq!(state.refill(9, 8 << 10), None);
+        assert_eq!(state.refill(8, 4 << 10), Some(3 * PAGE));
+    }
+
     /// Several threads at once, so that blocks of both heaps mix; each block keeps what was written to it.
     #[test]
     fn blocks_are_their_owners_alone() {
@@ -177,6 +291,9 @@ mod tests {
                         Arena.dealloc(block, layout);
                     }
                     continue;
+                }
+                if random == 7 {
+                    trim_arena();
                 }
                 let (old, mark) = (layout(1 + random * 3, 1 << (random % 8)), random as u8);
                 // SAFETY: sizes are not zero; what is written lies within the block.

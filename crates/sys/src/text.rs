@@ -1,4 +1,4 @@
-//! Giving back the memory of code that is not being run.
+//! Giving back the memory of code that is not being run, and of calls that have returned.
 
 use std::io;
 
@@ -25,6 +25,33 @@ pub fn forget_code() -> io::Result<()> {
         Err(io::Error::last_os_error())
     } else {
         Ok(())
+    }
+}
+
+/// Gives back the stack below the caller's frame: what earlier, deeper calls left there. Of the main thread's stack only, below
+/// which nothing else lies for far longer than this looks (the kernel's guard gap is a mebibyte).
+#[inline(never)]
+pub fn forget_stack() -> io::Result<()> {
+    const DEEPEST: usize = 256 << 10;
+    let page = rustix::param::page_size();
+    let here = 0u8;
+    // A page for the frames of this function and of what it calls.
+    let end = (&raw const here as usize & !(page - 1)) - page;
+    // SAFETY: the range lies below every live frame: what is there belongs to calls that have returned. Parts of it that the
+    // stack never reached are not mapped, which is told as ENOMEM once the others are done.
+    let result = unsafe {
+        libc::madvise(
+            (end - DEEPEST) as *mut libc::c_void,
+            DEEPEST,
+            libc::MADV_DONTNEED,
+        )
+    };
+    match result {
+        0 => Ok(()),
+        _ => Err(io::Error::last_os_error()).or_else(|error| match error.raw_os_error() {
+            Some(libc::ENOMEM) => Ok(()),
+            _ => Err(error),
+        }),
     }
 }
 
