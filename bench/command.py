@@ -6,17 +6,23 @@ host that has v1 and v2 side by side; all contestants see the same.
 
 from __future__ import annotations
 
+import itertools
 import json
 import os
 import shutil
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 from bench import bundles
-from bench.figures import OURS, Context, Figure, Program, Sample, Unavailable, take_turns
+from bench.figures import OURS, Context, Failed, Figure, Program, Sample, Unavailable, take_turns
+from stockade.model import RootfsMount
+from stockade.runtime import shim
+from stockade.runtime.blocking import World, run
+from stockade.runtime.task import NO_STDIO, Task
 
 HERE = "bench.command"
 PAUSE = 0.05  # between runs of the second pass: an idle machine, where a grace period of the kernel shows
@@ -48,9 +54,11 @@ def runs(context: Context, pause: float) -> dict[str, Sample]:
     """`run true`: ours, ours with a user namespace and an id-mapped mount, and the peers."""
     plain = bundles.write(context.scratch / "plain", bundles.config(context, user_namespace=False))
     mapped = bundles.write(context.scratch / "mapped", bundles.config(context, user_namespace=True))
+    mapped_root = bundles.config(context, user_namespace=True)
+    mapped_root["mounts"].pop()  # the bind of its programs: here the whole root is mapped
     state = context.scratch / "state"
     ours = str(context.programs / "stockade-oci")
-    contestants: dict[str, Program] = {}
+    contestants: dict[str, Callable[[], float]] = {"shim": lambda: by_shim(context, mapped_root, pause)}
     for name, program, bundle in [
         (OURS, ours, plain),
         ("mapped", ours, mapped),
@@ -59,6 +67,36 @@ def runs(context: Context, pause: float) -> dict[str, Sample]:
         words = [program, "--root", str(state / name), "run", "--bundle", str(bundle), f"bench-{os.getpid()}-{name}"]
         contestants[name] = Program(words, cleanup=lambda: time.sleep(pause))
     return take_turns(contestants, context.turns if not pause else context.turns // 2)
+
+
+_numbers = itertools.count(1)
+
+
+def by_shim(context: Context, document: dict[str, Any], pause: float) -> float:
+    """A shim from its launch to its end, `true` on an id-mapped root in between; milliseconds.
+
+    config.json has no word for an id-mapped root, CreateTask has.
+    """
+    name = f"bench-{os.getpid()}-root{next(_numbers)}"
+    directory = bundles.write(context.scratch / "roots" / name, document)
+    (directory / "rootfs").mkdir()
+    options = ("rbind", "ro", *(f"{kind}=0:{bundles.BASE}:{bundles.COUNT}" for kind in ("uidmap", "gidmap")))
+    rootfs = (RootfsMount("bind", str(bundles.root(context)), "", options),)
+    begun = time.perf_counter()
+    address = shim.launch(str(context.programs / shim.PROGRAM), str(directory), name)
+    channel = run(World().connect(address))
+    task = Task(channel, name, str(directory))
+    run(task.create(rootfs, NO_STDIO))
+    run(task.start())
+    status = run(task.wait(timeout=10)).status
+    run(task.delete())
+    run(task.shutdown())
+    channel.close()
+    spent = time.perf_counter() - begun
+    if status != 0:
+        raise Failed(f"`true` on an id-mapped root ended with {status}")
+    time.sleep(pause)
+    return spent * 1000
 
 
 def executions(context: Context) -> dict[str, Sample]:
@@ -94,13 +132,19 @@ def inside(context: Context) -> list[dict[str, Any]]:
 
     for pause, label in ((0.0, "back to back"), (PAUSE, "50 ms apart")):
         samples = runs(context, pause)
-        mapped = samples.pop("mapped")
+        mapped, root = samples.pop("mapped"), samples.pop("shim")
         add(f"run true, {label}", samples, 0.4)
         add(
             f"run true in a user namespace, {label}",
             {**samples, OURS: mapped},
             0.5,
-            "its programs on an id-mapped mount; the peers without a user namespace",
+            "the command, its programs on an id-mapped mount; the peers without a user namespace",
+        )
+        add(
+            f"… on an id-mapped root, {label}",
+            {**samples, OURS: root},
+            0.5,
+            "by the shim, for config.json cannot ask for it: launch, create, start, wait, delete; the peers without either",
         )
     add("exec true", executions(context), 0.4)
     return found
