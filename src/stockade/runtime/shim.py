@@ -45,15 +45,33 @@ def launch(path: str, bundle: str, identity: str, namespace: str = "stockade", r
     Raises:
         RuntimeFailed: it refused, for the reason it gave.
     """
-    arguments = [path, "-namespace", namespace, "-id", identity, "-address", "", "-bundle", bundle, "start"]
     variables = {**os.environ, "STOCKADE_RUN_DIR": run_directory} if run_directory else os.environ
-    status, output, complaint = run_to_end(arguments, variables)
+    status, output, complaint = run_to_end(start_words(path, bundle, identity, namespace), variables)
+    return started(identity, status, output, complaint)
+
+
+def start_words(path: str, bundle: str, identity: str, namespace: str = "stockade") -> list[str]:
+    """The command that starts a shim, for callers that run it in their own way; `started` reads what it said."""
+    return [path, "-namespace", namespace, "-id", identity, "-address", "", "-bundle", bundle, "start"]
+
+
+def delete_words(path: str, bundle: str, identity: str, namespace: str = "stockade") -> list[str]:
+    """The command behind `clean_up`."""
+    return [path, "-namespace", namespace, "-id", identity, "-bundle", bundle, "delete"]
+
+
+def started(identity: str, status: int, output: str, complaint: str) -> str:
+    """The path of the ttrpc socket that a started shim told.
+
+    Raises:
+        RuntimeFailed: it did not start.
+    """
     if status != 0:
         raise RuntimeFailed(f"the shim of {identity} did not start: {complaint or f'status {status}'}")
-    address = output.strip()
-    if not address.startswith("unix://"):
-        raise RuntimeFailed(f"the shim of {identity} answered {address!r} instead of an address")
-    return address.removeprefix("unix://")
+    told = output.strip()
+    if not told.startswith("unix://"):
+        raise RuntimeFailed(f"the shim of {identity} answered {told!r} instead of an address")
+    return told.removeprefix("unix://")
 
 
 def address(bundle: str) -> str:
@@ -80,7 +98,7 @@ def clean_up(path: str, bundle: str, identity: str, namespace: str = "stockade")
     Raises:
         RuntimeFailed: something is left.
     """
-    status, _, complaint = run_to_end([path, "-namespace", namespace, "-id", identity, "-bundle", bundle, "delete"])
+    status, _, complaint = run_to_end(delete_words(path, bundle, identity, namespace))
     if status != 0:
         raise RuntimeFailed(f"{identity} could not be cleaned up: {complaint or f'status {status}'}")
 

@@ -117,12 +117,12 @@ def render(bundle: Bundle) -> str:
         "process": process_object(bundle.process),
         "root": {"path": bundle.root, "readonly": bundle.readonly},
         "hostname": bundle.hostname or None,
-        "mounts": [_mount_object(_fitting(mount, bundle.gids)) for mount in bundle.mounts],
+        "mounts": [mount_object(_fitting(mount, bundle.gids)) for mount in bundle.mounts],
         "annotations": annotations,
     }
     linux = {
-        "uidMappings": _map_objects(bundle.uids),
-        "gidMappings": _map_objects(bundle.gids),
+        "uidMappings": map_objects(bundle.uids),
+        "gidMappings": map_objects(bundle.gids),
         "namespaces": [
             {"type": one.kind, "path": one.path} if one.path else {"type": one.kind} for one in bundle.namespaces
         ],
@@ -158,10 +158,10 @@ def process_object(process: Process) -> dict[str, Any]:
 
 def resources_object(limits: Limits, devices: bool = True) -> dict[str, Any]:
     """The `linux.resources` object of config.json (config-linux.md)."""
-    found: dict[str, Any] = {"devices": _DEVICE_RULES} if devices else {}
+    found: dict[str, Any] = {"devices": DEVICE_RULES} if devices else {}
     if limits.memory is not None:
         found["memory"] = {"limit": limits.memory}
-        if limits.memory_swap is not None or _swap_is_counted():
+        if limits.memory_swap is not None or swap_is_counted():
             found["memory"]["swap"] = limits.memory if limits.memory_swap is None else limits.memory_swap
     cpu: dict[str, Any] = {}
     if limits.cpus is not None:
@@ -184,7 +184,7 @@ def default_seccomp() -> str:
         return file.read()
 
 
-_DEVICE_RULES: list[dict[str, Any]] = [
+DEVICE_RULES: list[dict[str, Any]] = [
     {"allow": False, "access": "rwm"},
     # Making a node grants nothing: the node of a user namespace cannot be opened.
     {"allow": True, "type": "c", "access": "m"},
@@ -212,11 +212,11 @@ def _capability_sets(granted: Capabilities, root: bool) -> dict[str, tuple[str, 
     }
 
 
-def _map_objects(maps: tuple[IdMap, ...]) -> list[dict[str, int]]:
+def map_objects(maps: tuple[IdMap, ...]) -> list[dict[str, int]]:
     return [{"containerID": one.container, "hostID": one.host, "size": one.size} for one in maps]
 
 
-def _mount_object(mount: Mount) -> dict[str, Any]:
+def mount_object(mount: Mount) -> dict[str, Any]:
     found: dict[str, Any] = {
         "destination": mount.destination,
         "type": mount.kind,
@@ -224,7 +224,7 @@ def _mount_object(mount: Mount) -> dict[str, Any]:
         "options": mount.options,
     }
     if mount.uids:
-        found |= {"uidMappings": _map_objects(mount.uids), "gidMappings": _map_objects(mount.gids)}
+        found |= {"uidMappings": map_objects(mount.uids), "gidMappings": map_objects(mount.gids)}
     return found
 
 
@@ -237,7 +237,7 @@ def _fitting(mount: Mount, gids: tuple[IdMap, ...]) -> Mount:
 
 
 @functools.cache
-def _swap_is_counted() -> bool:
+def swap_is_counted() -> bool:
     """Whether this kernel can hold memory and swap together to a limit: v2 can, v1 only when built or booted so."""
     if os.path.exists("/sys/fs/cgroup/memory"):
         return os.path.exists("/sys/fs/cgroup/memory/memory.memsw.limit_in_bytes")

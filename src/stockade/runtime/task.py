@@ -12,7 +12,7 @@ from stockade.runtime.io import PATIENCE
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
     from typing import Any
 
     from stockade.model import Exit, Limits
@@ -171,7 +171,11 @@ class Task:
 
     async def update(self, limits: Limits) -> None:
         """Change the container's limits (not the one of time)."""
-        text = json.dumps(spec.resources_object(limits, devices=False)).encode()
+        await self.update_resources(spec.resources_object(limits, devices=False))
+
+    async def update_resources(self, resources: Mapping[str, Any]) -> None:
+        """Change what a `linux.resources` object names."""
+        text = json.dumps(resources).encode()
         await self._call("Update", resources={"type_url": _RESOURCES_TYPE, "value": text})
 
     async def stats(self) -> dict[str, Any]:
