@@ -179,7 +179,7 @@ def _mounts(wanted: Wanted, given: Given, ids: tuple[tuple[IdMap, ...], ...] | N
 
 
 def _usual(wanted: Wanted, mount: Mount) -> Mount:
-    """A usual mount as the namespaces allow it: a host's namespace cannot be mounted within another's user namespace."""
+    """A usual mount as the namespaces allow: the host's cannot be mounted anew within another user namespace."""
     spaces, privileged = wanted.namespaces, wanted.security.privileged
     mapped = spaces.user != "host" and not privileged
     where = mount.destination

@@ -14,6 +14,7 @@ from stockade.host import locks
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from stockade.engine.containers import Prepared
     from stockade.runtime.aio import Channel
     from stockade.runtime.task import Task
     from stockade.store import Table
@@ -45,8 +46,10 @@ class Container:
         self.joined: dict[str, Joined] = {}
         self.by_hand = 0
         """How many verbs are ending it on purpose, so that no policy answers its end."""
-        self.prepared: asyncio.TimerHandle | None = None
-        """Undoes a start that was prepared and never asked for."""
+        self.prepared: Prepared | None = None
+        """A start that went as far as it can without letting the program run."""
+        self.delay = 0.0
+        """Seconds before its last start, if the policy made that."""
         self._table = table
         self._waiting: dict[str, set[asyncio.Future[Waited]]] = {}
 
@@ -70,6 +73,11 @@ class Container:
     def change(self, **fields: Any) -> Record:
         """Keep other values of fields of its State."""
         return self.keep(msgspec.structs.replace(self.record, state=msgspec.structs.replace(self.state, **fields)))
+
+    def reason_unless(self, reason: str) -> None:
+        """Keep a reason, if that is not the one that is kept."""
+        if self.state.reason != reason:
+            self.change(reason=reason)
 
     def keep(self, record: Record) -> Record:
         """Keep a record in place of the one before: in the store, and beside its data for a repair."""
@@ -97,12 +105,15 @@ class Container:
         future.add_done_callback(group.discard)
         return future
 
+    def came_to(self, future: asyncio.Future[Waited]) -> None:
+        """Tell one who waits."""
+        if not future.done():
+            future.set_result(Waited(self.state.exit_code, self.state.error))
+
     def came(self, condition: str) -> None:
         """Tell those who wait for it that it came about."""
-        answer = Waited(self.state.exit_code, self.state.error)
         for future in list(self._waiting.get(condition, ())):
-            if not future.done():
-                future.set_result(answer)
+            self.came_to(future)
 
     def let_go(self) -> None:
         """Close the connection to its shim, which goes on."""

@@ -87,11 +87,11 @@ class Engine:
 
     def lock(self, identity: str) -> asyncio.Lock:
         """Whoever changes a container holds this."""
-        return self.containers.find(identity).lock
+        return self.containers.by_id(identity).lock
 
     def change(self, identity: str, **fields: Any) -> Record:
         """Keep other values of fields of a container's State."""
-        return self.containers.find(identity).change(**fields)
+        return self.containers.by_id(identity).change(**fields)
 
     # Verbs ------------------------------------------------------------------------------------------------------
 
@@ -189,6 +189,10 @@ class Engine:
         """Its processes are there, the program held back."""
         await self.streams.handed(identity)
 
+    def failed(self, identity: str) -> None:
+        """It could not be started."""
+        self.streams.forget(identity)
+
     def started(self, identity: str) -> None:
         """It runs from now on."""
         self.health.started(identity)
@@ -219,7 +223,7 @@ class Engine:
         self.execs.recover(identity)
         self.health.resumed(identity)
 
-    def publish(self, action: str, record: Record, attributes: Mapping[str, str] | None = None) -> None:
+    def tell(self, action: str, record: Record, attributes: Mapping[str, str] | None = None) -> None:
         """Publish an event of a container, with the attributes that Docker's have."""
         wanted = record.wanted
         known = {**wanted.labels, "image": wanted.image, "name": wanted.name, **(attributes or {})}

@@ -1,4 +1,4 @@
-"""What a container may use, in the runtime-spec's words (config-linux.md, "Control groups"). Pure but for `_numbers`."""
+"""What a container may use, in the runtime-spec's words (config-linux.md, "Control groups"); devices are looked up."""
 
 from __future__ import annotations
 
@@ -37,6 +37,16 @@ def check(wanted: Resources) -> None:
         raise BadValue("Minimum memory limit can not be less than memory reservation limit, see usage")
     if not -1 <= wanted.memory_swappiness <= 100:
         raise BadValue(f"Invalid value: {wanted.memory_swappiness}, valid memory swappiness range is 0-100")
+    _check_cpu(wanted)
+    if wanted.blkio_weight and not 10 <= wanted.blkio_weight <= 1000:
+        raise BadValue("Range of blkio weight is from 10 to 1000")
+    for one in wanted.ulimits:
+        _check_ulimit(one)
+    for rule in wanted.device_cgroup_rules:
+        _parsed(rule)
+
+
+def _check_cpu(wanted: Resources) -> None:
     if wanted.nano_cpus and (wanted.cpu_period or wanted.cpu_quota):
         raise BadValue("Conflicting options: Nano CPUs and CPU Period cannot both be set")
     if wanted.nano_cpus < 0 or wanted.nano_cpus > (os.cpu_count() or 1) * 1_000_000_000:
@@ -46,12 +56,6 @@ def check(wanted: Resources) -> None:
         raise BadValue("CPU cfs period can not be less than 1ms (i.e. 1000) or larger than 1s (i.e. 1000000)")
     if 0 < wanted.cpu_quota < 1000:
         raise BadValue("CPU cfs quota can not be less than 1ms (i.e. 1000)")
-    if wanted.blkio_weight and not 10 <= wanted.blkio_weight <= 1000:
-        raise BadValue("Range of blkio weight is from 10 to 1000")
-    for one in wanted.ulimits:
-        _check_ulimit(one)
-    for rule in wanted.device_cgroup_rules:
-        _parsed(rule)
 
 
 def _check_ulimit(one: Ulimit) -> None:

@@ -44,7 +44,7 @@ def _of_capabilities() -> dict[str, list[dict[str, Any]]]:
 
 
 def translate(text: str, capabilities: Collection[str], kernel: str = "", machine: str = "") -> str:
-    """The runtime-spec's object of a profile in Docker's format; one that is in the runtime-spec's format stays as it is.
+    """The runtime-spec's object of a profile in Docker's format; one of the runtime-spec's own stays as it is.
 
     Raises:
         BadValue: it is no profile.

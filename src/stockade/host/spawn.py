@@ -60,7 +60,7 @@ class Child:
             self._ended.set_result(os.waitstatus_to_exitcode(status))
 
 
-def start(words: Sequence[str], descriptors: Mapping[int, int]) -> Child:
+def start(words: Sequence[str], descriptors: Mapping[int, int], environ: Mapping[str, str] | None = None) -> Child:
     """Start a program with these descriptors (its number → ours) and no others; standard ones not named are /dev/null.
 
     Ours stay open. It is in a process group of its own, with no signal blocked and the locale of POSIX.
@@ -80,7 +80,7 @@ def start(words: Sequence[str], descriptors: Mapping[int, int]) -> Child:
         pid = os.posix_spawn(
             words[0],
             list(words),
-            {"PATH": os.defpath, "LC_ALL": "C"},
+            {"PATH": os.defpath, "LC_ALL": "C", **(environ or {})},
             file_actions=actions,
             setpgroup=0,
             setsigmask=[],
@@ -95,7 +95,12 @@ def start(words: Sequence[str], descriptors: Mapping[int, int]) -> Child:
 
 
 async def run(
-    words: Sequence[str], descriptors: Mapping[int, int] | None = None, *, limit: int = 1 << 20, timeout: float = 60.0
+    words: Sequence[str],
+    descriptors: Mapping[int, int] | None = None,
+    *,
+    limit: int = 1 << 20,
+    timeout: float = 60.0,
+    environ: Mapping[str, str] | None = None,
 ) -> Answer:
     """Run a short program to its end; it is killed when it takes or says too much, and when this call is cancelled.
 
@@ -112,7 +117,7 @@ async def run(
         for theirs in (their_out, their_err):
             os.set_blocking(theirs, True)
         try:
-            child = start(words, {**(descriptors or {}), 1: their_out, 2: their_err})
+            child = start(words, {**(descriptors or {}), 1: their_out, 2: their_err}, environ)
         finally:
             os.close(their_out)
             os.close(their_err)

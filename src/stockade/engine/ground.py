@@ -1,0 +1,192 @@
+"""What a container stands on: its layers, the files in its directory, its config.json. Performs; `bundle` decides."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import socket
+import urllib.parse
+
+from stockade.engine import bundle, files, resources
+from stockade.engine.bundle import Given, Joined
+from stockade.engine.container import Container
+from stockade.engine.records import LogConfig, Wanted
+from stockade.engine.users import Accounts
+from stockade.errors import BadValue, Conflict, RuntimeFailed
+from stockade.host import ids, spawn
+from stockade.host.ids import Ids
+from stockade.model import RootfsMount
+from stockade.model.limits import parse_size
+from stockade.runtime import shim
+from stockade.runtime.task import Stdio, Task
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from stockade.engine.engine import Engine
+
+LOG = "log.json"
+# Three files of 10 MiB, unless something else was asked for.
+_LOG_SIZE, _LOG_FILES = 10 << 20, 3
+
+
+async def lay(engine: Engine, container: Container) -> None:
+    """Make the writable layer, with the image's layers unpacked beneath it."""
+    layers = await _layers(engine, container.wanted)
+    await engine.snapshots.prepare(container.directory, layers, host_ids(engine, container))
+    with contextlib.suppress(FileExistsError):
+        os.mkdir(f"{container.directory}/rootfs", 0o755)
+
+
+async def mounts(engine: Engine, container: Container) -> tuple[RootfsMount, ...]:
+    """The root file system in CreateTask's words."""
+    layers = await _layers(engine, container.wanted)
+    return engine.snapshots.mounts(container.directory, layers, host_ids(engine, container))
+
+
+async def _layers(engine: Engine, wanted: Wanted) -> tuple[str, ...]:
+    if wanted.rootfs:
+        return (wanted.rootfs,)
+    return await engine.images.unpacked(engine.images.leased(wanted.id))
+
+
+def own_ids(engine: Engine, container: Container) -> Ids | None:
+    """The range that it has claimed; None: it has none of its own."""
+    slot = container.state.slot
+    if slot < 0:
+        return None
+    found = ids.claimed(engine.paths, container.directory, slot)
+    if found is None:
+        raise Conflict(f"the ids of container {container.id} are no longer claimed", hint="stockade system repair")
+    return found
+
+
+def host_ids(engine: Engine, container: Container) -> Ids:
+    """The ids that its files have on the host: its own range, another container's that it joins, or the host's."""
+    found = own_ids(engine, container)
+    if found is not None:
+        return found
+    for word in bundle.joins(container.wanted):
+        other = own_ids(engine, engine.containers.find(word, container.wanted.namespace))
+        if other is not None:
+            return other
+    return ids.HOST
+
+
+async def render(engine: Engine, container: Container) -> None:
+    """Write config.json and the files that are bound in.
+
+    Raises:
+        BadValue, NotFound, Unsupported: what was asked for cannot be had.
+    """
+    wanted, directory = container.wanted, container.directory
+    _make_sources(wanted)
+    name = files.hostname(wanted, socket.gethostname())
+    given = Given(directory, name, own_ids(engine, container), await _accounts(engine, wanted), _joined(engine, wanted))
+    text = bundle.render(wanted, given)
+    owner = host_ids(engine, container)
+    for file, content in files.texts(wanted, name, _read("/etc/hosts"), _read("/etc/resolv.conf")).items():
+        _write(f"{directory}/{file}", content.encode(), 0o644, owner)
+    _write(f"{directory}/config.json", text, 0o600, None)
+
+
+async def _accounts(engine: Engine, wanted: Wanted) -> Accounts:
+    """Who is known in the image; asked only when a name has to be looked up, or a home directory."""
+    if wanted.rootfs:
+        return Accounts()
+    found: Accounts = await engine.images.accounts(engine.images.leased(wanted.id))
+    return found
+
+
+def _joined(engine: Engine, wanted: Wanted) -> dict[str, Joined]:
+    found = {}
+    for word in bundle.joins(wanted):
+        other = engine.containers.find(word, wanted.namespace)
+        if not other.alive:
+            raise Conflict(f"cannot join network of a non running container: {other.id}")
+        own = own_ids(engine, other)
+        found[word] = Joined(other.state.pid, own.uid if own else (), own.gid if own else ())
+    return found
+
+
+def _make_sources(wanted: Wanted) -> None:
+    """Make the sources of binds that may be made, and miss the others aloud."""
+    for point in wanted.mounts:
+        if point.kind != "bind" or os.path.lexists(point.source):
+            continue
+        if not point.create_source:
+            raise BadValue(f'invalid mount config for type "bind": bind source path does not exist: {point.source}')
+        os.makedirs(point.source, 0o755, exist_ok=True)
+
+
+def _read(path: str) -> str:
+    try:
+        with open(path, encoding="utf-8", errors="replace") as file:
+            return file.read(1 << 20)
+    except OSError:
+        return ""
+
+
+def _write(path: str, content: bytes, mode: int, owner: Ids | None) -> None:
+    """Replace a file; one that a running container has bound in keeps its inode."""
+    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC | os.O_NOFOLLOW, mode)
+    with open(descriptor, "wb") as file:
+        file.write(content)
+        os.fchmod(descriptor, mode)
+        if owner is not None:
+            os.fchown(descriptor, owner.base, owner.group_base)
+
+
+def stdio(container: Container) -> Stdio:
+    """Where its streams go: to its log, if it has one; clients are attached beside."""
+    wanted = container.wanted
+    log = log_target(container.directory, wanted.log)
+    return Stdio("", log, "" if wanted.tty else log, wanted.tty)
+
+
+def log_target(directory: str, log: LogConfig) -> str:
+    """The shim's word for a log.
+
+    Raises:
+        BadValue: an option that means nothing.
+    """
+    if log.driver == "none":
+        return ""
+    if log.driver != "json-file":
+        raise BadValue(f"logger: no log driver named '{log.driver}' is registered", hint="json-file or none")
+    unknown = sorted(set(log.options) - {"max-size", "max-file"})
+    if unknown:
+        raise BadValue(f"unknown log opt '{unknown[0]}' for json-file log driver", hint="max-size, max-file")
+    size = parse_size(log.options["max-size"]) if "max-size" in log.options else _LOG_SIZE
+    count = log.options.get("max-file", str(_LOG_FILES))
+    if not count.isdecimal() or int(count) < 1:
+        raise BadValue("max-file cannot be less than 1")
+    return f"json-file://{urllib.parse.quote(directory)}/{LOG}?max-size={size}&max-file={int(count)}"
+
+
+async def update(task: Task, wanted: Wanted) -> None:
+    """Have a running container's limits follow its record."""
+    await task.update_resources(resources.render(wanted.resources, devices=False))
+
+
+async def remove_tree(directory: str) -> None:
+    """Remove a container's directory, whatever is in it. Idempotent."""
+    if not os.path.lexists(directory):
+        return
+    answer = await spawn.run([shim.program("stockade-layer"), "remove", directory], timeout=600.0)
+    if answer.status != 0:
+        raise RuntimeFailed(f"cannot remove {directory}: {answer.complaint.decode(errors='replace').strip()}")
+
+
+def start_time(pid: int) -> int:
+    """Field 22 of /proc/PID/stat; 0: there is no such process."""
+    try:
+        with open(f"/proc/{pid}/stat", "rb") as file:
+            return int(file.read().rpartition(b")")[2].split()[19])
+    except (OSError, IndexError, ValueError):
+        return 0
+
+
+def boot_id() -> str:
+    """What the kernel calls this boot."""
+    with open("/proc/sys/kernel/random/boot_id", encoding="ascii") as file:
+        return file.read().strip()

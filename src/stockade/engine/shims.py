@@ -1,0 +1,139 @@
+"""A container's shim: started, found again, ended. The world's part of a verb; decides nothing."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+from typing import NamedTuple
+
+from stockade.engine.container import Container
+from stockade.errors import NotFound, RuntimeFailed, StockadeError, Unavailable
+from stockade.host import spawn
+from stockade.runtime import shim
+from stockade.runtime.aio import World
+from stockade.runtime.task import Task
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from stockade.host.paths import Paths
+
+NAMESPACE = "stockade"
+_STALE = ("exit.json", "address", "attach", "shim.pid", "shim.json")
+_CLEAN_UP_WITHIN = 30.0
+
+
+class Shim(NamedTuple):
+    """What is done with the shim of one container."""
+
+    paths: Paths
+    container: Container
+
+    async def launch(self) -> Task:
+        """Start it and connect.
+
+        Raises:
+            RuntimeFailed: it did not start.
+        """
+        container = self.container
+        words = shim.start_words(shim.program(shim.PROGRAM), container.directory, container.id, NAMESPACE)
+        answer = await spawn.run(words, environ={"STOCKADE_RUN_DIR": self.paths.run})
+        complaint = answer.complaint.decode(errors="replace").strip()
+        address = shim.started(container.id, answer.status, answer.out.decode(errors="replace"), complaint)
+        return await self._connect(address)
+
+    async def connected(self) -> Task:
+        """The container in its shim, over the connection that is there or a new one.
+
+        Raises:
+            Unavailable: no shim answers.
+        """
+        if self.container.task is None:
+            return await self._connect(shim.address(self.container.directory))
+        return self.container.task
+
+    async def _connect(self, address: str) -> Task:
+        container = self.container
+        container.channel = await World().connect(address)
+        container.task = Task(container.channel, container.id, container.directory)
+        return container.task
+
+    async def end(self) -> None:
+        """Have whatever is left of the container killed and undone, and its shim gone. Idempotent.
+
+        Raises:
+            RuntimeFailed: something is left.
+        """
+        container = self.container
+        try:
+            gone = await self._end_politely()
+        except StockadeError:
+            gone = False
+        container.let_go()
+        if not gone and os.path.exists(f"{container.directory}/config.json"):
+            self.kill()
+            await self._clean_up()
+        for name in _STALE[1:]:
+            with contextlib.suppress(OSError):
+                os.unlink(f"{container.directory}/{name}")
+
+    async def _end_politely(self) -> bool:
+        """Whether the shim itself undid an ended container."""
+        task = self.container.task
+        if task is None:
+            return not os.path.exists(f"{self.container.directory}/shim.pid")
+        await task.delete()
+        await task.shutdown()
+        return True
+
+    async def _clean_up(self) -> None:
+        container = self.container
+        words = shim.delete_words(shim.program(shim.PROGRAM), container.directory, container.id, NAMESPACE)
+        answer = await spawn.run(words, environ={"STOCKADE_RUN_DIR": self.paths.run}, timeout=_CLEAN_UP_WITHIN)
+        if answer.status != 0:
+            said = answer.complaint.decode(errors="replace").strip()
+            raise RuntimeFailed(f"{container.id} could not be cleaned up: {said or f'status {answer.status}'}")
+
+    def kill(self) -> None:
+        """Kill the shim; the kernel kills its containers with it."""
+        directory = self.container.directory
+        try:
+            with open(f"{directory}/shim.pid", encoding="ascii") as file:
+                pid = int(file.read().strip() or "0")
+            process = os.pidfd_open(pid)
+        except (OSError, ValueError):
+            return
+        try:
+            with open(f"/proc/{pid}/cmdline", "rb") as file:
+                # Its own, not one that has its pid now.
+                if shim.PROGRAM.encode() in file.read():
+                    signal.pidfd_send_signal(process, signal.SIGKILL)
+        except (OSError, NotFound):
+            return
+        finally:
+            os.close(process)
+
+    async def clear(self) -> None:
+        """Take away what an earlier run left in the directory: its shim, its end, those of its added processes."""
+        directory = self.container.directory
+        if os.path.exists(f"{directory}/shim.pid") or self.container.task is not None:
+            await self.end()
+        for name in os.listdir(directory):
+            if name in _STALE or (name.startswith("exit-") and name.endswith(".json")):
+                with contextlib.suppress(OSError):
+                    os.unlink(f"{directory}/{name}")
+
+
+async def answers(task: Task, patience: float) -> bool:
+    """Whether a shim says anything within so many seconds."""
+    import asyncio
+
+    try:
+        await asyncio.wait_for(task.connect(), patience)
+    except TimeoutError:
+        return False
+    except Unavailable:
+        raise
+    except StockadeError:
+        return True
+    return True

@@ -1,0 +1,431 @@
+"""What each verb does, step by step, and how a step is taken back. Nothing is decided here.
+
+Every step bears being done twice. What a step needs in order to be undone or finished after a crash is in the
+operation's notes, the container's record or its directory before the act.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import time
+from typing import Any
+
+import msgspec
+
+from stockade.engine import bundle, ground, policy
+from stockade.engine.answers import Change
+from stockade.engine.container import Container
+from stockade.engine.records import Record, Status
+from stockade.engine.shims import Shim
+from stockade.errors import Conflict, NotFound, StockadeError, Unavailable
+from stockade.host import ids
+from stockade.model import Exit, Phase
+from stockade.runtime import exits
+from stockade.store import Operation, Step, Verb
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from stockade.engine.containers import Containers
+    from stockade.engine.engine import Engine
+
+_KILLED_WITHIN = 10.0
+"""Seconds from SIGKILL until a shim that tells of no end is taken for dead."""
+
+
+class Turn:
+    """One verb on one container."""
+
+    operation: Operation
+
+    def __init__(self, containers: Containers, container: Container) -> None:
+        self.containers = containers
+        self.engine: Engine = containers.engine
+        self.container = container
+        self.gate: asyncio.Future[None] | None = None
+        """Of a start that was prepared: opened by whoever starts it."""
+        self.held: asyncio.Event = asyncio.Event()
+        """Set when the container is created and its program held back."""
+        self.ended: Exit | None = None
+        self.then = policy.Next(policy.Then.STAY)
+
+    @property
+    def notes(self) -> dict[str, Any]:
+        return self.operation.data
+
+    @property
+    def shim(self) -> Shim:
+        return Shim(self.engine.paths, self.container)
+
+
+# create -----------------------------------------------------------------------------------------------------------
+
+
+async def _claim(turn: Turn) -> None:
+    container = turn.container
+    os.makedirs(container.directory, 0o700, exist_ok=True)
+    if bundle.own_user_namespace(container.wanted):
+        slot = ids.claim(turn.engine.paths, container.directory).slot
+        container.record = msgspec.structs.replace(
+            container.record, state=msgspec.structs.replace(container.state, slot=slot)
+        )
+        turn.operation.note(slot=slot)
+
+
+async def _unclaim(turn: Turn) -> None:
+    await ground.remove_tree(turn.container.directory)
+    slot = int(turn.notes.get("slot", -1))
+    if slot >= 0:
+        ids.release(turn.engine.paths, turn.container.directory, slot)
+
+
+async def _lease(turn: Turn) -> None:
+    if turn.container.wanted.image_id:
+        turn.engine.images.lease(turn.container.wanted.image_id, turn.container.id)
+
+
+async def _release(turn: Turn) -> None:
+    turn.engine.images.release(turn.container.id)
+
+
+async def _lay(turn: Turn) -> None:
+    await ground.lay(turn.engine, turn.container)
+
+
+async def _render(turn: Turn) -> None:
+    await ground.render(turn.engine, turn.container)
+
+
+async def _keep(turn: Turn) -> None:
+    turn.container.keep(turn.container.record)
+
+
+async def _drop(turn: Turn) -> None:
+    turn.container.forget()
+
+
+CREATE = Verb(
+    "create",
+    (
+        Step("claim", _claim, _unclaim),
+        Step("lease", _lease, _release),
+        Step("layers", _lay),
+        Step("config", _render),
+        Step("record", _keep, _drop),
+    ),
+)
+
+
+# start ------------------------------------------------------------------------------------------------------------
+
+
+async def _ready(turn: Turn) -> None:
+    """What a start before left is taken away; what others' namespaces decide is rendered now."""
+    container = turn.container
+    await turn.shim.clear()
+    if bundle.joins(container.wanted) or not os.path.exists(f"{container.directory}/config.json"):
+        await ground.render(turn.engine, container)
+
+
+async def _launch(turn: Turn) -> None:
+    await turn.shim.launch()
+
+
+async def _undo_shim(turn: Turn) -> None:
+    await turn.shim.end()
+
+
+async def _create_task(turn: Turn) -> None:
+    container = turn.container
+    assert container.task is not None
+    mounts = await ground.mounts(turn.engine, container)
+    pid = await container.task.create(mounts, ground.stdio(container))
+    turn.operation.note(pid=pid)
+
+
+async def _hand(turn: Turn) -> None:
+    if turn.gate is not None:
+        turn.held.set()
+        await turn.gate
+    await turn.engine.created(turn.container.id)
+
+
+async def _go(turn: Turn) -> None:
+    assert turn.container.task is not None
+    await turn.container.task.start()
+
+
+async def _went(turn: Turn) -> bool:
+    """Whether its program was let run: the shim knows."""
+    try:
+        task = await turn.shim.connected()
+        state = await task.state()
+    except (NotFound, Unavailable):
+        return exits.read(turn.container.directory) is not None
+    return state.phase in (Phase.RUNNING, Phase.PAUSED, Phase.STOPPED)
+
+
+async def _runs(turn: Turn) -> None:
+    container = turn.container
+    pid = int(turn.notes.get("pid", 0))
+    container.change(
+        status=Status.RUNNING,
+        reason="",
+        pid=pid,
+        pid_start=ground.start_time(pid),
+        boot=turn.containers.boot,
+        error="",
+        exit_code=0,
+        oom_killed=False,
+        started=time.time_ns(),
+        finished=container.state.finished,
+        stopped_by_hand=False,
+        restarts=container.state.restarts,
+        has_run=True,
+    )
+
+
+START = Verb(
+    "start",
+    (
+        Step("ready", _ready),
+        Step("shim", _launch, _undo_shim),
+        Step("create", _create_task),
+        Step("hand", _hand),
+        Step("go", _go, seen=_went),
+        Step("record", _runs),
+    ),
+    point_of_no_return="go",
+)
+
+
+# end: what its own end brings ----------------------------------------------------------------------------------------
+
+
+async def _record_end(turn: Turn) -> None:
+    container, end = turn.container, turn.ended
+    if end is None:
+        end = exits.read(container.directory) or exits.from_status(policy.LOST_STATUS)
+    finished = policy.nanoseconds(end.exited_at) or time.time_ns()
+    by_hand = container.by_hand or container.state.stopped_by_hand
+    state = msgspec.structs.replace(
+        container.state,
+        status=Status.EXITED,
+        exit_code=end.status,
+        oom_killed=end.oom_kills > 0,
+        reason=policy.reason(end),
+        finished=finished,
+        pid=0,
+        pid_start=0,
+    )
+    ran = max(0.0, (finished - state.started) / 1e9)
+    if container.by_hand:
+        turn.then = policy.Next(policy.Then.STAY)
+    else:
+        judged = msgspec.structs.replace(state, stopped_by_hand=bool(by_hand))
+        turn.then = policy.after_end(container.wanted, judged, ran, container.delay)
+    if turn.then.then is policy.Then.RESTART:
+        state = msgspec.structs.replace(state, status=Status.RESTARTING)
+    container.keep(Record(container.wanted, state))
+
+
+async def _end_shim(turn: Turn) -> None:
+    await turn.shim.end()
+
+
+END = Verb("end", (Step("record", _record_end), Step("shim", _end_shim)), point_of_no_return="record")
+
+
+# stop, restart --------------------------------------------------------------------------------------------------------
+
+
+async def _mark_stopped(turn: Turn) -> None:
+    turn.container.change(stopped_by_hand=True)
+
+
+async def _ask_to_end(turn: Turn) -> None:
+    await turn.containers.send(turn.container, int(turn.notes["signal"]))
+
+
+async def _await_end(turn: Turn) -> None:
+    """Wait until it has ended; kill it when its time is up."""
+    container = turn.container
+    patience = float(turn.notes["timeout"])
+    deadline = None if patience < 0 else max(0.0, float(turn.notes["asked"]) + patience - time.time())
+    if not await turn.containers.ended_within(container, deadline):
+        await kill(turn)
+
+
+async def kill(turn: Turn) -> None:
+    """Kill everything in it and wait for its end; a shim that does not tell of it is killed itself."""
+    container = turn.container
+    if not container.alive:
+        return
+    with contextlib.suppress(StockadeError):
+        await turn.containers.send(container, 9)
+    if not await turn.containers.ended_within(container, _KILLED_WITHIN):
+        turn.shim.kill()
+        if not await turn.containers.ended_within(container, _KILLED_WITHIN):
+            raise Conflict(f"container {container.id} did not end, though it was killed")
+
+
+STOP = Verb(
+    "stop",
+    (Step("mark", _mark_stopped), Step("ask", _ask_to_end), Step("end", _await_end)),
+    point_of_no_return="mark",
+)
+
+
+async def _mark_restarting(turn: Turn) -> None:
+    """From here on it is finished: the notes say how it is to be stopped."""
+
+
+async def _stop_first(turn: Turn) -> None:
+    container = turn.container
+    if container.alive:
+        await _ask_to_end(turn)
+        await _await_end(turn)
+
+
+async def _start_then(turn: Turn) -> None:
+    if not turn.container.alive:
+        await turn.containers.start(turn.container)
+
+
+RESTART = Verb(
+    "restart",
+    (Step("mark", _mark_restarting), Step("stop", _stop_first), Step("start", _start_then)),
+    point_of_no_return="mark",
+)
+
+
+# pause, unpause, update, rename ------------------------------------------------------------------------------------
+
+
+async def _freeze(turn: Turn) -> None:
+    await (await turn.shim.connected()).pause()
+
+
+async def _thaw(turn: Turn) -> None:
+    with contextlib.suppress(Conflict, NotFound):
+        await (await turn.shim.connected()).resume()
+
+
+async def _record_paused(turn: Turn) -> None:
+    turn.container.change(status=Status.PAUSED)
+
+
+async def _record_resumed(turn: Turn) -> None:
+    if turn.container.state.status is Status.PAUSED:
+        turn.container.change(status=Status.RUNNING)
+
+
+PAUSE = Verb("pause", (Step("freeze", _freeze, _thaw), Step("record", _record_paused, _record_resumed)))
+UNPAUSE = Verb("unpause", (Step("thaw", _thaw), Step("record", _record_resumed)), point_of_no_return="thaw")
+
+
+def changed(record: Record, change: Change) -> Record:
+    """A record with what `update` changes."""
+    known = {name: value for name, value in change.resources.items() if value is not None}
+    wanted = msgspec.structs.replace(
+        record.wanted,
+        resources=msgspec.structs.replace(record.wanted.resources, **known),
+        restart=change.restart or record.wanted.restart,
+    )
+    return Record(wanted, record.state)
+
+
+async def _keep_changed(turn: Turn) -> None:
+    change = msgspec.convert(turn.notes["new"], Change)
+    turn.container.keep(changed(turn.container.record, change))
+
+
+async def _keep_unchanged(turn: Turn) -> None:
+    change = msgspec.convert(turn.notes["old"], Change)
+    turn.container.keep(changed(turn.container.record, change))
+
+
+async def _apply(turn: Turn) -> None:
+    if turn.container.alive:
+        await ground.update(await turn.shim.connected(), turn.container.wanted)
+
+
+async def _render_anew(turn: Turn) -> None:
+    if not bundle.joins(turn.container.wanted):
+        await ground.render(turn.engine, turn.container)
+
+
+UPDATE = Verb(
+    "update",
+    (
+        Step("record", _keep_changed, _keep_unchanged),
+        Step("apply", _apply, _apply),
+        Step("config", _render_anew, _render_anew),
+    ),
+)
+
+
+async def _rename(turn: Turn) -> None:
+    container = turn.container
+    container.keep(Record(msgspec.structs.replace(container.wanted, name=str(turn.notes["new"])), container.state))
+
+
+async def _unname(turn: Turn) -> None:
+    container = turn.container
+    container.keep(Record(msgspec.structs.replace(container.wanted, name=str(turn.notes["old"])), container.state))
+
+
+RENAME = Verb("rename", (Step("record", _rename, _unname),))
+
+
+# remove -----------------------------------------------------------------------------------------------------------
+
+
+async def _mark_removing(turn: Turn) -> None:
+    container = turn.container
+    turn.operation.note(slot=container.state.slot, alive=container.alive)
+    if not container.alive:
+        container.change(status=Status.REMOVING)
+
+
+async def _kill_first(turn: Turn) -> None:
+    await kill(turn)
+
+
+async def _clear_shim(turn: Turn) -> None:
+    await turn.shim.end()
+
+
+async def _remove_tree(turn: Turn) -> None:
+    await ground.remove_tree(turn.container.directory)
+
+
+async def _let_go(turn: Turn) -> None:
+    """The directory is gone, and with it the last mount and process: its ids are free."""
+    slot = int(turn.notes["slot"])
+    if slot >= 0:
+        ids.release(turn.engine.paths, turn.container.directory, slot)
+    turn.engine.images.release(turn.container.id)
+
+
+async def _forget(turn: Turn) -> None:
+    turn.container.forget()
+
+
+REMOVE = Verb(
+    "remove",
+    (
+        Step("mark", _mark_removing),
+        Step("kill", _kill_first),
+        Step("shim", _clear_shim),
+        Step("tree", _remove_tree),
+        Step("ids", _let_go),
+        Step("record", _forget),
+    ),
+    point_of_no_return="mark",
+)
+
+ALL: dict[str, Verb[Turn]] = {
+    verb.name: verb for verb in (CREATE, START, END, STOP, RESTART, PAUSE, UNPAUSE, UPDATE, RENAME, REMOVE)
+}
