@@ -24,7 +24,7 @@ from stockade.engine.frame import Frame, running
 from stockade.engine.requests import ExecConfig, ExecRecord
 from stockade.errors import BadValue, Conflict, NotFound, StockadeError, Unavailable, exit_code
 from stockade.runtime import exits, handover, shim
-from stockade.runtime.attach import Streams
+from stockade.runtime.attach import Connection, Streams
 from stockade.runtime.task import Stdio
 
 TYPE_CHECKING = False
@@ -257,17 +257,16 @@ class Execs:
         config = record.config
         if not (config.attach_stdin or config.attach_stdout or config.attach_stderr):
             return
-        line = handover.Line(
+        streams = Connection(
             connection.descriptor,
             config.attach_stdin,
             config.attach_stdout,
             config.attach_stderr,
+            connection.framed and not config.tty,
             connection.early if config.attach_stdin else b"",
-            framed=connection.framed and not config.tty,
-            stdin_once=True,
-            detach_keys=keys.parse(config.detach_keys, "escape") if config.tty else "",
         )
-        seat = await handover.attach_line(self._door(record), line)
+        typed = keys.parse(config.detach_keys, "escape") if config.tty else ""
+        seat = await handover.attach(self._door(record), streams, typed)
         seat.close()
 
     async def _run(self, task: Task, record: ExecRecord, seat: handover.Seat | None = None) -> None:
@@ -356,7 +355,7 @@ class Execs:
 
     def _tell(self, what: str, container: Record, record: ExecRecord, attributes: dict[str, str] | None = None) -> None:
         action = what if what == "exec_die" else f"{what}: {' '.join(record.config.command)}"
-        self._frame.tell(action, container, {"execID": record.id, **(attributes or {})})
+        self._frame.publish(action, container, {"execID": record.id, **(attributes or {})})
 
     def _keep(self, record: ExecRecord) -> ExecRecord:
         self._known.setdefault(record.container, {})[record.id] = record

@@ -21,10 +21,12 @@ from stockade.engine.requests import AttachOptions, LogOptions
 from stockade.errors import BadValue, Conflict, NotFound, StockadeError, Unsupported
 from stockade.host import spawn
 from stockade.runtime import handover, shim
-from stockade.runtime.attach import Detached
+from stockade.runtime.attach import Connection, Detached
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable
+
     from stockade.engine.frame import Take
     from stockade.model.connection import Hijack
 
@@ -71,7 +73,7 @@ class Streams:
         if options.logs:
             self._spawn(self._replay(record, options, connection), f"attach {identity}")
             return
-        self._frame.tell("attach", record)
+        self._frame.publish("attach", record)
         if options.stream:
             await self._stream(identity, Kept(connection, options))
         else:
@@ -93,7 +95,7 @@ class Streams:
         """How many clients wait for its start."""
         return len(self._kept.get(identity, ()))
 
-    async def logs(self, reference: str, options: LogOptions, take: Take) -> None:
+    async def logs(self, reference: str, options: LogOptions, take: Callable[[bool], Awaitable[int]]) -> None:
         """Have what a container printed written to a client; returns when that is on its way.
 
         Raises:
@@ -108,15 +110,15 @@ class Streams:
         if record.wanted.log.driver != "json-file":
             raise Unsupported("configured logging driver does not support reading")
         program = shim.program("stockade-logs")
-        connection = await take(not record.wanted.tty)
+        descriptor = await take(not record.wanted.tty)
         directory = self._frame.directory(record.wanted.id)
         follow = options.follow and record.state.status in (*_LIVE, Status.RESTARTING)
-        words = log_words(program, directory, options, follow, framed=connection.framed and not record.wanted.tty)
+        words = log_words(program, directory, options, follow, framed=not record.wanted.tty)
         try:
-            child = self._reader(directory, words, connection)
+            child = self._reader(directory, words, descriptor)
         finally:
             # The reader has its own; when it ends, the connection does.
-            os.close(connection.descriptor)
+            os.close(descriptor)
         if child is not None:
             self._spawn(_collect(child), f"logs {record.wanted.id}")
 
@@ -129,7 +131,7 @@ class Streams:
         record = running(self._frame, reference)
         task = await self._frame.task(record.wanted.id)
         await task.resize(rows, columns)
-        self._frame.tell("resize", record, {"height": str(rows), "width": str(columns)})
+        self._frame.publish("resize", record, {"height": str(rows), "width": str(columns)})
 
     async def close(self) -> None:
         """Let go of everything: readers and handed connections go on without us."""
@@ -143,11 +145,11 @@ class Streams:
 
     # ------------------------------------------------------------------------------------------------------------
 
-    def _reader(self, directory: str, words: list[str], connection: Hijack) -> spawn.Child | None:
+    def _reader(self, directory: str, words: list[str], descriptor: int) -> spawn.Child | None:
         """Start the program that writes the log to the client; None: there is no log, and so nothing to say."""
         if not os.path.exists(f"{directory}/{LOG}"):
             return None
-        return spawn.start(words, {1: connection.descriptor, 2: connection.descriptor})
+        return spawn.start(words, {1: descriptor, 2: descriptor})
 
     async def _replay(self, record: Record, options: AttachOptions, connection: Hijack) -> None:
         """What was printed before, then what is printed."""
@@ -156,13 +158,13 @@ class Streams:
         framed = connection.framed and not record.wanted.tty
         words = log_words(shim.program("stockade-logs"), directory, chosen, False, framed)
         try:
-            child = self._reader(directory, words, connection)
+            child = self._reader(directory, words, connection.descriptor)
             if child is not None:
                 await _collect(child)
         except BaseException:
             _end(connection)
             raise
-        self._frame.tell("attach", record)
+        self._frame.publish("attach", record)
         if options.stream:
             await self._stream(record.wanted.id, Kept(connection, options))
         else:
@@ -185,19 +187,19 @@ class Streams:
         connection, options = kept
         wanted = self._frame.find(identity).wanted
         stdin = options.stdin and wanted.open_stdin
-        line = handover.Line(
+        streams = Connection(
             connection.descriptor,
             stdin,
             options.stdout,
             options.stderr,
+            connection.framed and not wanted.tty,
             connection.early if stdin else b"",
-            framed=connection.framed and not wanted.tty,
-            stdin_once=wanted.stdin_once,
-            detach_keys=keys.parse(options.detach_keys) if wanted.tty else "",
+            wanted.stdin_once,
         )
+        typed = keys.parse(options.detach_keys) if wanted.tty else ""
         try:
             door = handover.Door(shim.attach_address(self._frame.directory(identity)), identity)
-            seat = await handover.attach_line(door, line)
+            seat = await handover.attach(door, streams, typed)
         except StockadeError as error:
             _say(connection, f"Error attaching: {error.message}\n")
             _end(connection)
@@ -210,7 +212,7 @@ class Streams:
         try:
             if isinstance(await seat.receive(), Detached):
                 with contextlib.suppress(NotFound):
-                    self._frame.tell("detach", self._frame.find(identity))
+                    self._frame.publish("detach", self._frame.find(identity))
         finally:
             seat.close()
 

@@ -8,14 +8,13 @@ from __future__ import annotations
 
 import array
 import asyncio
-import base64
 import json
 import os
 import socket
 from typing import NamedTuple
 
 from stockade.errors import NotFound, ProtocolBroken, RuntimeFailed, TimedOut, Unavailable
-from stockade.runtime.attach import Detached, Ended, Streams
+from stockade.runtime.attach import Connection, Detached, Ended, Streams, request
 from stockade.runtime.io import PATIENCE
 
 TYPE_CHECKING = False
@@ -32,21 +31,6 @@ class Door(NamedTuple):
     path: str
     container: str
     exec_id: str = ""
-
-
-class Line(NamedTuple):
-    """A client's connection, and how it is to be served."""
-
-    descriptor: int
-    stdin: bool
-    stdout: bool
-    stderr: bool
-    early: bytes = b""
-    """Input that the client sent already."""
-    framed: bool = True
-    stdin_once: bool = False
-    detach_keys: str = ""
-    """Raw characters; empty: none detach."""
 
 
 class Seat:
@@ -75,35 +59,21 @@ class Seat:
         self._socket.close()
 
 
-async def attach(door: Door, streams: Streams) -> Seat:
-    """Attach three descriptors.
+async def attach(door: Door, streams: Streams | Connection, detach_keys: str = "") -> Seat:
+    """Attach three descriptors, or a client's connection.
 
     Raises:
         Unavailable: no shim answers.
         NotFound: it has no such process.
     """
-    wanted = {name: descriptor is not None for name, descriptor in streams._asdict().items()}
-    return await _attach(door, wanted, [one for one in streams if one is not None])
-
-
-async def attach_line(door: Door, line: Line) -> Seat:
-    """Attach a client's connection.
-
-    Raises:
-        Unavailable: no shim answers.
-        NotFound: it has no such process.
-    """
-    wanted = {
-        "stdin": line.stdin,
-        "stdout": line.stdout,
-        "stderr": line.stderr,
-        "socket": True,
-        "framed": line.framed,
-        "stdin_once": line.stdin_once,
-        "detach_keys": line.detach_keys,
-        "early": base64.b64encode(line.early).decode(),
-    }
-    return await _attach(door, wanted, [line.descriptor])
+    asked, descriptors = request(door.container, streams, door.exec_id, detach_keys)
+    connection = await _connect(door.path)
+    try:
+        await _ask(connection, door, asked, descriptors)
+    except BaseException:
+        connection.close()
+        raise
+    return Seat(connection)
 
 
 async def root(door: Door) -> int:
@@ -124,17 +94,6 @@ async def root(door: Door) -> int:
     return descriptors[0]
 
 
-async def _attach(door: Door, wanted: dict[str, Any], descriptors: list[int]) -> Seat:
-    connection = await _connect(door.path)
-    request = {"attach": {"id": door.container, "exec_id": door.exec_id, **wanted}}
-    try:
-        await _ask(connection, door, request, descriptors)
-    except BaseException:
-        connection.close()
-        raise
-    return Seat(connection)
-
-
 async def _connect(path: str) -> socket.socket:
     connection = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET | socket.SOCK_CLOEXEC | socket.SOCK_NONBLOCK)
     try:
@@ -149,12 +108,12 @@ async def _connect(path: str) -> socket.socket:
 
 
 async def _ask(
-    connection: socket.socket, door: Door, request: dict[str, Any], descriptors: list[int]
+    connection: socket.socket, door: Door, asked: dict[str, Any], descriptors: list[int]
 ) -> tuple[dict[str, Any], list[int]]:
     """Send a request with descriptors; return the answer and the descriptors that came with it."""
     rights = [(socket.SOL_SOCKET, socket.SCM_RIGHTS, array.array("i", descriptors))] if descriptors else []
     try:
-        connection.sendmsg([json.dumps(request).encode()], rights)
+        connection.sendmsg([json.dumps(asked).encode()], rights)
         await asyncio.wait_for(_readable(connection), PATIENCE)
         packet, extra, _, _ = connection.recvmsg(_PACKET, _ROOM, socket.MSG_CMSG_CLOEXEC)
     except TimeoutError:
