@@ -158,6 +158,7 @@ impl Shim {
             return;
         };
         process.phase = Phase::Stopped;
+        process.io.spare_links();
         let end = End {
             status,
             at: SystemTime::now(),

@@ -191,12 +191,18 @@ class Execs:
         code = self.inspect(exec_id).exit_code
         return -1 if code is None else code
 
-    async def kill(self, exec_id: str) -> None:
-        """End a running one."""
+    async def kill(self, exec_id: str, number: int = signal.SIGKILL) -> None:
+        """Send a running one a signal.
+
+        Raises:
+            Conflict: it does not run.
+        """
         record = self.inspect(exec_id)
-        with contextlib.suppress(NotFound, Conflict):
-            task = await self._frame.task(record.container)
-            await task.kill(signal.SIGKILL, exec_id)
+        if not record.running:
+            raise Conflict(f"exec command {exec_id} is not running")
+        task = await self._frame.task(record.container)
+        with contextlib.suppress(NotFound):
+            await task.kill(number, exec_id)
 
     def discard(self, exec_id: str) -> None:
         """Forget a probe."""

@@ -34,7 +34,7 @@ class Statistics:
         self._frame = frame
 
     async def one(self, reference: str, one_shot: bool = False) -> Sample:
-        """One moment; unless `one_shot` it knows the one a second before. One that does not run uses nothing."""
+        """One moment; unless `one_shot` it knows the one a second before. What does not run uses nothing."""
         record = self._frame.find(reference)
         if record.state.status not in _LIVE:
             return _empty(record)
