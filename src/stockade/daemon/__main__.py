@@ -1,0 +1,7 @@
+"""`python -m stockade.daemon`."""
+
+import sys
+
+from stockade.daemon.main import main
+
+sys.exit(main(sys.argv[1:]))
