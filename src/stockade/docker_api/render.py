@@ -1,0 +1,386 @@
+"""A container's record as Docker's clients read it: inspect, and the line of a list. Pure.
+
+The line of a list is made once for each record and kept as bytes, all but its `Status`, which tells how long ago.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from stockade.docker_api.answers import encode
+from stockade.docker_api.times import human, moment
+from stockade.engine.records import Health, MountPoint, Record, State, Status, Wanted
+
+DRIVER = "overlay2"
+
+_ENDPOINT: dict[str, Any] = {
+    "IPAMConfig": None,
+    "Links": None,
+    "Aliases": None,
+    "MacAddress": "",
+    "DriverOpts": None,
+    "GwPriority": 0,
+    "NetworkID": "",
+    "EndpointID": "",
+    "Gateway": "",
+    "IPAddress": "",
+    "IPPrefixLen": 0,
+    "IPv6Gateway": "",
+    "GlobalIPv6Address": "",
+    "GlobalIPv6PrefixLen": 0,
+    "DNSNames": None,
+}
+_NETWORK_SETTINGS: dict[str, Any] = {
+    "Bridge": "",
+    "SandboxID": "",
+    "SandboxKey": "",
+    "Ports": {},
+    "HairpinMode": False,
+    "LinkLocalIPv6Address": "",
+    "LinkLocalIPv6PrefixLen": 0,
+    "SecondaryIPAddresses": None,
+    "SecondaryIPv6Addresses": None,
+    "EndpointID": "",
+    "Gateway": "",
+    "GlobalIPv6Address": "",
+    "GlobalIPv6PrefixLen": 0,
+    "IPAddress": "",
+    "IPPrefixLen": 0,
+    "IPv6Gateway": "",
+    "MacAddress": "",
+}
+# As Docker answers where nothing was asked; what was asked, and what holds now, is laid over it.
+_HOST_CONFIG: dict[str, Any] = {
+    "Binds": None,
+    "ContainerIDFile": "",
+    "LogConfig": {"Type": "json-file", "Config": {}},
+    "NetworkMode": "none",
+    "PortBindings": {},
+    "RestartPolicy": {"Name": "no", "MaximumRetryCount": 0},
+    "AutoRemove": False,
+    "VolumeDriver": "",
+    "VolumesFrom": None,
+    "ConsoleSize": [0, 0],
+    "CapAdd": None,
+    "CapDrop": None,
+    "CgroupnsMode": "private",
+    "Dns": [],
+    "DnsOptions": [],
+    "DnsSearch": [],
+    "ExtraHosts": None,
+    "GroupAdd": None,
+    "IpcMode": "private",
+    "Cgroup": "",
+    "Links": None,
+    "OomScoreAdj": 0,
+    "PidMode": "",
+    "Privileged": False,
+    "PublishAllPorts": False,
+    "ReadonlyRootfs": False,
+    "SecurityOpt": None,
+    "UTSMode": "",
+    "UsernsMode": "",
+    "ShmSize": 64 << 20,
+    "Runtime": "native",
+    "Isolation": "",
+    "BlkioWeightDevice": [],
+    "BlkioDeviceReadBps": [],
+    "BlkioDeviceWriteBps": [],
+    "BlkioDeviceReadIOps": [],
+    "BlkioDeviceWriteIOps": [],
+    "Devices": [],
+    "DeviceCgroupRules": None,
+    "DeviceRequests": None,
+    "MaskedPaths": None,
+    "ReadonlyPaths": None,
+}
+
+
+# State -----------------------------------------------------------------------------------------------------------
+
+
+def state(of: State) -> dict[str, Any]:
+    """Docker's State."""
+    status = of.status
+    found: dict[str, Any] = {
+        "Status": status,
+        "Running": status in (Status.RUNNING, Status.PAUSED, Status.RESTARTING),
+        "Paused": status is Status.PAUSED,
+        "Restarting": status is Status.RESTARTING,
+        "OOMKilled": of.oom_killed,
+        "Dead": status is Status.DEAD,
+        "Pid": of.pid,
+        "ExitCode": of.exit_code,
+        "Error": of.error,
+        "StartedAt": moment(of.started),
+        "FinishedAt": moment(of.finished),
+    }
+    if of.health is not Health.NONE:
+        log = [
+            {"Start": moment(one.start), "End": moment(one.end), "ExitCode": one.status, "Output": one.output}
+            for one in of.probes
+        ]
+        found["Health"] = {"Status": of.health, "FailingStreak": of.failing, "Log": log}
+    return found
+
+
+def status(of: State, now: int) -> str:
+    """The STATUS column of `docker ps`."""
+    match of.status:
+        case Status.CREATED:
+            return "Created"
+        case Status.REMOVING:
+            return "Removal In Progress"
+        case Status.DEAD:
+            return "Dead"
+        case Status.RESTARTING:
+            return f"Restarting ({of.exit_code}) {human((now - of.finished) / 1e9)} ago"
+        case Status.EXITED:
+            return f"Exited ({of.exit_code}) {human((now - of.finished) / 1e9)} ago" if of.finished else ""
+        case Status.RUNNING | Status.PAUSED:
+            up = f"Up {human((now - of.started) / 1e9)}"
+            if of.status is Status.PAUSED:
+                return f"{up} (Paused)"
+            if of.health is Health.NONE:
+                return up
+            return f"{up} (health: starting)" if of.health is Health.STARTING else f"{up} ({of.health})"
+
+
+# Inspect ---------------------------------------------------------------------------------------------------------
+
+
+def inspect(record: Record, directory: str, execs: Iterable[str] = ()) -> dict[str, Any]:
+    """Docker's answer to inspect."""
+    wanted = record.wanted
+    arguments = (*wanted.entrypoint, *wanted.command)
+    return {
+        "Id": wanted.id,
+        "Created": moment(wanted.created),
+        "Path": arguments[0] if arguments else "",
+        "Args": list(arguments[1:]),
+        "State": state(record.state),
+        "Image": wanted.image_id,
+        "ResolvConfPath": f"{directory}/resolv.conf",
+        "HostnamePath": f"{directory}/hostname",
+        "HostsPath": f"{directory}/hosts",
+        "LogPath": log_path(wanted, directory),
+        "Name": f"/{wanted.name}",
+        "RestartCount": record.state.restarts,
+        "Driver": DRIVER,
+        "Platform": "linux",
+        "MountLabel": "",
+        "ProcessLabel": "",
+        "AppArmorProfile": wanted.security.apparmor,
+        "ExecIDs": list(execs) or None,
+        "HostConfig": host_config(wanted),
+        "GraphDriver": {
+            "Data": {"ID": wanted.id, "UpperDir": f"{directory}/upper", "WorkDir": f"{directory}/work"},
+            "Name": DRIVER,
+        },
+        "Mounts": mounts(wanted),
+        "Config": config(wanted),
+        "NetworkSettings": {**_NETWORK_SETTINGS, "Networks": networks(wanted)},
+    }
+
+
+def log_path(wanted: Wanted, directory: str) -> str:
+    """Where a container's output is kept; empty: nowhere."""
+    return f"{directory}/log.json" if wanted.log.driver == "json-file" else ""
+
+
+def config(wanted: Wanted) -> dict[str, Any]:
+    """Docker's Config: what was asked and what the image said, in one."""
+    found: dict[str, Any] = {
+        "Hostname": wanted.hostname,
+        "Domainname": wanted.domainname,
+        "User": wanted.user,
+        "AttachStdin": wanted.attach_stdin,
+        "AttachStdout": wanted.attach_stdout,
+        "AttachStderr": wanted.attach_stderr,
+        "Tty": wanted.tty,
+        "OpenStdin": wanted.open_stdin,
+        "StdinOnce": wanted.stdin_once,
+        "Env": list(wanted.env),
+        "Cmd": list(wanted.command) or None,
+        "Image": wanted.image,
+        "Volumes": {path: {} for path in wanted.volumes} or None,
+        "WorkingDir": wanted.workdir,
+        "Entrypoint": list(wanted.entrypoint) or None,
+        "OnBuild": None,
+        "Labels": wanted.labels,
+    }
+    if wanted.exposed_ports:
+        found["ExposedPorts"] = {port: {} for port in wanted.exposed_ports}
+    if wanted.health is not None:
+        check = wanted.health
+        times = {
+            "Interval": check.interval,
+            "Timeout": check.timeout,
+            "StartPeriod": check.start_period,
+            "StartInterval": check.start_interval,
+        }
+        found["Healthcheck"] = {
+            **({"Test": list(check.test)} if check.test else {}),
+            **{name: round(value * 1e9) for name, value in times.items() if value},
+            **({"Retries": check.retries} if check.retries else {}),
+        }
+    if wanted.stop_signal:
+        found["StopSignal"] = wanted.stop_signal
+    if wanted.stop_timeout is not None:
+        found["StopTimeout"] = wanted.stop_timeout
+    if wanted.shell:
+        found["Shell"] = list(wanted.shell)
+    return found
+
+
+def host_config(wanted: Wanted) -> dict[str, Any]:
+    """Docker's HostConfig: what was asked, and in its place what holds where that may have changed."""
+    asked = wanted.origin.get("HostConfig")
+    shared = wanted.namespaces
+    return {
+        **_HOST_CONFIG,
+        **(asked if isinstance(asked, Mapping) else {}),
+        **_resources(wanted),
+        "LogConfig": {"Type": wanted.log.driver, "Config": wanted.log.options},
+        "NetworkMode": shared.network,
+        "RestartPolicy": {"Name": wanted.restart.name, "MaximumRetryCount": wanted.restart.maximum},
+        "AutoRemove": wanted.auto_remove,
+        "IpcMode": shared.ipc,
+        "PidMode": _but_private(shared.pid),
+        "UTSMode": _but_private(shared.uts),
+        "UsernsMode": _but_private(shared.user),
+        "CgroupnsMode": shared.cgroup,
+        "Privileged": wanted.security.privileged,
+        "CapAdd": list(wanted.security.cap_add) or None,
+        "CapDrop": list(wanted.security.cap_drop) or None,
+        "ReadonlyRootfs": wanted.security.readonly_root,
+        "ShmSize": wanted.shm_size,
+        "OomScoreAdj": wanted.oom_score_adj,
+        "Runtime": wanted.wall,
+    }
+
+
+def _but_private(mode: str) -> str:
+    return "" if mode == "private" else mode
+
+
+def _resources(wanted: Wanted) -> dict[str, Any]:
+    of = wanted.resources
+    return {
+        "CpuShares": of.cpu_shares,
+        "Memory": of.memory,
+        "NanoCpus": of.nano_cpus,
+        "CgroupParent": of.cgroup_parent,
+        "BlkioWeight": of.blkio_weight,
+        "CpuPeriod": of.cpu_period,
+        "CpuQuota": of.cpu_quota,
+        "CpuRealtimePeriod": of.cpu_realtime_period,
+        "CpuRealtimeRuntime": of.cpu_realtime_runtime,
+        "CpusetCpus": of.cpuset_cpus,
+        "CpusetMems": of.cpuset_mems,
+        "MemoryReservation": of.memory_reservation,
+        "MemorySwap": of.memory_swap,
+        "MemorySwappiness": None if of.memory_swappiness < 0 else of.memory_swappiness,
+        "OomKillDisable": of.oom_kill_disable,
+        "PidsLimit": of.pids_limit,
+        "Ulimits": [{"Name": one.name, "Hard": one.hard, "Soft": one.soft} for one in of.ulimits],
+        "CpuCount": 0,
+        "CpuPercent": 0,
+        "IOMaximumIOps": 0,
+        "IOMaximumBandwidth": 0,
+    }
+
+
+def mounts(wanted: Wanted) -> list[dict[str, Any]]:
+    """What is mounted in it, but for `--tmpfs`, which Docker tells in HostConfig only."""
+    asked = wanted.origin.get("HostConfig")
+    hidden = asked.get("Tmpfs") if isinstance(asked, Mapping) else None
+    return [_mount(one) for one in wanted.mounts if not (isinstance(hidden, Mapping) and one.target in hidden)]
+
+
+def _mount(one: MountPoint) -> dict[str, Any]:
+    bound = one.kind == "bind"
+    propagation = next((word for word in one.options if word.endswith(("private", "shared", "slave"))), "")
+    return {
+        "Type": one.kind,
+        "Source": one.source if bound else "",
+        "Destination": one.target,
+        "Mode": "ro" if "ro" in one.options and one.create_source else "",
+        "RW": "ro" not in one.options,
+        "Propagation": propagation if bound else "",
+    }
+
+
+def networks(wanted: Wanted) -> dict[str, Any]:
+    """The ends of its networks; a container within another's network has none."""
+    network = wanted.namespaces.network
+    return {} if network.startswith("container:") else {network: _ENDPOINT}
+
+
+# A list ----------------------------------------------------------------------------------------------------------
+
+
+class Summaries:
+    """The lines of `docker ps`, each made once for each record."""
+
+    def __init__(self) -> None:
+        self._made: dict[str, tuple[Record, str, bytes, bytes]] = {}
+
+    def line(self, record: Record, image: str, now: int) -> bytes:
+        """One line. `image` is its image's name as things are now."""
+        identity = record.wanted.id
+        made = self._made.get(identity)
+        if made is None or made[0] is not record or made[1] != image:
+            head, tail = self._make(record, image)
+            self._made[identity] = made = (record, image, head, tail)
+        return made[2] + encode(status(record.state, now))[:-1] + made[3]
+
+    def forget(self, known: set[str]) -> None:
+        """Keep the lines of these containers only."""
+        if len(self._made) > 2 * len(known) + 64:
+            self._made = {identity: made for identity, made in self._made.items() if identity in known}
+
+    @staticmethod
+    def _make(record: Record, image: str) -> tuple[bytes, bytes]:
+        """What stands before and after the status."""
+        found = summary(record, image)
+        at = list(found).index("State") + 1
+        head = dict(list(found.items())[:at])
+        tail = dict(list(found.items())[at:])
+        return encode(head)[:-2] + b',"Status":', b"," + encode(tail)[1:-1]
+
+
+def summary(record: Record, image: str) -> dict[str, Any]:
+    """Docker's summary, all but `Status`, which has its place after `State`."""
+    wanted = record.wanted
+    host: dict[str, Any] = {"NetworkMode": wanted.namespaces.network}
+    if wanted.annotations:
+        host["Annotations"] = wanted.annotations
+    return {
+        "Id": wanted.id,
+        "Names": [f"/{wanted.name}"],
+        "Image": image,
+        "ImageID": wanted.image_id,
+        "Command": command(wanted),
+        "Created": wanted.created // 1_000_000_000,
+        "Ports": [{"PrivatePort": number, "Type": kind} for number, kind in _ports(wanted)],
+        "Labels": wanted.labels,
+        "State": record.state.status,
+        "HostConfig": host,
+        "NetworkSettings": {"Networks": networks(wanted)},
+        "Mounts": mounts(wanted),
+    }
+
+
+def command(wanted: Wanted) -> str:
+    """The arguments in one line; one with a space is quoted, as Docker does."""
+    first, *rest = (*wanted.entrypoint, *wanted.command) or ("",)
+    return " ".join([first, *(f"'{word}'" if " " in word else word for word in rest)])
+
+
+def _ports(wanted: Wanted) -> Iterable[tuple[int, str]]:
+    for port in wanted.exposed_ports:
+        number, _, kind = port.partition("/")
+        if number.isdigit() and wanted.namespaces.network != "host":
+            yield int(number), kind or "tcp"
