@@ -347,7 +347,7 @@ class ExecStart(Fields, frozen=True, kw_only=True):
 def decode(content: bytes, kind: type[T]) -> T:
     """Read a body as one of the types above; what is malformed, unknown or not served is a 400 that names it."""
     try:
-        value = _decoder(kind).decode(content or b"{}")
+        value = _decoder(kind).decode(b"{}" if content.strip() in (b"", b"null") else content)
     except msgspec.ValidationError:
         value = _patiently(content, kind)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:

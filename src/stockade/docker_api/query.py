@@ -22,7 +22,14 @@ class Parameters(NamedTuple):
     refused: Mapping[str, str] = {}
     """Name → why not; the parameter may still have its empty or false value."""
     neutral: frozenset[str] = frozenset()
-    """Known, and without a meaning for this engine whatever the value: said in docs/docker-api.md."""
+    """Known, and without a meaning for this engine whatever the value."""
+    all: bool = False
+    """Whether every parameter is let in, because the route refuses whatever is asked of it."""
+
+
+def served(*names: str, refused: Mapping[str, str] | None = None, neutral: tuple[str, ...] = ()) -> Parameters:
+    """The parameters of a route."""
+    return Parameters(frozenset(names), refused or {}, frozenset(neutral))
 
 
 class Query:
@@ -37,7 +44,8 @@ class Query:
                 raise BadValue(f"malformed query: {error}") from None
             for name, value in pairs:
                 self._values.setdefault(name, []).append(value)
-            self._check(known)
+            if not known.all:
+                self._check(known)
 
     def text(self, name: str, default: str = "") -> str:
         """The first value of a parameter."""
