@@ -70,13 +70,20 @@ class Containers:
         self._processors = os.cpu_count() or 1
         self._hostname = socket.gethostname()
 
+    @property
+    def _archive(self) -> Any:
+        engine: Any = self._engine
+        return engine.archive
+
     def routes(self) -> list[Route]:
         """Docker's table."""
         one = "/containers/{name}"
         stop = served("signal", "t")
         checkpoint = {"checkpoint": _CHECKPOINTS, "checkpoint-dir": _CHECKPOINTS}
         return [
-            Route("GET", "/containers/json", self.list, served("all", "limit", "size", "filters", "since", "before")),
+            Route(
+                "GET", "/containers/json", self.listing, served("all", "limit", "size", "filters", "since", "before")
+            ),
             Route("POST", "/containers/create", self.create, served("name", "platform"), body="json"),
             Route("POST", "/containers/prune", self.prune, served("filters")),
             Route("GET", f"{one}/json", self.inspect, served("size")),
@@ -140,7 +147,7 @@ class Containers:
     def _identity(self, reference: str) -> str:
         return self._engine.find(reference).wanted.id
 
-    async def list(self, request: Request) -> Answer:
+    async def listing(self, request: Request) -> Answer:
         """Docker's ContainerList."""
         query = request.query
         listed = self._listed(query)
@@ -358,7 +365,7 @@ class Containers:
 
     async def changes(self, request: Request) -> Answer:
         """Docker's ContainerChanges."""
-        found = await self._engine.archive.changes(request.name)
+        found = await self._archive.changes(request.name)
         return json([{"Path": one.path, "Kind": one.kind} for one in found] or None)
 
     async def export(self, request: Request) -> None:
@@ -367,11 +374,11 @@ class Containers:
         async def take() -> int:
             return await request.give(TAR)
 
-        await self._engine.archive.export(request.name, take)
+        await self._archive.export(request.name, take)
 
     async def archive_stat(self, request: Request) -> Answer:
         """Docker's ContainerArchiveInfo."""
-        found = await self._engine.archive.stat(request.name, _path(request.query))
+        found = await self._archive.stat(request.name, _path(request.query))
         return Answer(200, headers=(path_stat(found),))
 
     async def archive_get(self, request: Request) -> None:
@@ -380,7 +387,7 @@ class Containers:
         async def take(found: Any) -> int:
             return await request.give(TAR, (path_stat(found),))
 
-        await self._engine.archive.get(request.name, _path(request.query), take)
+        await self._archive.get(request.name, _path(request.query), take)
 
     async def archive_put(self, request: Request) -> Answer:
         """Docker's PutContainerArchive."""
@@ -388,7 +395,7 @@ class Containers:
         options = PutOptions(query.flag("noOverwriteDirNonDir"), query.flag("copyUIDGID"))
         path = _path(query)
         self._engine.find(request.name)
-        await self._engine.archive.put(request.name, path, await request.body(), options)
+        await self._archive.put(request.name, path, await request.body(), options)
         return Answer(200)
 
     async def commit(self, request: Request) -> Answer:
@@ -408,7 +415,7 @@ class Containers:
             pause=query.flag("pause", default=True),
             config=config,
         )
-        made = await self._engine.archive.commit(query.text("container"), options)
+        made = await self._archive.commit(query.text("container"), options)
         return json({"Id": made}, 201)
 
 

@@ -5,19 +5,38 @@ from __future__ import annotations
 import socket
 from typing import TYPE_CHECKING
 
-from stockade.docker_api.router import Router
+from stockade.docker_api.containers import Containers
+from stockade.docker_api.execs import Execs
+from stockade.docker_api.images import Images
+from stockade.docker_api.own import Own
+from stockade.docker_api.refusals import Networks, refused_routes
+from stockade.docker_api.router import Route, Router
 from stockade.docker_api.server import Server
+from stockade.docker_api.system import System
 
 if TYPE_CHECKING:
     from stockade.engine.engine import Engine
+
+
+def routes(engine: Engine, version: str) -> list[Route]:
+    """Everything that is answered."""
+    containers, images = Containers(engine), Images(engine)
+    return [
+        *containers.routes(),
+        *Execs(engine).routes(),
+        *images.routes(),
+        *System(engine, version).routes(),
+        *Networks(engine).routes(),
+        *refused_routes(),
+        *Own(engine, version, containers, images).routes(),
+    ]
 
 
 class Door:
     """Serves an engine on listening sockets. Made and used within a running loop."""
 
     def __init__(self, engine: Engine, version: str) -> None:
-        self.engine = engine
-        self.server = Server(Router([]), f"Stockade/{version} (linux)")
+        self.server = Server(Router(routes(engine, version)), f"Stockade/{version} (linux)")
 
     def listen(self, listener: socket.socket) -> None:
         """Serve a bound socket, which is the door's from here on."""

@@ -25,7 +25,7 @@ _SWARM = (
 )
 _PLUGINS = "plugins are not served"
 _BUILD = "building images is not served yet"
-_REGISTRIES = "registries are not served yet: load or import the image"
+REGISTRIES = "registries are not served yet: load or import the image"
 NETWORK_NAMES = ("host", "none")
 
 # Sentence → the routes that it refuses.
@@ -46,7 +46,7 @@ REFUSED: dict[str, str] = {
         POST /plugins/{name}/push, POST /plugins/{name}/set
     """,
     _BUILD: "POST /build, POST /build/prune, POST /build/cancel, POST /session, POST /grpc",
-    _REGISTRIES: "POST /images/{name}/push, GET /images/search, POST /auth, GET /distribution/{name}/json",
+    REGISTRIES: "POST /images/{name}/push, GET /images/search, POST /auth, GET /distribution/{name}/json",
     NETWORKS: """
         POST /networks/create, POST /networks/{name}/connect, POST /networks/{name}/disconnect
     """,

@@ -261,7 +261,9 @@ class Connection:
     # Writing -----------------------------------------------------------------------------------------------------
 
     async def send_head(self, status: int, fields: list[tuple[bytes, bytes]]) -> None:
-        """Send an answer's header."""
+        """Send an answer's header; with a request that is not read to its end the connection ends too."""
+        if self._http.their_state is h11.SEND_BODY:
+            fields.append((b"Connection", b"close"))
         await self._wire.write(self._http.send(self._response(status, fields)) or b"")
 
     async def send_data(self, data: bytes) -> None:
@@ -274,7 +276,7 @@ class Connection:
         if answer.status not in (204, 304):
             fields.append((b"Content-Type", answer.kind.encode()))
             fields.append((b"Content-Length", str(len(answer.body)).encode()))
-        if self._http.their_state is not h11.DONE:
+        if self._http.their_state in (h11.SEND_BODY, h11.ERROR):
             fields.append((b"Connection", b"close"))
         sent = [self._http.send(self._response(answer.status, fields)) or b""]
         if answer.body and not self._head_only():

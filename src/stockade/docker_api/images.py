@@ -1,0 +1,345 @@
+"""Images: list, inspect, load, save, import, tag, remove. Archives pass by descriptor."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Coroutine
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from stockade.docker_api import render
+from stockade.docker_api.answers import TAR, Answer, encode, error_body, json
+from stockade.docker_api.containers import joined_reference
+from stockade.docker_api.query import served
+from stockade.docker_api.refusals import REGISTRIES
+from stockade.docker_api.router import Route
+from stockade.docker_api.times import moment, nanoseconds
+from stockade.docker_api.versions import Version
+from stockade.docker_api.wire import Gone
+from stockade.errors import BadValue, StockadeError, Unsupported
+from stockade.images.values import Image, Progress, Untagged, Use
+from stockade.model.connection import Body
+
+if TYPE_CHECKING:
+    from stockade.docker_api.server import Request, Stream
+    from stockade.engine.engine import Engine
+
+T = TypeVar("T")
+_PLATFORM = "an image of this machine has one platform"
+_NONE_UNTIL = Version(1, 43)
+_VIRTUAL_UNTIL = Version(1, 44)
+_COUNTED_SINCE = Version(1, 51)
+_LEGACY_UNTIL = Version(1, 50)
+_LEGACY_CONFIG = {
+    "Hostname": "",
+    "Domainname": "",
+    "AttachStdin": False,
+    "AttachStdout": False,
+    "AttachStderr": False,
+    "Tty": False,
+    "OpenStdin": False,
+    "StdinOnce": False,
+    "Image": "",
+}
+
+
+class Images:
+    """The routes below /images."""
+
+    def __init__(self, engine: Engine) -> None:
+        self._engine = engine
+
+    @property
+    def _images(self) -> Any:
+        return self._engine.images
+
+    def routes(self) -> list[Route]:
+        """Docker's table."""
+        listed = served(
+            "all", "filters", "shared-size", "filter", refused={"manifests": _PLATFORM}, neutral=("digests",)
+        )
+        platform = {"platform": _PLATFORM}
+        return [
+            Route("GET", "/images/json", self.listing, listed),
+            Route("GET", "/images/get", self.save, served("names", refused=platform)),
+            Route("GET", "/images/{name}/get", self.save, served(refused=platform)),
+            Route("GET", "/images/{name}/json", self.inspect, served(refused={"manifests": _PLATFORM, **platform})),
+            Route("GET", "/images/{name}/history", self.history, served(refused=platform)),
+            Route("POST", "/images/load", self.load, served("quiet", refused=platform), body="stream"),
+            Route("POST", "/images/create", self.create, served(*_CREATE, refused=platform), body="stream"),
+            Route("POST", "/images/{name}/tag", self.tag, served("repo", "tag")),
+            Route("POST", "/images/prune", self.prune, served("filters")),
+            Route(
+                "DELETE", "/images/{name}", self.remove, served("force", "noprune", refused={"platforms": _PLATFORM})
+            ),
+        ]
+
+    # What is there -----------------------------------------------------------------------------------------------
+
+    async def listing(self, request: Request) -> Answer:
+        """Docker's ImageList."""
+        query = request.query
+        filters = dict(query.filters())
+        if query.text("filter"):
+            filters["reference"] = (*filters.get("reference", ()), query.text("filter"))
+        found = self._images.list(filters=filters, all=query.flag("all"))
+        shared = (await self._images.usage()).images if query.flag("shared-size") else {}
+        counts: dict[str, int] = {}
+        for record in self._engine.list():
+            counts[record.wanted.image_id] = counts.get(record.wanted.image_id, 0) + 1
+        lines = []
+        for image in found:
+            line = self._summary(image, request.version)
+            line["SharedSize"] = shared.get(image.id, (0, -1))[1]
+            line["Containers"] = counts.get(image.id, 0) if request.version >= _COUNTED_SINCE else -1
+            lines.append(line)
+        return json(lines)
+
+    def _summary(self, image: Image, version: Version) -> dict[str, Any]:
+        tags, digests = self._images.names(image.id), self._images.digests(image.id)
+        if version < _NONE_UNTIL and not tags and not digests:
+            tags, digests = ["<none>:<none>"], ["<none>@<none>"]
+        found = {
+            "Id": image.id,
+            "ParentId": image.parent,
+            "RepoTags": tags,
+            "RepoDigests": digests,
+            "Created": nanoseconds(image.config.created) // 1_000_000_000,
+            "Size": image.size,
+            "Labels": image.config.labels or None,
+        }
+        if version < _VIRTUAL_UNTIL:
+            found["VirtualSize"] = image.size
+        return found
+
+    async def inspect(self, request: Request) -> Answer:
+        """Docker's ImageInspect."""
+        image: Image = self._images.find(request.name)
+        of = image.config
+        created = nanoseconds(of.created)
+        found: dict[str, Any] = {
+            "Id": image.id,
+            "RepoTags": self._images.names(image.id),
+            "RepoDigests": self._images.digests(image.id),
+            "Parent": image.parent,
+            "Comment": of.comment,
+            "Created": moment(created) if created else of.created,
+            "DockerVersion": of.docker_version,
+            "Author": of.author,
+            "Config": image_config(image, request.version),
+            "Architecture": of.architecture,
+            "Os": of.os,
+            "Size": image.size,
+            "GraphDriver": {"Data": None, "Name": render.DRIVER},
+            "RootFS": {"Type": "layers", "Layers": of.diff_ids},
+            "Metadata": {"LastTagTime": moment(image.kept.since)},
+        }
+        if of.variant:
+            found["Variant"] = of.variant
+        if request.version < _VIRTUAL_UNTIL:
+            found["VirtualSize"] = image.size
+        return json(found)
+
+    async def history(self, request: Request) -> Answer:
+        """Docker's ImageHistory."""
+        lines = [
+            {
+                "Id": one.id,
+                "Created": nanoseconds(one.created) // 1_000_000_000,
+                "CreatedBy": one.created_by,
+                "Tags": one.tags or None,
+                "Size": one.size,
+                "Comment": one.comment,
+            }
+            for one in self._images.history(request.name)
+        ]
+        return json(lines)
+
+    # What comes and goes -----------------------------------------------------------------------------------------
+
+    async def load(self, request: Request) -> None:
+        """Docker's ImageLoad."""
+        telling = Telling(request, quiet=request.query.flag("quiet", default=True))
+        body = await request.body()
+        loaded = await telling.follow(self._images.load(body, telling.progress))
+        for one in loaded:
+            for name in one.names or (one.id,):
+                self._engine.events.publish("image", "load", one.id, {"name": name})
+            for sentence in one.sentences:
+                await telling.say({"stream": f"{sentence}\n"})
+
+    async def save(self, request: Request) -> None:
+        """Docker's ImageGet and ImageGetAll."""
+        names = (request.name,) if request.name else request.query.texts("names")
+        if not names:
+            raise BadValue("no image is named")
+
+        async def take() -> int:
+            return await request.give(TAR)
+
+        await self._images.save(names, take)
+
+    async def create(self, request: Request) -> None:
+        """Docker's ImageCreate: an import; a pull is refused until there are registries."""
+        query = request.query
+        source = query.text("fromSrc")
+        if query.text("fromImage"):
+            raise Unsupported(REGISTRIES)
+        if source != "-":
+            raise Unsupported(f"importing from {source!r} is not served: send the archive itself")
+        reference = joined_reference(query.text("repo"), query.text("tag"))
+        telling = Telling(request, quiet=True)
+        image = await telling.follow(
+            self.take_in(await request.body(), reference, query.texts("changes"), query.text("message"))
+        )
+        await telling.say({"status": image.id})
+
+    async def take_in(self, source: Body | str, reference: str, changes: tuple[str, ...], message: str) -> Image:
+        """Import an archive, or a tree of this machine."""
+        said = message or f"Imported from {'-' if isinstance(source, Body) else source}"
+        image: Image = await self._images.import_(source, reference, changes, said)
+        self._engine.events.publish("image", "import", image.id, {"name": reference or image.id})
+        return image
+
+    async def tag(self, request: Request) -> Answer:
+        """Docker's ImageTag."""
+        target = joined_reference(request.query.text("repo"), request.query.text("tag"))
+        image = self._images.find(request.name)
+        self._images.tag(request.name, target)
+        self._engine.events.publish("image", "tag", image.id, {"name": target})
+        return Answer(201)
+
+    async def remove(self, request: Request) -> Answer:
+        """Docker's ImageDelete."""
+        if not request.name.strip():
+            raise BadValue("image name cannot be blank")
+        query = request.query
+        gone = await self._images.remove(
+            request.name, force=query.flag("force"), prune=not query.flag("noprune"), used_by=self._uses
+        )
+        return json(self._told(gone))
+
+    async def prune(self, request: Request) -> Answer:
+        """Docker's ImagePrune."""
+        done = await self._images.prune(dict(request.query.filters()), self._uses)
+        self._engine.events.publish("image", "prune", "", {"reclaimed": str(done.reclaimed)})
+        return json({"ImagesDeleted": self._told(done.removed) or None, "SpaceReclaimed": done.reclaimed})
+
+    def _uses(self, image: str) -> list[Use]:
+        """The containers that stand on an image."""
+        return [
+            Use(one.wanted.id, bool(one.state.pid)) for one in self._engine.list(None) if one.wanted.image_id == image
+        ]
+
+    def _told(self, gone: Any) -> list[dict[str, str]]:
+        """What was removed, as Docker says it; each is an event too."""
+        found = []
+        for one in gone:
+            if isinstance(one, Untagged):
+                found.append({"Untagged": one.name})
+                self._engine.events.publish("image", "untag", one.image, {"name": one.image})
+            else:
+                found.append({"Deleted": one.id})
+                if one.is_image:
+                    self._engine.events.publish("image", "delete", one.id, {"name": one.id})
+        return found
+
+
+class Telling:
+    """The answer to long work: its progress, then its result or why there is none.
+
+    What fails before anything was said is an error as any other; later it is a line of the answer.
+    """
+
+    def __init__(self, request: Request, quiet: bool) -> None:
+        self._request = request
+        self._quiet = quiet
+        self._stream: Stream | None = None
+        self._lines: asyncio.Queue[dict[str, Any] | None] = asyncio.Queue()
+
+    def progress(self, one: Progress) -> None:
+        """Called by the work."""
+        if not self._quiet:
+            self._lines.put_nowait(render_progress(one))
+
+    async def follow(self, work: Coroutine[Any, Any, T]) -> T:
+        """Tell of the work until it ends, and give its result. A client that left does not end it."""
+        task = asyncio.create_task(work, name="an image on its way")
+        task.add_done_callback(lambda _: self._lines.put_nowait(None))
+        try:
+            while (line := await self._lines.get()) is not None:
+                await self.say(line)
+            return task.result()
+        except Gone:
+            await asyncio.wait([task])
+            raise
+        except StockadeError as error:
+            if self._stream is None:
+                raise
+            await self.say({"errorDetail": error_body(error), "error": error.message})
+            raise Gone(error.message) from error
+        finally:
+            task.cancel()
+
+    async def say(self, line: dict[str, Any]) -> None:
+        """One line of the answer."""
+        if self._stream is None:
+            self._stream = await self._request.start()
+        await self._stream.write(encode(line))
+
+
+def render_progress(one: Progress) -> dict[str, Any]:
+    """A line of progress as Docker's clients show it."""
+    if not one.total:
+        return {"status": one.status, "progressDetail": {}, "id": one.id}
+    detail = {"current": one.current, "total": one.total}
+    return {"status": one.status, "progressDetail": detail, "progress": _bar(one), "id": one.id}
+
+
+def _bar(one: Progress) -> str:
+    done = min(50, one.current * 50 // one.total)
+    return f"[{'=' * done}>{' ' * (50 - done)}]  {_size(one.current)}/{_size(one.total)}"
+
+
+def _size(count: float) -> str:
+    """As Docker writes sizes of progress: powers of 1,000."""
+    for unit in ("B", "kB", "MB", "GB"):
+        if count < 1000 or unit == "GB":
+            break
+        count /= 1000
+    return f"{count:.4g}{unit}"
+
+
+def image_config(image: Image, version: Version) -> dict[str, Any]:
+    """What an image says of its containers, as Docker's inspect has it."""
+    of = image.config
+    found: dict[str, Any] = dict(_LEGACY_CONFIG) if version < _LEGACY_UNTIL else {}
+    found |= {
+        "User": of.user,
+        "Env": of.env or None,
+        "Cmd": of.cmd or None,
+        "Volumes": {path: {} for path in of.volumes} or None,
+        "WorkingDir": of.workdir,
+        "Entrypoint": of.entrypoint or None,
+        "OnBuild": of.onbuild or None,
+        "Labels": of.labels or None,
+    }
+    more = {
+        "ExposedPorts": {port: {} for port in of.exposed_ports},
+        "StopSignal": of.stop_signal,
+        "Shell": of.shell,
+        "ArgsEscaped": of.args_escaped,
+    }
+    found |= {name: value for name, value in more.items() if value}
+    if of.health is not None:
+        check = of.health
+        found["Healthcheck"] = {
+            "Test": check.test,
+            "Interval": round(check.interval * 1e9),
+            "Timeout": round(check.timeout * 1e9),
+            "StartPeriod": round(check.start_period * 1e9),
+            "Retries": check.retries,
+        }
+    return found
+
+
+_CREATE = ("fromImage", "fromSrc", "repo", "tag", "message", "changes")

@@ -1,0 +1,100 @@
+"""What Docker's API lacks, under one prefix; described by `openapi.json` beside this file, which is served too."""
+
+from __future__ import annotations
+
+import asyncio
+from importlib.resources import files
+from typing import TYPE_CHECKING
+
+from stockade.docker_api import fields, render
+from stockade.docker_api.answers import Answer, json
+from stockade.docker_api.containers import Containers
+from stockade.docker_api.images import Images
+from stockade.docker_api.query import served
+from stockade.docker_api.router import Route
+from stockade.docker_api.versions import NEWEST, OLDEST
+from stockade.errors import BadValue
+
+if TYPE_CHECKING:
+    from stockade.docker_api.server import Request
+    from stockade.engine.engine import Engine
+
+PREFIX = "/stockade/v1"
+
+
+def document() -> bytes:
+    """The OpenAPI document of this prefix."""
+    return files(__package__).joinpath("openapi.json").read_bytes()
+
+
+class Own:
+    """The routes below /stockade/v1."""
+
+    def __init__(self, engine: Engine, version: str, containers: Containers, images: Images) -> None:
+        self._engine = engine
+        self._version = version
+        self._containers = containers
+        self._images = images
+
+    def routes(self) -> list[Route]:
+        """Held against the document by a test."""
+        one = f"{PREFIX}/containers/{{name}}"
+        imported = served("path", "reference", "changes", "message")
+        return [
+            Route("GET", f"{PREFIX}/openapi.json", self.openapi),
+            Route("GET", f"{PREFIX}/version", self.version),
+            Route("POST", f"{PREFIX}/containers/create", self.create, served("name", "platform"), body="json"),
+            Route("GET", one, self.container),
+            Route("POST", f"{one}/prepare", self.prepare),
+            Route("POST", f"{PREFIX}/exec/{{name}}/prepare", self.prepare_exec),
+            Route("POST", f"{PREFIX}/images/import", self.import_image, imported),
+        ]
+
+    async def openapi(self, request: Request) -> Answer:
+        """The document itself."""
+        return Answer(200, await asyncio.to_thread(document))
+
+    async def version(self, request: Request) -> Answer:
+        """Which daemon answers."""
+        return json({"Version": self._version, "ApiVersion": str(NEWEST), "MinAPIVersion": str(OLDEST)})
+
+    async def create(self, request: Request) -> Answer:
+        """As Docker's, with the member `Stockade`."""
+        return await self._containers.make(request, request.decode(fields.Create))
+
+    async def container(self, request: Request) -> Answer:
+        """What Docker's inspect does not say."""
+        record = self._engine.find(request.name)
+        wanted = record.wanted
+        directory = self._engine.directory(wanted.id)
+        return json(
+            {
+                "Id": wanted.id,
+                "Name": wanted.name,
+                "Directory": directory,
+                "LogPath": render.log_path(wanted, directory),
+                "Status": record.state.status,
+                "Reason": record.state.reason,
+                "Wall": wanted.wall,
+                "UserNamespace": wanted.namespaces.user,
+                "Rootfs": wanted.rootfs,
+                "TimeLimit": wanted.time_limit,
+            }
+        )
+
+    async def prepare(self, request: Request) -> Answer:
+        """Everything of a start but letting the program run, for a client that gives the shim its own descriptors."""
+        return json({"AttachSocket": await self._engine.prepare(request.name)})
+
+    async def prepare_exec(self, request: Request) -> Answer:
+        """The same for an exec."""
+        return json({"AttachSocket": await self._engine.execs.prepare(request.name)})
+
+    async def import_image(self, request: Request) -> Answer:
+        """An image of a tree or archive of this machine."""
+        query = request.query
+        path = query.text("path")
+        if not path.startswith("/"):
+            raise BadValue(f"path: {path!r} is not the absolute path of a directory or archive")
+        image = await self._images.take_in(path, query.text("reference"), query.texts("changes"), query.text("message"))
+        return json({"Id": image.id}, 201)
