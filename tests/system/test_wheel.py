@@ -1,7 +1,8 @@
-"""The wheel installs where there is no compiler and no index, and what it installs works."""
+"""The wheel installs where there is no compiler, and what it installs works."""
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -21,12 +22,15 @@ def bare(tmp_path_factory: pytest.TempPathFactory) -> Path:
     made: Path = tmp_path_factory.mktemp("bare") / "venv"
     subprocess.run([sys.executable, "-m", "venv", made], check=True)
     [wheel] = (TOP / "dist").glob("stockade-*.whl")
-    # No PATH to a compiler, no index: what is not in the wheel is not to be had.
-    subprocess.run(
-        [made / "bin/python", "-m", "pip", "install", "-q", "--no-index", wheel],
-        env={"PATH": str(made / "bin")},
-        check=True,
-    )
+    # Wheels only and no PATH to a compiler; then without an index: what is not in the wheel or pinned is not to be had.
+    pinned = ["--only-binary", ":all:", "--require-hashes", "-r", TOP / "packaging/requirements.txt"]
+    environment = {name: value for name, value in os.environ.items() if name.startswith(("PIP_", "SSL_"))}
+    for words in (pinned, ["--no-index", wheel]):
+        subprocess.run(
+            [made / "bin/python", "-m", "pip", "install", "-q", *words],
+            env={**environment, "PATH": str(made / "bin")},
+            check=True,
+        )
     return made / "bin"
 
 
