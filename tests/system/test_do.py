@@ -8,6 +8,7 @@ import re
 import secrets
 import shutil
 import signal
+import subprocess
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -92,6 +93,18 @@ def test_what_apply_refuses_can_hardly_be_made(place: Place, project: Path) -> N
     assert b"mknod: dev: Operation not permitted" in done.stderr
     assert (done.returncode, (project / "dev").exists(), (project / "f").exists()) == (125, False, False)
     assert b"refused: f: " in done.stderr
+
+
+def test_apply_refuses_file_capabilities_by_name(place: Place, project: Path) -> None:
+    """They come from the host's root only: a kept container's layer is where he can put them."""
+    name = f"caps-{secrets.token_hex(3)}"
+    assert stockade(place, "do", "-q", "--keep", name, "cp", "/bin/true", "capable", cwd=project).returncode == 0
+    (layer,) = place.data.glob("containers/*/**/capable")
+    subprocess.run(["setcap", "cap_net_raw+ep", layer], check=True)
+    refused = stockade(place, "do", "--continue", name, "--apply", "--yes", cwd=project)
+    assert (refused.returncode, (project / "capable").exists()) == (125, False), refused
+    assert b"refused: capable: it has file capabilities" in refused.stderr
+    assert stockade(place, "do", "--drop", name).returncode == 0
 
 
 def test_a_mebibyte_comes_through_whole(place: Place, project: Path) -> None:

@@ -253,7 +253,8 @@ impl Planned {
         change(tree, &self.options).at(Stage::Mount, subject())?;
         let directory = fstat(tree)
             .is_ok_and(|stat| FileType::from_raw_mode(stat.st_mode) == FileType::Directory);
-        attach(ground, &self.destination, tree, directory).at(Stage::Mount, subject())
+        let point = self.point(target(ground, &self.destination, directory))?;
+        put(tree, &point).at(Stage::Mount, subject())
     }
 
     fn mount_file_system(&self, ground: &Ground<'_>, kind: &str, device: &str) -> Outcome<()> {
@@ -264,8 +265,9 @@ impl Planned {
                 .is_some_and(|value| value.len() >= STRING_LIMIT)
         });
         if long {
+            let point = self.point(target(ground, &self.destination, true))?;
             return self
-                .mount_by_string(ground, kind, device)
+                .mount_by_string(ground, &point, kind, device)
                 .at(Stage::Mount, subject());
         }
         let mount = match make(kind, device, &self.options) {
@@ -295,12 +297,25 @@ impl Planned {
         } else {
             target(ground, &self.destination, true)
         };
-        let target = target.at(Stage::Mount, subject())?;
-        put(&mount, &target).at(Stage::Mount, subject())
+        put(&mount, &self.point(target)?).at(Stage::Mount, subject())
+    }
+
+    /// Says of a mount point that could be neither found nor made that it was this, not the mount.
+    fn point(&self, target: io::Result<OwnedFd>) -> Outcome<OwnedFd> {
+        target.at(
+            Stage::Mount,
+            format_args!("{}: the mount point", self.destination.display()),
+        )
     }
 
     /// By mount(2), for data that fsconfig(2) does not take: an overlay with many layers.
-    fn mount_by_string(&self, ground: &Ground<'_>, kind: &str, device: &str) -> io::Result<()> {
+    fn mount_by_string(
+        &self,
+        ground: &Ground<'_>,
+        point: &OwnedFd,
+        kind: &str,
+        device: &str,
+    ) -> io::Result<()> {
         let words = self.options.data.iter().map(|(key, value)| {
             value
                 .as_ref()
@@ -315,8 +330,7 @@ impl Planned {
             )
             .collect::<Vec<_>>()
             .join(",");
-        let target = target(ground, &self.destination, true)?;
-        let place = crate::rootfs::through_proc(&target);
+        let place = crate::rootfs::through_proc(point);
         let data = std::ffi::CString::new(data)?;
         rustix::mount::mount(
             if device.is_empty() { kind } else { device },

@@ -24,6 +24,8 @@ pub(crate) struct Reaper {
     /// The caller's end, which never blocks.
     pub heard: OwnedFd,
     pub told: OwnedFd,
+    /// The caller's arguments and environment, which are nothing for the container to see.
+    words: sys::Words,
 }
 
 /// Whether the annotation asks for it.
@@ -56,7 +58,8 @@ impl Reaper {
     pub fn new() -> Outcome<Reaper> {
         let (heard, told) = pipe_with(PipeFlags::CLOEXEC | PipeFlags::NONBLOCK)
             .at(Stage::Prepare, "a pipe for init")?;
-        Ok(Reaper { heard, told })
+        let words = sys::Words::find().at(Stage::Prepare, "/proc/self/stat")?;
+        Ok(Reaper { heard, told, words })
     }
 
     /// Makes process 2, which leads a session of its own with the terminal; its number in process 1, nothing in itself.
@@ -79,6 +82,7 @@ impl Reaper {
     /// In process 1: lets go of all that only the program needs.
     pub fn let_go(&self, line: &Line, filter: Option<&seccomp::Filter>) -> Outcome<()> {
         _ = rustix::thread::set_name(c"init");
+        self.words.replace("stockade-init");
         sys::close_others(0, &[line.as_fd(), self.told.as_fd()])
             .at(Stage::SetSecurity, "close init's descriptors")?;
         if let Some(filter) = filter {

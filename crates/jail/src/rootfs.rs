@@ -404,7 +404,10 @@ impl<'a> Assembly<'a> {
                 }
             )
         };
-        let target = self.target(number, entry).at(Stage::MakeRoot, subject())?;
+        let target = self.target(number, entry).at(
+            Stage::MakeRoot,
+            format_args!("{}: the mount point", subject()),
+        )?;
         match &entry.kind {
             Kind::Bind { from, recursive } => {
                 let tree = self

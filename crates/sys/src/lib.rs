@@ -15,6 +15,7 @@ mod schedule;
 mod seccomp;
 mod signals;
 mod text;
+mod words;
 
 pub use arena::*;
 pub use arrive::*;
@@ -29,3 +30,4 @@ pub use schedule::*;
 pub use seccomp::*;
 pub use signals::*;
 pub use text::*;
+pub use words::*;

@@ -15,6 +15,7 @@ from contract.shim.conftest import Config
 from contract.shim.peer import (
     EXHAUSTED,
     INVALID,
+    NOT_FOUND,
     UNIMPLEMENTED,
     V2,
     V3,
@@ -75,6 +76,29 @@ def test_requests_may_be_pipelined(peer: Peer) -> None:
     peer.socket.sendall(b"".join(request(2 * n + 1, "Connect", {1: "c"}) for n in range(500)))
     seen = [peer.read()[0] for _ in range(500)]
     assert seen == [2 * n + 1 for n in range(500)]
+
+
+def test_two_clients_at_once(shim: Shim, peer: Peer) -> None:
+    """Each gets its own answers, in its own order, also when frames come in pieces; a wait holds up nobody."""
+    other = shim.connect((shim.bundle("c") / "address").read_text())
+    shim.create(peer, "c")
+    waits = [one.send("Wait", {1: "c"}) for one in (peer, other)]
+    frames = {one: b"".join(request(1001 + 2 * n, "State", {1: name}) for n in range(50)) for one, name in
+              ((peer, "c"), (other, "no such container"))}  # fmt: skip
+    for at in range(0, max(map(len, frames.values())), 7):
+        for one, data in frames.items():
+            one.socket.sendall(data[at : at + 7])
+    for n in range(50):
+        assert peer.answer(1001 + 2 * n)[4] == 1
+        assert code(other, 1001 + 2 * n) == NOT_FOUND
+    peer.stream = other.stream = 1101
+    # What one makes the other sees, and the end is told to both.
+    assert other.call("Start", {1: "c"})[1]
+    assert [one.answer(wait)[1] for one, wait in zip((peer, other), waits, strict=True)] == [0, 0]
+    other.call("Delete", {1: "c"})
+    with pytest.raises(Refused) as refused:
+        peer.call("State", {1: "c"})
+    assert refused.value.code == NOT_FOUND
 
 
 def test_a_caller_that_never_reads_holds_up_nobody(shim: Shim, peer: Peer) -> None:
