@@ -79,7 +79,7 @@ class Ground:
         self._records[identity] = replace(record, state=replace(record.state, **fields))
         return self._records[identity]
 
-    def publish(self, action: str, record: Record, attributes: Mapping[str, str] | None = None) -> None:
+    def tell(self, action: str, record: Record, attributes: Mapping[str, str] | None = None) -> None:
         self.events.publish("container", action, record.wanted.id, attributes)
 
     # What the engine does with containers -----------------------------------------------------------------------

@@ -361,7 +361,7 @@ class Execs:
 
     def _tell(self, what: str, container: Record, record: ExecRecord, attributes: dict[str, str] | None = None) -> None:
         action = what if what == "exec_die" else f"{what}: {' '.join(record.config.command)}"
-        self._frame.publish(action, container, {"execID": record.id, **(attributes or {})})
+        self._frame.tell(action, container, {"execID": record.id, **(attributes or {})})
 
     def _keep(self, record: ExecRecord) -> ExecRecord:
         self._known.setdefault(record.container, {})[record.id] = record

@@ -62,7 +62,7 @@ class Frame(Protocol):
     def change(self, identity: str, **fields: Any) -> Record:
         """Store new values of fields of its state."""
 
-    def publish(self, action: str, record: Record, attributes: Mapping[str, str] | None = None) -> None:
+    def tell(self, action: str, record: Record, attributes: Mapping[str, str] | None = None) -> None:
         """Publish an event of a container."""
 
 

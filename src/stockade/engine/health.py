@@ -167,7 +167,7 @@ class Watch:
         before = record.state.health
         changed = self._frame.change(record.wanted.id, health=state.health, failing=state.failing, probes=state.probes)
         if state.health is not before:
-            self._frame.publish(f"health_status: {state.health}", changed)
+            self._frame.tell(f"health_status: {state.health}", changed)
 
 
 def _plan(record: Record) -> probes.Plan | None:

@@ -90,7 +90,7 @@ class Statistics:
             first = complaint.decode(errors="replace").strip().partition("\n")[0]
             raise RuntimeFailed(f"ps: {first or f'exit status {answer.status}'}")
         titles, processes = listing.parse(answer.out.decode(errors="replace"), pids)
-        self._frame.publish("top", record)
+        self._frame.tell("top", record)
         return Top(titles, processes)
 
     async def _sample(self, record: Record) -> Sample:

@@ -73,7 +73,7 @@ class Streams:
         if options.logs:
             self._spawn(self._replay(record, options, connection), f"attach {identity}")
             return
-        self._frame.publish("attach", record)
+        self._frame.tell("attach", record)
         if options.stream:
             await self._stream(identity, Kept(connection, options))
         else:
@@ -131,7 +131,7 @@ class Streams:
         record = running(self._frame, reference)
         task = await self._frame.task(record.wanted.id)
         await task.resize(rows, columns)
-        self._frame.publish("resize", record, {"height": str(rows), "width": str(columns)})
+        self._frame.tell("resize", record, {"height": str(rows), "width": str(columns)})
 
     async def close(self) -> None:
         """Let go of everything: readers and handed connections go on without us."""
@@ -164,7 +164,7 @@ class Streams:
         except BaseException:
             _end(connection)
             raise
-        self._frame.publish("attach", record)
+        self._frame.tell("attach", record)
         if options.stream:
             await self._stream(record.wanted.id, Kept(connection, options))
         else:
@@ -212,7 +212,7 @@ class Streams:
         try:
             if isinstance(await seat.receive(), Detached):
                 with contextlib.suppress(NotFound):
-                    self._frame.publish("detach", self._frame.find(identity))
+                    self._frame.tell("detach", self._frame.find(identity))
         finally:
             seat.close()
 
