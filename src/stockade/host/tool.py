@@ -12,7 +12,7 @@ import contextlib
 import json
 import os
 import signal
-from collections.abc import AsyncIterator, Iterable
+from collections.abc import AsyncGenerator, AsyncIterator, Iterable
 from typing import Any, NamedTuple
 
 from stockade.errors import RuntimeFailed, Unavailable
@@ -50,7 +50,7 @@ class Program:
         """
         return [line async for line in self.lines(*arguments, given=given)]
 
-    async def lines(self, *arguments: str, given: Given = NOTHING) -> AsyncIterator[dict[str, Any]]:
+    async def lines(self, *arguments: str, given: Given = NOTHING) -> AsyncGenerator[dict[str, Any], None]:
         """Its lines as it prints them; a failure is raised after the last one.
 
         Raises:

@@ -1,7 +1,52 @@
 """Images: names, content, layers; load, save, import, commit, tag, remove, prune, and what nobody uses any more.
 
-The law: what an archive or a configuration says is hostile until its digest is checked and its values are bounded; bytes of
-layers pass through Rust programs alone; a blob or layer goes only when no image, lease or work under way needs it.
+The law: what an archive or a configuration says is hostile until its digest is checked and its values are bounded; bytes
+of layers pass through Rust programs alone; a blob or layer goes only when no image, lease or work under way needs it.
 Knows store, host and below; snapshots are strangers to it. Decisions are pure (references, documents, archive, removal,
-filters, changes, collect); the rest performs them.
+filters, changes, making, saving, collect); the rest performs them.
+
+    images      the face: one method a verb
+    intake      load, import and commit, step by step; taking: remove and prune
+    catalog     names and records, in memory; content: blobs; unpacking: layers as directories
+    collect     what nothing needs: roots, what they reach, the rest
 """
+
+from stockade.images.base import Happened
+from stockade.images.images import Images
+from stockade.images.values import (
+    Account,
+    Accounts,
+    Collected,
+    Deleted,
+    Group,
+    Health,
+    Image,
+    ImageConfig,
+    Line,
+    Loaded,
+    Progress,
+    Pruned,
+    Untagged,
+    Usage,
+    Use,
+)
+
+__all__ = [
+    "Account",
+    "Accounts",
+    "Collected",
+    "Deleted",
+    "Group",
+    "Happened",
+    "Health",
+    "Image",
+    "ImageConfig",
+    "Images",
+    "Line",
+    "Loaded",
+    "Progress",
+    "Pruned",
+    "Untagged",
+    "Usage",
+    "Use",
+]
