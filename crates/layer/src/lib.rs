@@ -14,6 +14,7 @@ mod diff;
 pub mod disk;
 mod encode;
 pub mod ids;
+mod keep;
 pub mod overlay;
 mod patient;
 mod receive;

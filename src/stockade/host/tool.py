@@ -69,7 +69,8 @@ class Running:
     """A program at work. Made by `Program`."""
 
     def __init__(self, program: str, arguments: tuple[str, ...], given: Given) -> None:
-        self._name = f"{os.path.basename(program)} {arguments[0] if arguments else ''}".strip()
+        self._program = os.path.basename(program)
+        self._name = f"{self._program} {arguments[0]}" if arguments else self._program
         self._loop = asyncio.get_running_loop()
         self._sources: list[asyncio.ReadTransport] = []
         own, theirs = _pipes()
@@ -129,7 +130,8 @@ class Running:
         if status != 0:
             said = await self._sentence
             how = f"was killed by signal {-status}" if status < 0 else f"failed with status {status}"
-            raise RuntimeFailed(said or f"{self._name} {how}")
+            sentence, _, hint = said.partition("\n\nhint: ")
+            raise RuntimeFailed(sentence or f"{self._name} {how}", hint=hint)
 
     async def stop(self) -> None:
         """Kill it if it runs still, reap it, and close what was open to it. Idempotent."""
@@ -168,9 +170,8 @@ class Running:
         reader = await self._reader(end)
         kept = b""
         while piece := await reader.read(CHUNK):
-            kept = (kept + piece)[-MAX_SENTENCE:]
-        lines = kept.decode(errors="replace").strip().splitlines()
-        return lines[-1].removeprefix("stockade-layer: ") if lines else ""
+            kept += piece[: MAX_SENTENCE - len(kept)]
+        return kept.decode(errors="replace").strip().removeprefix(f"{self._program}: ")
 
 
 async def _feed(end: int, text: bytes) -> None:

@@ -47,7 +47,7 @@ class Contents(NamedTuple):
                 return self.files[name]
             if name not in self.links:
                 return None
-            name = posixpath.join(posixpath.dirname(name), self.links[name])
+            name = self.links[name]
         return None
 
     def blob(self, digest: str) -> File | None:

@@ -101,7 +101,7 @@ class Images:
         """Images that cannot be used, and why."""
         return self._catalog.damaged
 
-    # Looking ---------------------------------------------------------------------------------------------------------
+    # Looking ------------------------------------------------------------------------------------------------------
 
     def find(self, reference: str, namespace: str = NAMESPACE) -> Image:
         """An image by `name[:tag][@digest]`, id, or the beginning of an id that is no other's.
@@ -163,7 +163,7 @@ class Images:
         data = self._base.content.read(image.id, documents.MAX_DOCUMENT)
         return documents.raw_object(data, f"configuration {image.id}")
 
-    # Bringing --------------------------------------------------------------------------------------------------------
+    # Bringing -----------------------------------------------------------------------------------------------------
 
     async def load(
         self, body: Body, tell: Callable[[Progress], object] = silently, namespace: str = NAMESPACE
@@ -217,7 +217,7 @@ class Images:
     async def _layer_of(self, source: Body | str, path: str) -> Layer:
         if isinstance(source, Body):
             return await intake.received_layer(self._base, source, path)
-        if not os.path.isdir(source):  # noqa: ASYNC240 - a local path, named by the caller
+        if not os.path.isdir(source):
             descriptor = os.open(source, os.O_RDONLY | os.O_CLOEXEC)
             try:
                 return await intake.received_layer(self._base, Body(descriptor), path)
@@ -277,7 +277,7 @@ class Images:
         for image in work.images:
             await self.accounts(image)
 
-    # Giving ----------------------------------------------------------------------------------------------------------
+    # Giving -------------------------------------------------------------------------------------------------------
 
     async def save(self, wanted: Sequence[str], out: int, namespace: str = NAMESPACE) -> None:
         """Write images to a descriptor as one archive that Docker and tools of OCI layouts read.
@@ -333,7 +333,7 @@ class Images:
         except FileNotFoundError:
             return None
 
-    # Naming and removing ---------------------------------------------------------------------------------------------
+    # Naming and removing ------------------------------------------------------------------------------------------
 
     def tag(self, source: str, target: str, namespace: str = NAMESPACE) -> Image:
         """Give an image one more name.
@@ -410,7 +410,7 @@ class Images:
         layers = tuple(Deleted(chain, is_image=False) for chain in work.collected.chains)
         return Pruned((*removed, *layers), work.collected.reclaimed)
 
-    # Standing on -----------------------------------------------------------------------------------------------------
+    # Standing on --------------------------------------------------------------------------------------------------
 
     async def unpacked(self, image: Image) -> tuple[str, ...]:
         """The directories of an image's layers, topmost first; what is missing is unpacked.
@@ -467,7 +467,7 @@ class Images:
         if released and image is not None and self._catalog.get(image.id, namespace) is None:
             self._base.sweep()
 
-    # Room on the disk ------------------------------------------------------------------------------------------------
+    # Room on the disk ---------------------------------------------------------------------------------------------
 
     async def usage(self, namespace: str = NAMESPACE) -> Usage:
         """What the disk holds for images; adds up to what du(1) says of `content` and `layers`."""
@@ -476,7 +476,7 @@ class Images:
         for chain in missing:
             with contextlib.suppress(NotFound):
                 [answer] = await self._base.program.call("usage", layers.directory(chain))
-                self._sizes[chain] = answer["disk"]
+                self._sizes[chain] = answer["bytes"]
         blobs = await asyncio.to_thread(_disk, self._base.content.blobs)
         sizes = {chain: self._sizes.get(chain, 0) for chain in layers.known}
         return Usage(sum(sizes.values()), blobs, reports.shared(self._catalog.images(namespace)))
@@ -508,7 +508,7 @@ class Images:
         with contextlib.suppress(StockadeError):
             await self.collect()
 
-    # From one process to the next ------------------------------------------------------------------------------------
+    # From one process to the next ---------------------------------------------------------------------------------
 
     async def rebuild(self) -> List[str]:
         """Put records that the store lost back, out of the copies beside the blobs; the images that are there again."""

@@ -161,7 +161,7 @@ IMPORT: Verb[Intake] = Verb("image-import", _REST, "record")
 COMMIT: Verb[Intake] = Verb("image-commit", _REST, "record")
 
 
-# The Rust program ------------------------------------------------------------------------------------------------
+# The Rust program -------------------------------------------------------------------------------------------------
 
 
 async def received(base: Base, body: Body, room: str) -> Contents:
@@ -191,9 +191,7 @@ async def received_layer(base: Base, body: Body, path: str) -> Layer:
         RuntimeFailed: it is no tar, plain or compressed as images are.
     """
     with body_of(body) as (words, given):
-        [answer] = await base.program.call(
-            "receive", *words, "--max-bytes", str(MAX_BYTES), "--single", path, given=given
-        )
+        [answer] = await base.program.call("keep", *words, "--max-bytes", str(MAX_BYTES), path, given=given)
     kind = documents.LAYER + {"none": "", "gzip": "+gzip", "zstd": "+zstd"}[answer["compression"]]
     return Layer(answer["digest"], answer["size"], kind, answer["diff_id"])
 

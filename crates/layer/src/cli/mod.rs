@@ -3,6 +3,7 @@
 mod apply;
 mod changes;
 mod diff;
+mod keep;
 mod transfer;
 mod unpack;
 mod view;
@@ -39,6 +40,8 @@ pub(crate) enum Error {
     },
     #[error(transparent)]
     Receive(#[from] crate::receive::Error),
+    #[error(transparent)]
+    Keep(#[from] crate::keep::Error),
     #[error(transparent)]
     Send(#[from] crate::send::Error),
     #[error(transparent)]
@@ -102,6 +105,7 @@ fn run() -> Result<()> {
         Some("apply") => apply::run(arguments),
         Some("diff") => diff::run(arguments),
         Some("receive") => transfer::receive(arguments),
+        Some("keep") => keep::run(arguments),
         Some("send") => transfer::send(arguments),
         Some("usage") => transfer::usage(arguments),
         Some("view") => view::run(arguments),
