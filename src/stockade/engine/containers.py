@@ -158,6 +158,7 @@ class Containers:
     async def start(self, container: Container) -> Record:
         """See Engine.start."""
         self._stop_timer(container)
+        container.delay = 0
         prepared = container.prepared
         if prepared is not None and prepared.turn.gate is not None and not prepared.turn.gate.done():
             prepared.turn.gate.set_result(None)
@@ -176,12 +177,10 @@ class Containers:
             if container.state.status in (Status.REMOVING, Status.DEAD):
                 raise Conflict("container is marked for removal and cannot be started")
             try:
-                await self.journal.run(verbs.START, turn, container.id)
+                await self.journal.run(verbs.START, turn, container.id, {"restarts": restarts})
             except BaseException as error:
                 await self._failed(container, error)
                 raise
-            if container.state.restarts != restarts:
-                container.change(restarts=restarts)
             self.follow(container)
         self.engine.tell("start", container.record)
         self.engine.started(container.id)
@@ -251,6 +250,11 @@ class Containers:
         turn = Turn(self, container)
         async with container.lock:
             if not container.alive:
+                return
+            if end is None and turn.shim.alive():
+                # Only the connection was lost.
+                container.let_go()
+                await recover.find_again(self, container)
                 return
             if end is None:
                 # Its shim died: what is left is undone first, which records the end.

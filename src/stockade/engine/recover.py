@@ -25,7 +25,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from stockade.engine.containers import Containers
 
-PATIENCE = 10.0
+PATIENCE = 2.0
 """Seconds that requests wait for the whole of it."""
 _AT_ONCE = 64
 _AGAIN = 1.0
@@ -84,8 +84,13 @@ async def _take_up(
             return
         container.by_hand += len([one for one in later if one.verb != "stop"])
         if container.alive:
-            await _find_again(containers, container)
+            await find_again(containers, container)
         container.copy()
+    containers.spawn(_afterwards(containers, container, later, rebooted), f"go on with {container.id[:12]}")
+
+
+async def _afterwards(containers: Containers, container: Container, later: list[Operation], rebooted: bool) -> None:
+    """What may take its time: verbs that wait for an end, and what the policies want."""
     for operation in later:
         await _finish(containers, container, operation)
     if container.id in containers.known.get(container.wanted.namespace, {}):
@@ -134,8 +139,8 @@ async def _settle_gone(containers: Containers, container: Container, later: list
         await _settle(containers, container, operation)
 
 
-async def _find_again(containers: Containers, container: Container) -> None:
-    """Connect to the shim of a container that ran when the daemon died, and see where it is now."""
+async def find_again(containers: Containers, container: Container) -> None:
+    """Connect to the shim of a container that is taken for running, and see where it is now; its lock is held."""
     shim = Shim(containers.engine.paths, container)
     while True:
         try:
@@ -146,7 +151,14 @@ async def _find_again(containers: Containers, container: Container) -> None:
             container.reason_unless("its shim does not answer")
             await asyncio.sleep(_AGAIN)
             continue
-        except (Unavailable, NotFound):
+        except Unavailable:
+            if shim.alive():
+                container.let_go()
+                await asyncio.sleep(_AGAIN)
+                continue
+            await _lost(containers, container, shim)
+            return
+        except NotFound:
             await _lost(containers, container, shim)
             return
         break

@@ -8,7 +8,7 @@ import signal
 from typing import NamedTuple
 
 from stockade.engine.container import Container
-from stockade.errors import NotFound, RuntimeFailed, StockadeError, Unavailable
+from stockade.errors import RuntimeFailed, StockadeError
 from stockade.host import spawn
 from stockade.runtime import shim
 from stockade.runtime.aio import World
@@ -94,24 +94,34 @@ class Shim(NamedTuple):
             said = answer.complaint.decode(errors="replace").strip()
             raise RuntimeFailed(f"{container.id} could not be cleaned up: {said or f'status {answer.status}'}")
 
+    def alive(self) -> bool:
+        """Whether the process of the shim exists."""
+        return self._signal(0)
+
     def kill(self) -> None:
         """Kill the shim; the kernel kills its containers with it."""
+        self._signal(signal.SIGKILL)
+
+    def _signal(self, number: int) -> bool:
+        """Send the shim a signal (0: none); whether it is there."""
         directory = self.container.directory
         try:
             with open(f"{directory}/shim.pid", encoding="ascii") as file:
                 pid = int(file.read().strip() or "0")
             process = os.pidfd_open(pid)
         except (OSError, ValueError):
-            return
+            return False
         try:
             with open(f"/proc/{pid}/cmdline", "rb") as file:
-                # Its own, not one that has its pid now.
-                if shim.PROGRAM.encode() in file.read():
-                    signal.pidfd_send_signal(process, signal.SIGKILL)
-        except (OSError, NotFound):
-            return
+                # Its own, not a process that has its pid now; a zombie has no words.
+                if self.container.id.encode() not in file.read():
+                    return False
+            signal.pidfd_send_signal(process, number)
+        except OSError:
+            return False
         finally:
             os.close(process)
+        return True
 
     async def clear(self) -> None:
         """Take away what an earlier run left in the directory: its shim, its end, those of its added processes."""
@@ -122,18 +132,3 @@ class Shim(NamedTuple):
             if name in _STALE or (name.startswith("exit-") and name.endswith(".json")):
                 with contextlib.suppress(OSError):
                     os.unlink(f"{directory}/{name}")
-
-
-async def answers(task: Task, patience: float) -> bool:
-    """Whether a shim says anything within so many seconds."""
-    import asyncio
-
-    try:
-        await asyncio.wait_for(task.connect(), patience)
-    except TimeoutError:
-        return False
-    except Unavailable:
-        raise
-    except StockadeError:
-        return True
-    return True

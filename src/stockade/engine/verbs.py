@@ -105,6 +105,10 @@ async def _drop(turn: Turn) -> None:
     turn.container.forget()
 
 
+async def _kept(turn: Turn) -> bool:
+    return turn.containers.table.get(turn.container.id, turn.container.wanted.namespace) is not None
+
+
 CREATE = Verb(
     "create",
     (
@@ -112,7 +116,7 @@ CREATE = Verb(
         Step("lease", _lease, _release),
         Step("layers", _lay),
         Step("config", _render),
-        Step("record", _keep, _drop),
+        Step("record", _keep, _drop, _kept),
     ),
 )
 
@@ -179,9 +183,8 @@ async def _runs(turn: Turn) -> None:
         exit_code=0,
         oom_killed=False,
         started=time.time_ns(),
-        finished=container.state.finished,
         stopped_by_hand=False,
-        restarts=container.state.restarts,
+        restarts=int(turn.notes.get("restarts", 0)),
         has_run=True,
     )
 
@@ -234,7 +237,11 @@ async def _end_shim(turn: Turn) -> None:
     await turn.shim.end()
 
 
-END = Verb("end", (Step("record", _record_end), Step("shim", _end_shim)), point_of_no_return="record")
+async def _recorded(turn: Turn) -> bool:
+    return not turn.container.alive
+
+
+END = Verb("end", (Step("record", _record_end, seen=_recorded), Step("shim", _end_shim)), point_of_no_return="record")
 
 
 # stop, restart --------------------------------------------------------------------------------------------------------
@@ -242,6 +249,10 @@ END = Verb("end", (Step("record", _record_end), Step("shim", _end_shim)), point_
 
 async def _mark_stopped(turn: Turn) -> None:
     turn.container.change(stopped_by_hand=True)
+
+
+async def _unmark_stopped(turn: Turn) -> None:
+    turn.container.change(stopped_by_hand=False)
 
 
 async def _ask_to_end(turn: Turn) -> None:
@@ -272,7 +283,7 @@ async def kill(turn: Turn) -> None:
 
 STOP = Verb(
     "stop",
-    (Step("mark", _mark_stopped), Step("ask", _ask_to_end), Step("end", _await_end)),
+    (Step("mark", _mark_stopped, _unmark_stopped), Step("ask", _ask_to_end), Step("end", _await_end)),
     point_of_no_return="mark",
 )
 
@@ -351,17 +362,27 @@ async def _apply(turn: Turn) -> None:
         await ground.update(await turn.shim.connected(), turn.container.wanted)
 
 
+async def _unapply(turn: Turn) -> None:
+    await _keep_unchanged(turn)
+    await _apply(turn)
+
+
 async def _render_anew(turn: Turn) -> None:
     if not bundle.joins(turn.container.wanted):
         await ground.render(turn.engine, turn.container)
+
+
+async def _render_as_before(turn: Turn) -> None:
+    await _keep_unchanged(turn)
+    await _render_anew(turn)
 
 
 UPDATE = Verb(
     "update",
     (
         Step("record", _keep_changed, _keep_unchanged),
-        Step("apply", _apply, _apply),
-        Step("config", _render_anew, _render_anew),
+        Step("apply", _apply, _unapply),
+        Step("config", _render_anew, _render_as_before),
     ),
 )
 
