@@ -11,7 +11,7 @@ from stockade.engine import bundle, files, resources
 from stockade.engine.bundle import Given, Joined
 from stockade.engine.container import Container
 from stockade.engine.records import LogConfig, Wanted
-from stockade.engine.users import Accounts
+from stockade.engine.users import Accounts, Group, User
 from stockade.errors import BadValue, Conflict, RuntimeFailed
 from stockade.host import ids, spawn
 from stockade.host.ids import Ids
@@ -46,7 +46,7 @@ async def mounts(engine: Engine, container: Container) -> tuple[RootfsMount, ...
 async def _layers(engine: Engine, wanted: Wanted) -> tuple[str, ...]:
     if wanted.rootfs:
         return (wanted.rootfs,)
-    return await engine.images.unpacked(engine.images.leased(wanted.id))
+    return await engine.images.unpacked(engine.images.leased(wanted.id, wanted.namespace))
 
 
 def own_ids(engine: Engine, container: Container) -> Ids | None:
@@ -60,8 +60,8 @@ def own_ids(engine: Engine, container: Container) -> Ids | None:
     return found
 
 
-def host_ids(engine: Engine, container: Container) -> Ids:
-    """The ids that its files have on the host: its own range, another container's that it joins, or the host's."""
+def host_ids(engine: Engine, container: Container) -> Ids | None:
+    """The ids that its files have on the host: its own range, or another container's that it joins; None: as inside."""
     found = own_ids(engine, container)
     if found is not None:
         return found
@@ -69,7 +69,7 @@ def host_ids(engine: Engine, container: Container) -> Ids:
         other = own_ids(engine, engine.containers.find(word, container.wanted.namespace))
         if other is not None:
             return other
-    return ids.HOST
+    return None
 
 
 async def render(engine: Engine, container: Container) -> None:
@@ -93,8 +93,11 @@ async def _accounts(engine: Engine, wanted: Wanted) -> Accounts:
     """Who is known in the image; asked only when a name has to be looked up, or a home directory."""
     if wanted.rootfs:
         return Accounts()
-    found: Accounts = await engine.images.accounts(engine.images.leased(wanted.id))
-    return found
+    known = await engine.images.accounts(engine.images.leased(wanted.id, wanted.namespace))
+    return Accounts(
+        tuple(User(one.name, one.uid, one.gid, one.home) for one in known.users),
+        tuple(Group(one.name, one.gid, one.members) for one in known.groups),
+    )
 
 
 def _joined(engine: Engine, wanted: Wanted) -> dict[str, Joined]:

@@ -81,12 +81,13 @@ async def _unclaim(turn: Turn) -> None:
 
 
 async def _lease(turn: Turn) -> None:
-    if turn.container.wanted.image_id:
-        turn.engine.images.lease(turn.container.wanted.image_id, turn.container.id)
+    wanted = turn.container.wanted
+    if wanted.image_id:
+        turn.engine.images.lease(wanted.image_id, wanted.id, wanted.namespace)
 
 
 async def _release(turn: Turn) -> None:
-    turn.engine.images.release(turn.container.id)
+    turn.engine.images.release(turn.container.id, turn.container.wanted.namespace)
 
 
 async def _lay(turn: Turn) -> None:
@@ -427,7 +428,7 @@ async def _let_go(turn: Turn) -> None:
     slot = int(turn.notes["slot"])
     if slot >= 0:
         ids.release(turn.engine.paths, turn.container.directory, slot)
-    turn.engine.images.release(turn.container.id)
+    turn.engine.images.release(turn.container.id, turn.container.wanted.namespace)
 
 
 async def _forget(turn: Turn) -> None:

@@ -57,10 +57,6 @@ class Ids(NamedTuple):
         return self.gid[0].host
 
 
-HOST = Ids((IdMap(0, 0, 1 << 32),), (IdMap(0, 0, 1 << 32),), "host")
-"""Of a container without a user namespace of its own: ids are what they are."""
-
-
 def claim(paths: Paths, directory: str) -> Ids:
     """Claim ids for the container at `directory`, which exists: a link to it is the claim."""
     if not paths.root:
