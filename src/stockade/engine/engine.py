@@ -6,7 +6,9 @@ import asyncio
 from collections.abc import Callable, Mapping
 from typing import Any
 
+from stockade.engine import ground
 from stockade.engine.answers import Change, Pruned, Waited
+from stockade.engine.archive import Archive
 from stockade.engine.containers import Containers
 from stockade.engine.events import Events
 from stockade.engine.execs import Execs
@@ -17,6 +19,7 @@ from stockade.engine.streams import Streams
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from stockade.host.ids import Ids
     from stockade.host.paths import Paths
     from stockade.images import Images
     from stockade.runtime.task import Task
@@ -42,6 +45,7 @@ class Engine:
         self.streams = Streams(self)
         self.health = Watch(self, self.execs)
         self.stats = Statistics(self)
+        self.archive = Archive(self)
 
     @classmethod
     async def open(cls, paths: Paths, store: Store, images: Images, snapshots: Snapshots) -> Engine:
@@ -52,6 +56,7 @@ class Engine:
         """
         engine = cls(paths, store, images, snapshots)
         await engine.containers.recover()
+        engine.execs.sweep({record.wanted.id for record in engine.list(None)})
         return engine
 
     async def close(self) -> None:
@@ -59,6 +64,7 @@ class Engine:
         await self.health.close()
         await self.execs.close()
         await self.streams.close()
+        await self.archive.close()
         await self.containers.close()
 
     # What the other parts stand on ------------------------------------------------------------------------------
@@ -84,6 +90,11 @@ class Engine:
             Unavailable: its shim does not answer.
         """
         return await self.containers.task(identity)
+
+    async def footing(self, identity: str) -> tuple[tuple[str, ...], Ids]:
+        """The layers beneath a container, the topmost first, and the ids that its files have on the host."""
+        container = self.containers.by_id(identity)
+        return await ground.layers(self, container.wanted), ground.host_ids(self, container)
 
     def lock(self, identity: str) -> asyncio.Lock:
         """Whoever changes a container holds this."""
@@ -184,6 +195,10 @@ class Engine:
         return await self.containers.prune(matches, namespace)
 
     # Turns in a container's life, told to the other parts ---------------------------------------------------------
+
+    async def starting(self, identity: str) -> None:
+        """Its root is about to be mounted."""
+        await self.archive.starting(identity)
 
     async def created(self, identity: str) -> None:
         """Its processes are there, the program held back."""

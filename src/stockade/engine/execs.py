@@ -233,6 +233,11 @@ class Execs:
                 follower.cancel()
             self._drop(record)
 
+    def sweep(self, containers: set[str]) -> None:
+        """Forget those of containers that are no more."""
+        for identity in set(self._known) - containers:
+            self.forget(identity)
+
     async def close(self) -> None:
         """Let go of what runs; it goes on."""
         tasks = [*self._followers.values(), *self._prepared.values()]

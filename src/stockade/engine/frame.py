@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Mapping
 
     from stockade.engine.records import Record
+    from stockade.host.ids import Ids
     from stockade.images import Images
     from stockade.model.connection import Hijack
     from stockade.runtime.task import Task
@@ -55,6 +56,15 @@ class Frame(Protocol):
         Raises:
             Unavailable: the shim does not answer.
         """
+
+    async def footing(self, identity: str) -> tuple[tuple[str, ...], Ids]:
+        """The layers beneath it, the topmost first, and the ids that its files have on the host."""
+
+    async def pause(self, reference: str) -> None:
+        """Freeze it."""
+
+    async def unpause(self, reference: str) -> None:
+        """Thaw it."""
 
     def lock(self, identity: str) -> asyncio.Lock:
         """Held by whoever changes where the container is."""

@@ -31,19 +31,20 @@ _LOG_SIZE, _LOG_FILES = 10 << 20, 3
 
 async def lay(engine: Engine, container: Container) -> None:
     """Make the writable layer, with the image's layers unpacked beneath it."""
-    layers = await _layers(engine, container.wanted)
-    await engine.snapshots.prepare(container.directory, layers, host_ids(engine, container))
+    found = await layers(engine, container.wanted)
+    await engine.snapshots.prepare(container.directory, found, host_ids(engine, container))
     with contextlib.suppress(FileExistsError):
         os.mkdir(f"{container.directory}/rootfs", 0o755)
 
 
 async def mounts(engine: Engine, container: Container) -> tuple[RootfsMount, ...]:
     """The root file system in CreateTask's words."""
-    layers = await _layers(engine, container.wanted)
-    return engine.snapshots.mounts(container.directory, layers, host_ids(engine, container))
+    found = await layers(engine, container.wanted)
+    return engine.snapshots.mounts(container.directory, found, host_ids(engine, container))
 
 
-async def _layers(engine: Engine, wanted: Wanted) -> tuple[str, ...]:
+async def layers(engine: Engine, wanted: Wanted) -> tuple[str, ...]:
+    """The layers beneath it, the topmost first."""
     if wanted.rootfs:
         return (wanted.rootfs,)
     return await engine.images.unpacked(engine.images.leased(wanted.id, wanted.namespace))

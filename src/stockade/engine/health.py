@@ -14,7 +14,7 @@ import time
 
 from stockade.engine import probes
 from stockade.engine.frame import Frame
-from stockade.engine.records import Health, Probe, Record, State
+from stockade.engine.records import Health, Probe, Record, State, Status
 from stockade.engine.requests import ExecConfig
 from stockade.errors import NotFound, StockadeError
 from stockade.host import spawn
@@ -47,7 +47,7 @@ class Watch:
     def resumed(self, identity: str) -> None:
         """It is thawed, or was found running by a new daemon: what was known of it stays."""
         record = self._frame.find(identity)
-        if _plan(record) is None:
+        if _plan(record) is None or record.state.status is Status.PAUSED:
             return
         if record.state.health is Health.NONE:
             self._keep(record, probes.begun(record.state))

@@ -99,3 +99,15 @@ class PutOptions(Struct, frozen=True, omit_defaults=True):
     """Whether a directory in place of a file, or a file in place of a directory, is refused."""
     copy_uid_gid: bool = False
     """Whether owners are those of the archive (they are) or the container's user and group."""
+
+
+class PathStat(Struct, frozen=True):
+    """What is at a path of a container (api: X-Docker-Container-Path-Stat)."""
+
+    name: str
+    size: int
+    mode: int
+    """Go's fs.FileMode."""
+    mtime: str
+    """RFC 3339."""
+    link_target: str

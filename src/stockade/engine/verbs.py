@@ -128,6 +128,7 @@ CREATE = Verb(
 async def _ready(turn: Turn) -> None:
     """What a start before left is taken away; what others' namespaces decide is rendered now."""
     container = turn.container
+    await turn.engine.starting(container.id)
     await turn.shim.clear()
     if bundle.joins(container.wanted) or not os.path.exists(f"{container.directory}/config.json"):
         await ground.render(turn.engine, container)

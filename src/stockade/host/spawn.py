@@ -99,7 +99,7 @@ async def run(
     descriptors: Mapping[int, int] | None = None,
     *,
     limit: int = 1 << 20,
-    timeout: float = 60.0,
+    timeout: float | None = 60.0,
     environ: Mapping[str, str] | None = None,
 ) -> Answer:
     """Run a short program to its end; it is killed when it takes or says too much, and when this call is cancelled.
@@ -122,7 +122,8 @@ async def run(
             os.close(their_out)
             os.close(their_err)
         try:
-            said = await asyncio.wait_for(asyncio.gather(read(out, limit), read(err, limit), child.wait()), timeout)
+            talk = asyncio.gather(_hear(child, out, limit), _hear(child, err, limit), child.wait())
+            said = await asyncio.wait_for(talk, timeout)
         except TimeoutError:
             raise TimedOut(f"{os.path.basename(words[0])} did not end within {timeout:g} s") from None
         finally:
@@ -133,6 +134,14 @@ async def run(
     if max(len(said[0]), len(said[1])) > limit:
         raise RuntimeFailed(f"{os.path.basename(words[0])} said more than {limit} bytes")
     return Answer(said[2], said[0], said[1])
+
+
+async def _hear(child: Child, descriptor: int, limit: int) -> bytes:
+    """What a program says; one that does not stop is stopped."""
+    said = await read(descriptor, limit)
+    if len(said) > limit:
+        child.kill()
+    return said
 
 
 async def read(descriptor: int, limit: int) -> bytes:

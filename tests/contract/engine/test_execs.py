@@ -236,7 +236,7 @@ def test_many_ended_ones_are_not_kept_for_ever(told: Callable[[Story], None], mo
         with pytest.raises(NotFound):
             made.execs.inspect(names[0])
         assert made.execs.inspect(names[-1]).exit_code == 0
-        left = [entry for entry in os.listdir(made.directory(box)) if entry.startswith("exit-")]
-        assert left == []
+        directory = made.directory(box)
+        await eventually(lambda: not any(entry.startswith("exit-") for entry in os.listdir(directory)))
 
     told(story)
