@@ -24,6 +24,7 @@ from stockade.engine.records import HealthCheck, LogConfig, Record, Status, Want
 from stockade.engine.stats import Statistics
 from stockade.engine.streams import Streams
 from stockade.errors import NotFound, StockadeError
+from stockade.host.ids import HOST, Ids
 from stockade.model import Exit
 from stockade.model.connection import Hijack
 from stockade.runtime import shim
@@ -70,6 +71,15 @@ class Ground:
 
     async def task(self, identity: str) -> Task:
         return self._tasks[identity]
+
+    async def footing(self, identity: str) -> tuple[tuple[str, ...], Ids]:
+        return (str(self._root),), HOST
+
+    async def pause(self, reference: str) -> None:
+        await self._tasks[reference].pause()
+
+    async def unpause(self, reference: str) -> None:
+        await self._tasks[reference].resume()
 
     def lock(self, identity: str) -> asyncio.Lock:
         return self._locks.setdefault(identity, asyncio.Lock())
@@ -184,9 +194,6 @@ class Client:
     async def take(self, framed: bool) -> Hijack:
         self.framed = framed
         return Hijack(self._theirs.detach(), self._early, framed)
-
-    async def take_descriptor(self, framed: bool) -> int:
-        return (await self.take(framed)).descriptor
 
     async def read(self) -> bytes:
         """Everything until the end."""

@@ -20,6 +20,7 @@ from stockade.engine.records import Record, Status
 from stockade.engine.requests import CommitOptions, PathStat, PutOptions
 from stockade.errors import BadValue, Conflict, NotFound, RuntimeFailed, StockadeError
 from stockade.host import spawn
+from stockade.images import changes
 from stockade.runtime import handover, shim
 
 TYPE_CHECKING = False
@@ -148,6 +149,7 @@ class Archive:
         images = self._frame.images
         parent = images.leased(wanted.id) if wanted.image_id else None
         config = committing.config(wanted, images.commit_config(parent) if parent else {}, options.config)
+        config = changes.apply(config, options.changes)
         async with self._still(record, options.pause):
             layers, ids = await self._frame.footing(wanted.id)
             diff = await self._frame.snapshots.diff(self._frame.directory(wanted.id), layers, ids)
@@ -159,7 +161,6 @@ class Archive:
             author=options.author,
             message=options.message,
             created_by=" ".join(wanted.command),
-            changes=options.changes,
         )
         said = {"comment": options.message, "imageID": image.id, "imageRef": options.reference}
         self._frame.tell("commit", record, said)

@@ -25,8 +25,6 @@ from stockade.runtime.attach import Connection, Detached
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable
-
     from stockade.engine.frame import Take
     from stockade.model.connection import Hijack
 
@@ -95,7 +93,7 @@ class Streams:
         """How many clients wait for its start."""
         return len(self._kept.get(identity, ()))
 
-    async def logs(self, reference: str, options: LogOptions, take: Callable[[bool], Awaitable[int]]) -> None:
+    async def logs(self, reference: str, options: LogOptions, take: Take) -> None:
         """Have what a container printed written to a client; returns when that is on its way.
 
         Raises:
@@ -110,15 +108,15 @@ class Streams:
         if record.wanted.log.driver != "json-file":
             raise Unsupported("configured logging driver does not support reading")
         program = shim.program("stockade-logs")
-        descriptor = await take(not record.wanted.tty)
+        connection = await take(not record.wanted.tty)
         directory = self._frame.directory(record.wanted.id)
         follow = options.follow and record.state.status in (*_LIVE, Status.RESTARTING)
-        words = log_words(program, directory, options, follow, framed=not record.wanted.tty)
+        words = log_words(program, directory, options, follow, framed=connection.framed and not record.wanted.tty)
         try:
-            child = self._reader(directory, words, descriptor)
+            child = self._reader(directory, words, connection.descriptor)
         finally:
             # The reader has its own; when it ends, the connection does.
-            os.close(descriptor)
+            os.close(connection.descriptor)
         if child is not None:
             self._spawn(_collect(child), f"logs {record.wanted.id}")
 

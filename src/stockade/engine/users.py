@@ -7,7 +7,10 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
+import msgspec
+
 from stockade.errors import BadValue
+from stockade.images.values import Account, Accounts, Group
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -15,30 +18,6 @@ if TYPE_CHECKING:
     from typing import Any
 
 _HIGHEST = 2**31 - 1
-
-
-class User(NamedTuple):
-    """A line of passwd(5)."""
-
-    name: str
-    uid: int
-    gid: int
-    home: str = ""
-
-
-class Group(NamedTuple):
-    """A line of group(5)."""
-
-    name: str
-    gid: int
-    members: tuple[str, ...] = ()
-
-
-class Accounts(NamedTuple):
-    """What /etc/passwd and /etc/group of a root say, first line first."""
-
-    users: tuple[User, ...] = ()
-    groups: tuple[Group, ...] = ()
 
 
 class Identity(NamedTuple):
@@ -52,13 +31,7 @@ class Identity(NamedTuple):
 
 def accounts(answer: Mapping[str, Any]) -> Accounts:
     """The value of a line that `stockade-layer accounts` answered."""
-    return Accounts(
-        tuple(User(str(one["name"]), int(one["uid"]), int(one["gid"]), str(one["home"])) for one in answer["users"]),
-        tuple(
-            Group(str(one["name"]), int(one["gid"]), tuple(str(name) for name in one["members"]))
-            for one in answer["groups"]
-        ),
-    )
+    return msgspec.convert(answer, Accounts)
 
 
 def identify(spec: str, known: Accounts, extra: Sequence[str] = ()) -> Identity:
@@ -73,7 +46,7 @@ def identify(spec: str, known: Accounts, extra: Sequence[str] = ()) -> Identity:
     name, _, group_name = spec.partition(":")
     user = _user(name or "0", known.users)
     if user is None:
-        user = User("", _number(name, "user", "passwd"), 0, "/")
+        user = Account("", _number(name, "user", "passwd"), 0, "/")
     groups: Iterable[int]
     if group_name:
         gid, groups = _gid(group_name, known.groups), ()
@@ -83,7 +56,7 @@ def identify(spec: str, known: Accounts, extra: Sequence[str] = ()) -> Identity:
     return Identity(_checked(user.uid), _checked(gid), tuple(map(_checked, more)), user.home or "/")
 
 
-def _user(name: str, users: Iterable[User]) -> User | None:
+def _user(name: str, users: Iterable[Account]) -> Account | None:
     found = next((one for one in users if one.name == name), None)
     if found is None and name.isdecimal() and name.isascii():
         found = next((one for one in users if one.uid == int(name)), None)

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import pytest
 
-from stockade.engine.users import Accounts, Group, Identity, User, accounts, identify
+from stockade.engine.users import Identity, accounts, identify
 from stockade.errors import BadValue
+from stockade.images.values import Account as User
+from stockade.images.values import Accounts, Group
 
 KNOWN = Accounts(
     (User("root", 0, 0, "/root"), User("www", 33, 33, "/var/www"), User("1000", 7, 8, "/odd"), User("big", 2**31, 0)),
@@ -61,4 +63,4 @@ def test_the_tools_answer() -> None:
         "users": [{"name": "a", "uid": 1, "gid": 2, "home": "/a", "shell": "/bin/sh"}],
         "groups": [{"name": "g", "gid": 2, "members": ["a", "b"]}],
     }
-    assert accounts(answer) == Accounts((User("a", 1, 2, "/a"),), (Group("g", 2, ("a", "b")),))
+    assert accounts(answer) == Accounts((User("a", 1, 2, "/a", "/bin/sh"),), (Group("g", 2, ("a", "b")),))
