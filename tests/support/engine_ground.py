@@ -24,7 +24,7 @@ from stockade.engine.records import HealthCheck, LogConfig, Record, Status, Want
 from stockade.engine.stats import Statistics
 from stockade.engine.streams import Streams
 from stockade.errors import NotFound, StockadeError
-from stockade.host.ids import HOST, Ids
+from stockade.host.ids import Ids
 from stockade.model import Exit
 from stockade.model.connection import Hijack
 from stockade.runtime import shim
@@ -72,8 +72,8 @@ class Ground:
     async def task(self, identity: str) -> Task:
         return self._tasks[identity]
 
-    async def footing(self, identity: str) -> tuple[tuple[str, ...], Ids]:
-        return (str(self._root),), HOST
+    async def footing(self, identity: str) -> tuple[tuple[str, ...], Ids | None]:
+        return (str(self._root),), None
 
     async def pause(self, reference: str) -> None:
         await self._tasks[reference].pause()

@@ -15,9 +15,10 @@ import msgspec
 from stockade.engine import capabilities, resources, seccomp
 from stockade.engine.files import NAMES
 from stockade.engine.records import MountPoint, Wanted
-from stockade.engine.users import Accounts, Identity, identify
+from stockade.engine.users import Identity, identify
 from stockade.errors import BadValue, Unsupported
 from stockade.host.ids import Ids
+from stockade.images.values import Accounts
 from stockade.model import IdMap, Mount, Process, Rlimit, render_duration
 from stockade.model.container import Capabilities
 from stockade.runtime import spec

@@ -91,8 +91,8 @@ class Engine:
         """
         return await self.containers.task(identity)
 
-    async def footing(self, identity: str) -> tuple[tuple[str, ...], Ids]:
-        """The layers beneath a container, the topmost first, and the ids that its files have on the host."""
+    async def footing(self, identity: str) -> tuple[tuple[str, ...], Ids | None]:
+        """The layers beneath a container, the topmost first, and the ids that its files have on the host (None: its own)."""
         container = self.containers.by_id(identity)
         return await ground.layers(self, container.wanted), ground.host_ids(self, container)
 

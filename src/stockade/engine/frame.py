@@ -57,8 +57,8 @@ class Frame(Protocol):
             Unavailable: the shim does not answer.
         """
 
-    async def footing(self, identity: str) -> tuple[tuple[str, ...], Ids]:
-        """The layers beneath it, the topmost first, and the ids that its files have on the host."""
+    async def footing(self, identity: str) -> tuple[tuple[str, ...], Ids | None]:
+        """The layers beneath it, the topmost first, and the ids that its files have on the host (None: its own)."""
 
     async def pause(self, reference: str) -> None:
         """Freeze it."""

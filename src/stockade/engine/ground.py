@@ -11,10 +11,10 @@ from stockade.engine import bundle, files, resources
 from stockade.engine.bundle import Given, Joined
 from stockade.engine.container import Container
 from stockade.engine.records import LogConfig, Wanted
-from stockade.engine.users import Accounts, Group, User
 from stockade.errors import BadValue, Conflict, RuntimeFailed
 from stockade.host import ids, spawn
 from stockade.host.ids import Ids
+from stockade.images.values import Accounts
 from stockade.model import RootfsMount
 from stockade.model.limits import parse_size
 from stockade.runtime import shim
@@ -94,11 +94,7 @@ async def _accounts(engine: Engine, wanted: Wanted) -> Accounts:
     """Who is known in the image; asked only when a name has to be looked up, or a home directory."""
     if wanted.rootfs:
         return Accounts()
-    known = await engine.images.accounts(engine.images.leased(wanted.id, wanted.namespace))
-    return Accounts(
-        tuple(User(one.name, one.uid, one.gid, one.home) for one in known.users),
-        tuple(Group(one.name, one.gid, one.members) for one in known.groups),
-    )
+    return await engine.images.accounts(engine.images.leased(wanted.id, wanted.namespace))
 
 
 def _joined(engine: Engine, wanted: Wanted) -> dict[str, Joined]:
