@@ -92,7 +92,7 @@ class Engine:
         return await self.containers.task(identity)
 
     async def footing(self, identity: str) -> tuple[tuple[str, ...], Ids | None]:
-        """The layers beneath a container, the topmost first, and the ids that its files have on the host (None: its own)."""
+        """The layers beneath a container, the topmost first, and its files' ids on the host (None: the host's own)."""
         container = self.containers.by_id(identity)
         return await ground.layers(self, container.wanted), ground.host_ids(self, container)
 

@@ -11,9 +11,10 @@ import pytest
 from stockade.engine import bundle, capabilities, files, resources, seccomp
 from stockade.engine.bundle import Given, Joined
 from stockade.engine.records import Device, MountPoint, Namespaces, Resources, Security, Ulimit, Wanted
-from stockade.engine.users import Accounts, Group, User
 from stockade.errors import BadValue, NotFound, StockadeError, Unsupported
 from stockade.host.ids import Ids
+from stockade.images.values import Account as User
+from stockade.images.values import Accounts, Group
 from stockade.model import IdMap
 from stockade.runtime import spec
 
