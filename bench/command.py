@@ -144,7 +144,7 @@ def inside(context: Context) -> list[dict[str, Any]]:
             f"… on an id-mapped root, {label}",
             {**samples, OURS: root},
             0.5,
-            "by the shim, for config.json cannot ask for it: launch, create, start, wait, delete; the peers without either",
+            "by the shim, as config.json cannot ask for it: launch, create, start, wait, delete",
         )
     add("exec true", executions(context), 0.4)
     return found
