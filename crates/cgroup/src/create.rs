@@ -4,8 +4,10 @@ use std::fs::{self, DirBuilder};
 use std::io;
 use std::os::fd::AsFd;
 use std::os::unix::fs::DirBuilderExt;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
+use rustix::fs::{FlockOperation, flock};
+use rustix::io::Errno;
 use spec::Resources;
 
 use crate::devices::{self, Rule};
@@ -16,20 +18,37 @@ use crate::{Cgroup, Dir, Error, Layout, Warning, ebpf, file, v1, v2};
 /// The kernel's bound for programs on one cgroup is 64; more than a few of ours are a sign of something else.
 const OWN_PROGRAMS: usize = 1;
 
+/// A cgroup that was made and has no process in it yet.
+#[derive(Debug)]
+pub struct Created {
+    /// Held until one is inside: meanwhile nobody else takes the place, which looks free.
+    pub claim: Claim,
+    pub warnings: Vec<Warning>,
+}
+
+/// A lock on the first of the directories; nothing where there is none.
+#[derive(Debug)]
+#[must_use]
+pub struct Claim {
+    _locked: Option<fs::File>,
+}
+
 impl Cgroup {
-    /// Makes the directories and writes the limits.
+    /// Makes the directories and writes the limits. Of several at once one gets the place, the others [`Error::Busy`]: what
+    /// stands there is then not theirs to remove.
     ///
     /// A limit that cannot be held is an error that names it; what was made until then is the caller's to
     /// [`remove`](Cgroup::remove). Where this process may not write (an ordinary user without delegation) and no limit was
     /// asked, the container runs in its caller's cgroup, and a warning says so.
-    pub fn create(&self, resources: &Resources) -> Result<Vec<Warning>, Error> {
+    pub fn create(&self, resources: &Resources) -> Result<Created, Error> {
         let mut warnings = Vec::new();
+        let mut claim = Claim { _locked: None };
         let rules = devices::rules(&resources.devices)?;
         let settings = self.settings(resources, true, &mut warnings)?;
         if self.layout == Layout::Absent {
             return match settings.first() {
                 Some(setting) => Err(Error::NoHierarchy(setting.what.clone())),
-                None => Ok(warnings),
+                None => Ok(Created { claim, warnings }),
             };
         }
         for dir in self.all() {
@@ -38,6 +57,9 @@ impl Cgroup {
                 .find(|setting| self.holder(setting.controller) == Some(dir));
             if needed.is_some() || !dir.on_demand {
                 make(dir, needed, &mut warnings)?;
+                if claim._locked.is_none() {
+                    claim = Claim::of(dir)?;
+                }
             }
         }
         self.enable_controllers(&settings)?;
@@ -45,7 +67,7 @@ impl Cgroup {
             self.apply(setting)?;
         }
         self.write_devices(&rules, &mut warnings)?;
-        Ok(warnings)
+        Ok(Created { claim, warnings })
     }
 
     /// Everything to be written for `resources`, in order; `fresh`: nothing is in force yet.
@@ -236,6 +258,42 @@ fn controllers(dir: &Path) -> Result<Vec<String>, Error> {
         .collect())
 }
 
+impl Claim {
+    /// Of a directory that stands; one that could not be made is nobody's.
+    fn of(dir: &Dir) -> Result<Claim, Error> {
+        let path = dir.dir();
+        let file = match fs::File::open(&path) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {
+                return Ok(Claim { _locked: None });
+            }
+            opened => opened,
+        };
+        let file = file.map_err(|source| Error::Open {
+            path: path.clone(),
+            source,
+        })?;
+        match flock(&file, FlockOperation::NonBlockingLockExclusive) {
+            Err(Errno::WOULDBLOCK) => return Err(Error::Busy(path)),
+            locked => locked.map_err(|errno| Error::Open {
+                path: path.clone(),
+                source: errno.into(),
+            })?,
+        }
+        // Whoever had it before may have gone in since we looked.
+        refuse_held(path)?;
+        Ok(Claim {
+            _locked: Some(file),
+        })
+    }
+}
+
+fn refuse_held(path: PathBuf) -> Result<(), Error> {
+    match file::optional(&path.join("cgroup.procs"))? {
+        Some(text) if !text.is_empty() => Err(Error::Busy(path)),
+        _ => Ok(()),
+    }
+}
+
 /// Makes a directory and its missing parents. It must be ours alone: an existing one may not hold processes.
 pub(crate) fn make(
     dir: &Dir,
@@ -256,9 +314,7 @@ pub(crate) fn make(
     match made {
         Ok(()) => {}
         Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
-            if file::optional(&path.join("cgroup.procs"))?.is_some_and(|text| !text.is_empty()) {
-                return Err(Error::Busy(path));
-            }
+            refuse_held(path)?;
         }
         Err(source) if may_not(&source) => {
             if let Some(setting) = needed {

@@ -28,7 +28,9 @@ pub enum Error {
     Below(String, &'static str),
     #[error("{0} is not served")]
     Unserved(&'static str),
-    #[error("cgroup {0} already holds processes; it must be the container's alone")]
+    #[error(
+        "cgroup {0} is another container's, or holds processes: it must be the container's alone"
+    )]
     Busy(PathBuf),
     #[error("send signal {signal} to process {pid}")]
     Signal {

@@ -33,6 +33,7 @@ mod v1;
 mod v2;
 
 pub use account::Account;
+pub use create::{Claim, Created};
 pub use entry::Entry;
 pub use error::{Error, Warning};
 pub use layout::{Layout, layout};

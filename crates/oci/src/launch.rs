@@ -156,8 +156,17 @@ impl Request {
             .as_ref()
             .and_then(|linux| linux.resources.as_ref())
             .unwrap_or(&none);
-        for warning in record.cgroup.create(resources)? {
-            context.log.warning(&chain(&warning));
+        let created = match record.cgroup.create(resources) {
+            Err(error @ cgroup::Error::Busy(_)) => {
+                // Somebody else's: whoever undoes this container leaves it alone.
+                record.cgroup = cgroup::Cgroup::disabled();
+                locked.write(record)?;
+                return Err(error.into());
+            }
+            created => created?,
+        };
+        for warning in &created.warnings {
+            context.log.warning(&chain(warning));
         }
         let held = matches!(gate, jail::Gate::Held);
         let mut init = jail::create(jail::Launch {
@@ -170,6 +179,7 @@ impl Request {
             cgroup: &record.cgroup,
             options: self.options,
         })?;
+        drop(created.claim);
         record.init = Some(Identity {
             pid: init.pid,
             start_time: init.start_time,

@@ -117,11 +117,19 @@ impl Shim {
         let resources = linux
             .and_then(|linux| linux.resources.clone())
             .unwrap_or_default();
-        let mut warnings: Vec<String> = cgroup
-            .create(&resources)?
-            .iter()
-            .map(ToString::to_string)
-            .collect();
+        let created = match cgroup.create(&resources) {
+            Ok(created) => created,
+            Err(error) => {
+                // Somebody else's is not ours to remove.
+                let ours = match &error {
+                    cgroup::Error::Busy(_) => Cgroup::disabled(),
+                    _ => cgroup,
+                };
+                undo(&ours, &wanted.bundle);
+                return Err(error.into());
+            }
+        };
+        let mut warnings: Vec<String> = created.warnings.iter().map(ToString::to_string).collect();
         let wall = match launch(wanted, &cgroup, stdio) {
             Ok(wall) => wall,
             Err(error) => {
@@ -129,6 +137,7 @@ impl Shim {
                 return Err(failed(error, &wanted.bundle, &wanted.id));
             }
         };
+        drop(created.claim);
         record.pid = wall.pid;
         record.start_time = wall.start_time;
         let mut made = Made { wall, cgroup, io };

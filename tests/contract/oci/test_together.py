@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import subprocess
@@ -50,6 +51,33 @@ def test_one_of_many_creates_wins(ours: Runtime, round: int) -> None:
     assert all("container with given ID already exists" in one.err for one in done if one.code)
     assert ours.state(id)["status"] == "created"
     ours.ok("start", id)
+
+
+@pytest.mark.parametrize("round", range(5))
+def test_one_of_many_gets_a_cgroup(ours: Runtime, round: int) -> None:
+    """runc 1.1 lets them share and says that later ones will not; the others' failure must not touch the one inside."""
+    path = f"/{ours.place.name('cgroup')}"
+    bundle = ours.bundle("sleep", "1000", change=lambda document: document["linux"].update(cgroupsPath=path))
+    ids = [ours.place.name(f"c{number}") for number in range(6)]
+    gate = threading.Barrier(len(ids))
+
+    def one(id: str) -> Done:
+        gate.wait()
+        log = ours.place.top / f"log-{id}"
+        words = ours.command("--log", log, "create", "--bundle", bundle, id)
+        done = subprocess.run(words, stdin=subprocess.DEVNULL, stdout=-3, stderr=-3, timeout=60)
+        return Done(done.returncode, "", log.read_text() if log.exists() else "")
+
+    with ThreadPoolExecutor(len(ids)) as pool:
+        done = dict(zip(ids, pool.map(one, ids), strict=True))
+    (winner,) = (id for id, each in done.items() if each.code == 0)
+    assert all("must be the container's alone" in each.err for id, each in done.items() if id != winner), done
+    assert [found["id"] for found in json.loads(ours.ok("list", "--format", "json"))] == [winner]
+    ours.ok("start", winner)
+    assert ours.state(winner)["status"] == "running"
+    refused = ours("create", "--bundle", bundle, ids[0] if ids[0] != winner else ids[1])
+    assert refused.code == 1
+    assert ours.state(winner)["status"] == "running"
 
 
 @pytest.mark.parametrize("round", range(3))
