@@ -58,6 +58,8 @@ PACKAGES = {
         "nftables": "host rules that the tests of refused connections look at",
         "iproute2": "private network namespaces for the daemons under test",
         "libseccomp-dev": "oracle of the filter compiler",
+        "skopeo": "reads the archives of images that we write",
+        "umoci": "unpacks the OCI layouts that we write",
         "libcap2-bin": "setcap: files with capabilities for the tests of escapes",
         "attr": "setfattr: layers with extended attributes",
         "acl": "setfacl: layers with access control lists",

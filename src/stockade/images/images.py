@@ -11,7 +11,7 @@ from typing import Any
 
 import msgspec
 
-from stockade.errors import BadValue, NotFound, StockadeError
+from stockade.errors import BadValue, NotFound, RuntimeFailed, StockadeError
 from stockade.host.paths import Paths
 from stockade.host.tool import Given
 from stockade.model.connection import Body
@@ -275,7 +275,9 @@ class Images:
             work.let_go()
             self._settle_soon()
         for image in work.images:
-            await self.accounts(image)
+            # Only so that the first container does not wait; what is wrong with them is said to whoever needs them.
+            with contextlib.suppress(RuntimeFailed):
+                await self.accounts(image)
 
     # Giving -------------------------------------------------------------------------------------------------------
 

@@ -59,7 +59,10 @@ class Intake:
         """Write every file of an archive of images, and decide what they are."""
         assert self.body is not None
         os.mkdir(self.room, 0o700)
-        contents = await received(self.base, self.body, self.room)
+        try:
+            contents = await received(self.base, self.body, self.room)
+        except RuntimeFailed as error:
+            raise RuntimeFailed(f"the archive of images cannot be read: {error.message}", hint=error.hint) from error
         self.planned = await asyncio.to_thread(plan, contents, self.base.platform)
         if not self.planned:
             raise BadValue("the archive holds no image")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
 from stockade.model.layers import Change
@@ -18,15 +18,16 @@ class Row(NamedTuple):
     kind: str
 
 
-def changes_of(rows: Iterable[Row]) -> list[Change]:
+def changes_of(rows: Sequence[Row]) -> list[Change]:
     """By path, each with the directories on its way, which Docker counts as modified."""
     found = {row.path: _KINDS[row.kind] for row in rows}
-    for path in list(found):
-        at = path.rfind("/")
-        while at > 0:
-            path = path[:at]
-            if path in found:
-                break
-            found[path] = MODIFIED
-            at = path.rfind("/")
+    for row in rows:
+        for parent in _parents(row.path):
+            found.setdefault(parent, MODIFIED)
     return [Change(path, kind) for path, kind in sorted(found.items())]
+
+
+def _parents(path: str) -> Iterable[str]:
+    """Of `/a/b/c`: `/a/b`, `/a`."""
+    while (path := path.rpartition("/")[0]) != "":
+        yield path
