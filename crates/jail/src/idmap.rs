@@ -137,32 +137,12 @@ impl<'a> Mappers<'a> {
         let place = match self.made.iter().position(|(known, _)| known == maps) {
             Some(place) => place,
             None => {
-                self.made.push((maps.clone(), make_namespace(maps)?));
+                let made = sys::mapping_namespace(&lines(&maps.uids), &lines(&maps.gids))?;
+                self.made.push((maps.clone(), made));
                 self.made.len() - 1
             }
         };
         Ok(self.made[place].1.as_fd())
-    }
-}
-
-/// A user namespace with these maps: a child is born in one, is mapped, and dies once the namespace is open.
-fn make_namespace(maps: &IdMaps) -> io::Result<OwnedFd> {
-    let (ours, theirs) = rustix::pipe::pipe_with(rustix::pipe::PipeFlags::CLOEXEC)?;
-    match sys::fork(sys::CLONE_NEWUSER, None)? {
-        sys::Fork::Child => {
-            drop(theirs);
-            // Ends with the pipe, which the parent closes or dies with.
-            _ = rustix::io::read(&ours, &mut [0u8]);
-            sys::exit(0);
-        }
-        sys::Fork::Parent { pid, pidfd } => {
-            let opened = write_proc(pid, "uid_map", &lines(&maps.uids))
-                .and_then(|()| write_proc(pid, "gid_map", &lines(&maps.gids)))
-                .and_then(|()| user_namespace(pid));
-            drop(theirs);
-            reap(pidfd.as_fd());
-            opened
-        }
     }
 }
 

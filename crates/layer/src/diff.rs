@@ -323,7 +323,7 @@ fn shown(path: &[u8]) -> String {
 }
 
 /// The runs of data of a file that is mostly holes.
-fn holes(file: &OwnedFd, found: &Statx) -> rustix::io::Result<Option<Vec<Segment>>> {
+pub(crate) fn holes(file: &OwnedFd, found: &Statx) -> rustix::io::Result<Option<Vec<Segment>>> {
     let size = found.stx_size;
     if size < WORTH_A_MAP || found.stx_blocks.saturating_mul(512) > size / 2 {
         return Ok(None);

@@ -38,6 +38,15 @@ impl Map {
         Some(Map { runs })
     }
 
+    /// As /proc/PID/uid_map has it.
+    pub fn text(&self) -> String {
+        if self.runs.is_empty() {
+            return "0 0 4294967295".to_owned();
+        }
+        let line = |run: &Run| format!("{} {} {}\n", run.container, run.host, run.count);
+        self.runs.iter().map(line).collect()
+    }
+
     pub fn to_host(&self, id: u32) -> Option<u32> {
         self.shift(id, |run| (run.container, run.host))
     }

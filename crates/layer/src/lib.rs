@@ -10,6 +10,7 @@ mod apply;
 pub mod body;
 mod changes;
 mod cli;
+mod container;
 mod diff;
 pub mod disk;
 mod encode;

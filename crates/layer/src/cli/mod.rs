@@ -2,6 +2,7 @@
 
 mod apply;
 mod changes;
+mod container;
 mod diff;
 mod keep;
 mod transfer;
@@ -39,6 +40,8 @@ pub(crate) enum Error {
         source: std::io::Error,
     },
     #[error(transparent)]
+    Container(#[from] crate::container::Error),
+    #[error(transparent)]
     Receive(#[from] crate::receive::Error),
     #[error(transparent)]
     Keep(#[from] crate::keep::Error),
@@ -63,6 +66,7 @@ impl Error {
         match self {
             Error::Usage(_) | Error::Arguments(_) => 2,
             Error::Apply(error) if error.is_refusal() => 3,
+            Error::Container(error) => error.exit_code(),
             _ => 1,
         }
     }
@@ -104,6 +108,11 @@ fn run() -> Result<()> {
         Some("unpack") => unpack::run(arguments),
         Some("apply") => apply::run(arguments),
         Some("diff") => diff::run(arguments),
+        Some("stat") => container::stat(arguments),
+        Some("copy-out") => container::copy_out(arguments),
+        Some("copy-in") => container::copy_in(arguments),
+        Some("export") => container::export(arguments),
+        Some("accounts") => container::accounts(arguments),
         Some("receive") => transfer::receive(arguments),
         Some("keep") => keep::run(arguments),
         Some("send") => transfer::send(arguments),

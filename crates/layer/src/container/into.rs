@@ -1,0 +1,448 @@
+//! An archive into a directory of a container: Docker's `PUT /containers/{id}/archive`.
+//!
+//! Names are resolved with the container's root as `/`, so that links already there are followed as the container would, and
+//! no further. A thing is made under its last name in an open directory, never through a link, and gets owner and mode by the
+//! descriptor that made it.
+
+use std::fs::File;
+use std::io::{BufRead, Write};
+use std::os::fd::{AsFd, OwnedFd};
+use std::os::unix::fs::FileExt;
+use std::rc::Rc;
+
+use rustix::fs::{AtFlags, FileType, Gid, Mode, OFlags, Statx, Uid, XattrFlags};
+use rustix::io::Errno;
+
+use super::inside::{Asked, within};
+use super::{Error, Result};
+use crate::disk::{self, Context};
+use crate::ids::{self, Map};
+use crate::remove;
+use crate::stream::{self, Input, Limits};
+use crate::tar::{Entry, Kind, Reader};
+use crate::unpack::path;
+
+const HANDLE: OFlags = OFlags::PATH.union(OFlags::DIRECTORY);
+const NEW_FILE: OFlags = OFlags::WRONLY
+    .union(OFlags::CREATE)
+    .union(OFlags::EXCL)
+    .union(OFlags::NOFOLLOW)
+    .union(OFlags::CLOEXEC);
+/// Attributes of overlayfs itself.
+const OVERLAY: [&[u8]; 2] = [b"trusted.overlay.", b"user.overlay."];
+
+#[derive(Debug, Default)]
+pub struct Options {
+    pub uids: Map,
+    pub gids: Map,
+    /// Everything is theirs, whatever the archive says; ids of the container.
+    pub owner: Option<(u32, u32)>,
+    /// A directory is not replaced by something else, nor the other way round.
+    pub keep_types: bool,
+    pub max_bytes: u64,
+    pub max_entries: u64,
+    pub max_ratio: u64,
+}
+
+#[derive(Debug, Default, serde::Serialize)]
+pub struct Counts {
+    pub entries: u64,
+    pub bytes: u64,
+    pub skipped_xattrs: u64,
+}
+
+/// Copies the archive in; what was written before a failure stays, as with Docker.
+pub fn copy_in(root: &OwnedFd, asked: &Asked, input: Input, options: &Options) -> Result<Counts> {
+    let handle = asked.open_directory(root)?;
+    let limits = Limits {
+        bytes: options.max_bytes,
+        ratio: options.max_ratio,
+    };
+    std::thread::scope(|scope| {
+        let (stream, feeders) = stream::start_plain(scope, input, limits);
+        // The stream goes with the writer, also when that fails: then the threads end by themselves.
+        let outcome = write(stream, (root, asked, handle), options);
+        let totals = feeders.finish();
+        let counts = outcome?;
+        totals.ok_or(Error::Cut).map(|_| counts)
+    })
+}
+
+fn write(
+    stream: stream::Stream,
+    (root, asked, handle): (&OwnedFd, &Asked, OwnedFd),
+    options: &Options,
+) -> Result<Counts> {
+    rustix::process::umask(Mode::empty());
+    let mut into = Into {
+        root,
+        base: asked.path.clone(),
+        options,
+        kept: (Vec::new(), Rc::new(handle)),
+        dates: Vec::new(),
+        counts: Counts::default(),
+    };
+    let mut archive = Reader::new(stream);
+    let mut entry = Entry::default();
+    loop {
+        match archive.next(&mut entry) {
+            Ok(true) => into.entry(&mut archive, &entry)?,
+            Ok(false) => break,
+            Err(source) => {
+                return Err(Error::Archive {
+                    path: shown(&entry.path),
+                    source,
+                });
+            }
+        }
+    }
+    into.date()?;
+    archive.into_source().drain().map_err(Error::Read)?;
+    Ok(into.counts)
+}
+
+struct Into<'a> {
+    root: &'a OwnedFd,
+    /// The destination, as the container calls it.
+    base: Vec<u8>,
+    options: &'a Options,
+    /// The directory that was opened last, by its path below the destination.
+    kept: (Vec<u8>, Rc<OwnedFd>),
+    /// Directories whose time is set last, because what is written into them changes it.
+    dates: Vec<(Vec<u8>, Statx, (i64, u32))>,
+    counts: Counts,
+}
+
+impl Into<'_> {
+    fn entry<R: BufRead>(&mut self, archive: &mut Reader<R>, entry: &Entry) -> Result<()> {
+        self.counts.entries += 1;
+        if self.counts.entries > self.options.max_entries {
+            return Err(Error::Entries(self.options.max_entries));
+        }
+        if entry.kind == Kind::File {
+            self.counts.bytes = self.counts.bytes.saturating_add(entry.size);
+        }
+        if self.counts.bytes > self.options.max_bytes {
+            return Err(Error::Bytes(self.options.max_bytes));
+        }
+        let mut whole = Vec::new();
+        path::clean(&entry.path, &mut whole)
+            .map_err(|reason| refused(entry, &reason.to_string()))?;
+        if whole.is_empty() {
+            // The destination keeps its own owner and mode.
+            return match entry.kind {
+                Kind::Directory => Ok(()),
+                _ => Err(refused(entry, "its name is the destination itself")),
+            };
+        }
+        let (parent, name) = disk::split(&whole);
+        let parent = self.directory(parent)?;
+        let merged = self.make_room(&parent, name, &whole, entry.kind == Kind::Directory)?;
+        let owner = self.owner(entry)?;
+        match entry.kind {
+            Kind::Directory => {
+                if !merged {
+                    rustix::fs::mkdirat(&parent, name, Mode::RWXU).on("make directory", &whole)?;
+                }
+                self.finish_directory(&parent, name, &whole, (entry, owner))
+            }
+            Kind::File => self.file(&parent, name, archive, (entry, owner)),
+            Kind::HardLink => self.hard_link(&parent, name, entry),
+            Kind::Symlink => {
+                if entry.link.is_empty() || entry.link.contains(&0) {
+                    return Err(refused(entry, "its target is empty or has a NUL byte"));
+                }
+                rustix::fs::symlinkat(&entry.link, &parent, name).on("link", &whole)?;
+                self.finish_node(&parent, name, &whole, (entry, owner))
+            }
+            Kind::Char | Kind::Block | Kind::Fifo => {
+                self.node(&parent, name, &whole, (entry, owner))
+            }
+        }
+    }
+
+    /// A directory below the destination; what is missing of it is made as root's.
+    fn directory(&mut self, path: &[u8]) -> Result<Rc<OwnedFd>> {
+        if self.kept.0 == path {
+            return Ok(self.kept.1.clone());
+        }
+        let whole = self.whole(path);
+        let open = match within(self.root, &whole, HANDLE) {
+            Err(Errno::NOENT) => self.imply(path)?,
+            found => found.on("open", &whole)?,
+        };
+        self.kept = (path.to_vec(), Rc::new(open));
+        Ok(self.kept.1.clone())
+    }
+
+    fn whole(&self, path: &[u8]) -> Vec<u8> {
+        disk::join(&self.base, path)
+    }
+
+    fn imply(&mut self, path: &[u8]) -> Result<OwnedFd> {
+        let root = Entry {
+            mode: 0o755,
+            ..Entry::default()
+        };
+        let owner = self.owner(&root)?;
+        let ends = (1..=path.len()).filter(|end| *end == path.len() || path[*end] == b'/');
+        let mut open = within(self.root, &self.base, HANDLE).on("open", &self.base)?;
+        for end in ends {
+            let whole = self.whole(&path[..end]);
+            let (_, name) = disk::split(&whole);
+            match rustix::fs::mkdirat(&open, name, Mode::from_raw_mode(0o755)) {
+                Ok(()) => {
+                    let made =
+                        disk::beneath(&open, name, HANDLE | OFlags::NOFOLLOW).on("open", &whole)?;
+                    own(&made, owner).on("set owner of", &whole)?;
+                }
+                Err(Errno::EXIST) => {}
+                Err(errno) => return Err(errno).on("make directory", &whole)?,
+            }
+            open = within(self.root, &whole, HANDLE).on("open", &whole)?;
+        }
+        Ok(open)
+    }
+
+    /// Removes what stands in the way; true when a directory is to be merged into the one that is there.
+    fn make_room(
+        &mut self,
+        parent: &OwnedFd,
+        name: &[u8],
+        whole: &[u8],
+        directory: bool,
+    ) -> Result<bool> {
+        let Some(found) = disk::look(parent, name).on("look at", whole)? else {
+            return Ok(false);
+        };
+        let is_directory = disk::kind(&found) == FileType::Directory;
+        match (is_directory, directory) {
+            (true, true) => return Ok(true),
+            (true, false) if self.options.keep_types => {
+                return Err(Error::OverDirectory(shown(whole)));
+            }
+            (false, true) if self.options.keep_types => return Err(Error::OverOther(shown(whole))),
+            (true, false) => {
+                remove::remove_at(parent, name)?;
+                // It may have lain within.
+                self.kept.0 = b"/".to_vec();
+            }
+            (false, _) => {
+                rustix::fs::unlinkat(parent, name, AtFlags::empty()).on("replace", whole)?
+            }
+        }
+        Ok(false)
+    }
+
+    /// The owner on this host.
+    fn owner(&self, entry: &Entry) -> Result<(u32, u32)> {
+        let (uid, gid) = self.options.owner.unwrap_or((entry.uid, entry.gid));
+        let mapped = |map: &Map, kind: &str, id| {
+            map.to_host(id).ok_or_else(|| {
+                refused(entry, &format!("{kind} {id} is not in the container's map"))
+            })
+        };
+        Ok((
+            mapped(&self.options.uids, "user", uid)?,
+            mapped(&self.options.gids, "group", gid)?,
+        ))
+    }
+
+    fn finish_directory(
+        &mut self,
+        parent: &OwnedFd,
+        name: &[u8],
+        whole: &[u8],
+        (entry, owner): (&Entry, (u32, u32)),
+    ) -> Result<()> {
+        let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW;
+        let open = disk::beneath(parent, name, flags).on("open", whole)?;
+        rustix::fs::fchown(
+            &open,
+            Some(Uid::from_raw(owner.0)),
+            Some(Gid::from_raw(owner.1)),
+        )
+        .on("set owner of", whole)?;
+        self.attributes(&open, entry)?;
+        rustix::fs::fchmod(&open, Mode::from_raw_mode(entry.mode)).on("set mode of", whole)?;
+        let found = disk::look_at(&open).on("look at", whole)?;
+        self.dates.push((whole.to_vec(), found, entry.mtime));
+        Ok(())
+    }
+
+    fn file<R: BufRead>(
+        &mut self,
+        parent: &OwnedFd,
+        name: &[u8],
+        archive: &mut Reader<R>,
+        (entry, owner): (&Entry, (u32, u32)),
+    ) -> Result<()> {
+        let open = rustix::fs::openat(parent, name, NEW_FILE, Mode::RUSR | Mode::WUSR)
+            .on("create", &entry.path)?;
+        let mut file = File::from(open);
+        fill(&mut file, archive, entry)?;
+        rustix::fs::fchown(
+            &file,
+            Some(Uid::from_raw(owner.0)),
+            Some(Gid::from_raw(owner.1)),
+        )
+        .on("set owner of", &entry.path)?;
+        self.attributes(&file, entry)?;
+        rustix::fs::fchmod(&file, Mode::from_raw_mode(entry.mode))
+            .on("set mode of", &entry.path)?;
+        rustix::fs::futimens(&file, &disk::times(entry.mtime.0, entry.mtime.1))
+            .on("date", &entry.path)?;
+        Ok(())
+    }
+
+    /// A name for a file that the archive brought before, or that the destination has.
+    fn hard_link(&mut self, parent: &OwnedFd, name: &[u8], entry: &Entry) -> Result<()> {
+        let mut target = Vec::new();
+        path::clean(&entry.link, &mut target)
+            .map_err(|reason| refused(entry, &format!("its target: {reason}")))?;
+        let (from, old) = disk::split(&target);
+        let whole = self.whole(from);
+        let source = within(self.root, &whole, HANDLE).on("open", &whole)?;
+        rustix::fs::linkat(&source, old, parent, name, AtFlags::empty()).on("link", &entry.path)?;
+        Ok(())
+    }
+
+    fn node(
+        &mut self,
+        parent: &OwnedFd,
+        name: &[u8],
+        whole: &[u8],
+        (entry, owner): (&Entry, (u32, u32)),
+    ) -> Result<()> {
+        let kind = match entry.kind {
+            Kind::Char if (entry.major, entry.minor) == (0, 0) => {
+                return Err(refused(entry, "a device 0:0 would delete what lies below"));
+            }
+            Kind::Char => FileType::CharacterDevice,
+            Kind::Block => FileType::BlockDevice,
+            _ => FileType::Fifo,
+        };
+        let device = rustix::fs::makedev(entry.major, entry.minor);
+        let mode = Mode::from_raw_mode(entry.mode & 0o777);
+        rustix::fs::mknodat(parent, name, kind, mode, device).on("make node", whole)?;
+        self.finish_node(parent, name, whole, (entry, owner))
+    }
+
+    /// Owner and time of what cannot be opened for writing: of what lies there, if it is still what was made.
+    fn finish_node(
+        &mut self,
+        parent: &OwnedFd,
+        name: &[u8],
+        whole: &[u8],
+        (entry, owner): (&Entry, (u32, u32)),
+    ) -> Result<()> {
+        self.counts.skipped_xattrs += entry.attributes.len() as u64;
+        let made =
+            disk::beneath(parent, name, OFlags::PATH | OFlags::NOFOLLOW).on("open", whole)?;
+        let found = disk::look_at(&made).on("look at", whole)?;
+        let ours = (
+            rustix::process::geteuid().as_raw(),
+            rustix::process::getegid().as_raw(),
+        );
+        // A directory with set-group-ID gave it another group.
+        if found.stx_nlink != 1
+            || found.stx_uid != ours.0
+            || disk::kind(&found) == FileType::RegularFile
+        {
+            return Err(Errno::STALE).on("set owner of", whole)?;
+        }
+        own(&made, owner).on("set owner of", whole)?;
+        let flags = AtFlags::SYMLINK_NOFOLLOW;
+        let times = disk::times(entry.mtime.0, entry.mtime.1);
+        Ok(rustix::fs::utimensat(parent, name, &times, flags).on("date", whole)?)
+    }
+
+    fn attributes(&mut self, file: impl AsFd, entry: &Entry) -> Result<()> {
+        for (name, value) in &entry.attributes {
+            let capability = name == ids::CAPABILITY;
+            let served = capability || name.starts_with(b"user.");
+            if !served || OVERLAY.iter().any(|own| name.starts_with(own)) {
+                self.counts.skipped_xattrs += 1;
+                continue;
+            }
+            let bound;
+            let value = if capability {
+                bound = ids::capability_to_host(value, self.options.uids.to_host(0).unwrap_or(0));
+                &bound
+            } else {
+                value
+            };
+            match rustix::fs::fsetxattr(&file, &name[..], value, XattrFlags::empty()) {
+                Ok(()) => {}
+                Err(Errno::OPNOTSUPP) if !capability => self.counts.skipped_xattrs += 1,
+                Err(errno) => return Err(errno).on("set an attribute of", &entry.path)?,
+            }
+        }
+        Ok(())
+    }
+
+    fn date(&mut self) -> Result<()> {
+        for (path, seen, mtime) in self.dates.iter().rev() {
+            let whole = self.whole(path);
+            let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW;
+            // Gone, or another one: then its time is not ours to set.
+            if let Ok(open) = within(self.root, &whole, flags)
+                && disk::look_at(&open).is_ok_and(|found| disk::same(&found, seen))
+            {
+                rustix::fs::futimens(&open, &disk::times(mtime.0, mtime.1)).on("date", &whole)?;
+            }
+        }
+        Ok(())
+    }
+}
+
+fn own(handle: &OwnedFd, (uid, gid): (u32, u32)) -> rustix::io::Result<()> {
+    let (uid, gid) = (Uid::from_raw(uid), Gid::from_raw(gid));
+    rustix::fs::chownat(handle, "", Some(uid), Some(gid), AtFlags::EMPTY_PATH)
+}
+
+fn shown(path: &[u8]) -> String {
+    disk::show(path).into_owned()
+}
+
+fn refused(entry: &Entry, reason: &str) -> Error {
+    Error::Entry {
+        path: shown(&entry.path),
+        reason: reason.to_owned(),
+    }
+}
+
+/// The data of a file, its holes left out.
+fn fill<R: BufRead>(file: &mut File, archive: &mut Reader<R>, entry: &Entry) -> Result<()> {
+    let broken = |source| Error::Archive {
+        path: shown(&entry.path),
+        source,
+    };
+    let full = |source| Error::Fill {
+        path: shown(&entry.path),
+        source,
+    };
+    let Some(segments) = &entry.sparse else {
+        loop {
+            let chunk = archive.chunk().map_err(broken)?;
+            if chunk.is_empty() {
+                return Ok(());
+            }
+            file.write_all(chunk).map_err(full)?;
+            let bytes = chunk.len();
+            archive.consume(bytes);
+        }
+    };
+    for segment in segments {
+        let (mut at, end) = (segment.offset, segment.offset + segment.length);
+        while at < end {
+            let left = usize::try_from(end - at).unwrap_or(usize::MAX);
+            let chunk = archive.chunk().map_err(broken)?;
+            let bytes = chunk.len().min(left);
+            file.write_all_at(&chunk[..bytes], at).map_err(full)?;
+            archive.consume(bytes);
+            at += bytes as u64;
+        }
+    }
+    file.set_len(entry.size).map_err(full)
+}
