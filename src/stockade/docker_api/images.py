@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 from collections.abc import Coroutine
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -16,7 +17,7 @@ from stockade.docker_api.times import moment, nanoseconds
 from stockade.docker_api.versions import Version
 from stockade.docker_api.wire import Gone
 from stockade.errors import BadValue, StockadeError, Unsupported
-from stockade.images.values import Image, Progress, Untagged, Use
+from stockade.images import Happened, Image, Progress, Untagged, Use
 from stockade.model.connection import Body
 
 if TYPE_CHECKING:
@@ -48,9 +49,12 @@ class Images:
     def __init__(self, engine: Engine) -> None:
         self._engine = engine
 
-    @property
-    def _images(self) -> Any:
-        return self._engine.images
+        self._images = engine.images
+        self._images.listeners.append(self._happened)
+
+    def _happened(self, what: Happened) -> None:
+        """What becomes of images is told as Docker tells it."""
+        self._engine.events.publish("image", what.action, what.image, {"name": what.name, **what.labels})
 
     def routes(self) -> list[Route]:
         """Docker's table."""
@@ -81,7 +85,7 @@ class Images:
         filters = dict(query.filters())
         if query.text("filter"):
             filters["reference"] = (*filters.get("reference", ()), query.text("filter"))
-        found = self._images.list(filters=filters, all=query.flag("all"))
+        found = self._images.list(filters_=filters, all=query.flag("all"))
         shared = (await self._images.usage()).images if query.flag("shared-size") else {}
         counts: dict[str, int] = {}
         for record in self._engine.list():
@@ -131,7 +135,7 @@ class Images:
             "Size": image.size,
             "GraphDriver": {"Data": None, "Name": render.DRIVER},
             "RootFS": {"Type": "layers", "Layers": of.diff_ids},
-            "Metadata": {"LastTagTime": moment(image.kept.since)},
+            "Metadata": {"LastTagTime": moment(self._images.last_tagged(image.id))},
         }
         if of.variant:
             found["Variant"] = of.variant
@@ -160,10 +164,11 @@ class Images:
         """Docker's ImageLoad."""
         telling = Telling(request, quiet=request.query.flag("quiet", default=True))
         body = await request.body()
-        loaded = await telling.follow(self._images.load(body, telling.progress))
+        try:
+            loaded = await telling.follow(self._images.load(body, telling.progress))
+        finally:
+            os.close(body.descriptor)
         for one in loaded:
-            for name in one.names or (one.id,):
-                self._engine.events.publish("image", "load", one.id, {"name": name})
             for sentence in one.sentences:
                 await telling.say({"stream": f"{sentence}\n"})
 
@@ -173,10 +178,13 @@ class Images:
         if not names:
             raise BadValue("no image is named")
 
-        async def take() -> int:
-            return await request.give(TAR)
-
-        await self._images.save(names, take)
+        for name in names:
+            self._images.find(name)
+        out = await request.give(TAR)
+        try:
+            await self._images.save(names, out)
+        finally:
+            os.close(out)
 
     async def create(self, request: Request) -> None:
         """Docker's ImageCreate: an import; a pull is refused until there are registries."""
@@ -188,24 +196,22 @@ class Images:
             raise Unsupported(f"importing from {source!r} is not served: send the archive itself")
         reference = joined_reference(query.text("repo"), query.text("tag"))
         telling = Telling(request, quiet=True)
-        image = await telling.follow(
-            self.take_in(await request.body(), reference, query.texts("changes"), query.text("message"))
-        )
+        body = await request.body()
+        try:
+            image = await telling.follow(self.take_in(body, reference, query.texts("changes"), query.text("message")))
+        finally:
+            os.close(body.descriptor)
         await telling.say({"status": image.id})
 
     async def take_in(self, source: Body | str, reference: str, changes: tuple[str, ...], message: str) -> Image:
         """Import an archive, or a tree of this machine."""
         said = message or f"Imported from {'-' if isinstance(source, Body) else source}"
-        image: Image = await self._images.import_(source, reference, changes, said)
-        self._engine.events.publish("image", "import", image.id, {"name": reference or image.id})
-        return image
+        return await self._images.import_(source, reference, changes, said)
 
     async def tag(self, request: Request) -> Answer:
         """Docker's ImageTag."""
         target = joined_reference(request.query.text("repo"), request.query.text("tag"))
-        image = self._images.find(request.name)
         self._images.tag(request.name, target)
-        self._engine.events.publish("image", "tag", image.id, {"name": target})
         return Answer(201)
 
     async def remove(self, request: Request) -> Answer:
@@ -231,16 +237,13 @@ class Images:
         ]
 
     def _told(self, gone: Any) -> list[dict[str, str]]:
-        """What was removed, as Docker says it; each is an event too."""
+        """What was removed, as Docker says it."""
         found = []
         for one in gone:
             if isinstance(one, Untagged):
                 found.append({"Untagged": one.name})
-                self._engine.events.publish("image", "untag", one.image, {"name": one.image})
             else:
                 found.append({"Deleted": one.id})
-                if one.is_image:
-                    self._engine.events.publish("image", "delete", one.id, {"name": one.id})
         return found
 
 
