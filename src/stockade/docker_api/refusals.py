@@ -41,7 +41,7 @@ REFUSED: dict[str, str] = {
     """,
     "a swarm is not served": "POST /swarm/init, POST /swarm/join",
     _PLUGINS: """
-        GET /plugins/privileges, POST /plugins/pull, GET /plugins/{name}/json, DELETE /plugins/{name},
+        GET /plugins/privileges, POST /plugins/pull, DELETE /plugins/{name},
         POST /plugins/{name}/enable, POST /plugins/{name}/disable, POST /plugins/{name}/upgrade, POST /plugins/create,
         POST /plugins/{name}/push, POST /plugins/{name}/set
     """,
@@ -57,10 +57,6 @@ REFUSED: dict[str, str] = {
     """,
 }
 _ANYTHING = Parameters(all=True)
-
-
-class NotInSwarm(Unsupported):
-    """What only a member of a swarm can do."""
 
 
 def refused_routes() -> list[Route]:
@@ -103,6 +99,7 @@ class Networks:
             Route("DELETE", "/volumes/{name}", self.volume, served(neutral=("force",))),
             Route("POST", "/volumes/prune", self.prune_volumes, served("filters")),
             Route("GET", "/plugins", self.plugins, served("filters")),
+            Route("GET", "/plugins/{name}/json", self.plugin),
         ]
 
     async def networks(self, request: Request) -> Answer:
@@ -149,6 +146,10 @@ class Networks:
         """Docker's PluginList."""
         only(request.query.filters(), frozenset({"capability", "enabled"}))
         return json([])
+
+    async def plugin(self, request: Request) -> Answer:
+        """Docker's PluginInspect; `docker inspect` asks here last for a name that nothing has."""
+        raise NotFound(f'plugin "{request.name}" not found')
 
     def _network(self, name: str) -> dict[str, Any]:
         inside = {
