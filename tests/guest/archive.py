@@ -35,6 +35,20 @@ class Archive:
         self.folder(name.rpartition("/")[0])
         self._entry(name, stat.S_IFLNK | 0o777, target.encode())
 
+    def tree(self, name: str, source: Path, leave: tuple[str, ...] = ()) -> None:
+        """Add a folder with what is in it, links as links, but for what is called as one of `leave`."""
+        self.folder(name)
+        for entry in sorted(source.iterdir()):
+            inside = f"{name}/{entry.name}"
+            if entry.name in leave:
+                continue
+            if entry.is_symlink():
+                self.link(inside, str(entry.readlink()))
+            elif entry.is_dir():
+                self.tree(inside, entry, leave)
+            else:
+                self.file(inside, entry.read_bytes(), stat.S_IMODE(entry.stat().st_mode))
+
     def finish(self) -> bytes:
         self._entry("TRAILER!!!", 0, b"")
         return bytes(self._bytes)

@@ -5,7 +5,7 @@ if [ "$1" != moved ]; then
     mkdir /new
     mount -t tmpfs -o mode=755 root /new
     cp -a /bin /modules /steps /init /etc /root /new
-    for folder in /bundle /share; do [ ! -e $folder ] || cp -a $folder /new; done
+    for folder in /bundle /share /usr /lib /lib64 /opt; do [ ! -e $folder ] || cp -a $folder /new; done
     mkdir -p /new/proc /new/sys /new/dev /new/tmp /new/run
     exec switch_root /new /init moved
 fi

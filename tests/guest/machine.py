@@ -17,8 +17,8 @@ BOUND = 280.0
 """Seconds after which a guest is stopped."""
 BUSYBOX = Path("/bin/busybox")
 COMMANDS = (
-    "cat chmod cp dd dmesg echo env false grep head id insmod ls mkdir mount mv poweroff ps rm rmdir sed seq sh sleep "
-    "sort switch_root sync tail test touch true umount uname wc"
+    "cat chmod chown cp dd dmesg echo env false grep head id insmod ls mkdir mount mv poweroff ps rm rmdir sed seq sh "
+    "sleep sort su switch_root sync tail test touch true umount uname wc"
 ).split()
 RESULT = re.compile(r"^GUEST (\S+) (\d+)\r?$", re.MULTILINE)
 
@@ -71,7 +71,7 @@ def boot(archive: Archive, parameters: str = "") -> Report:
         root = Path(folder, "root.cpio")
         root.write_bytes(archive.finish())
         command = [
-            "qemu-system-x86_64", "-accel", "tcg", "-cpu", "max", "-smp", "2", "-m", "1024", "-nographic", "-no-reboot",
+            "qemu-system-x86_64", "-accel", "tcg", "-cpu", "max", "-smp", "2", "-m", "1536", "-nographic", "-no-reboot",
             "-nodefaults", "-serial", "stdio", "-net", "none", "-kernel", str(kernel().image), "-initrd", str(root),
             "-append", f"console=ttyS0 quiet panic=-1 oops=panic cgroup_no_v1=all {parameters}",
         ]  # fmt: skip

@@ -12,9 +12,11 @@ from typing import Any
 import pytest
 
 from guest import machine
+from guest.archive import Archive
 from guest.kernel import apparmor_policy
 from guest.machine import Report
-from support.programs import TOP, program
+from support import roots
+from support.programs import NAMES, TOP, program
 
 pytestmark = [
     pytest.mark.judge,
@@ -52,6 +54,48 @@ stockade-oci events --stats long | grep -o '"pids":{[^}]*}'
 stockade-oci kill long KILL
 while stockade-oci state long | grep -q '"running"'; do sleep 0.1; done
 stockade-oci delete long
+"""
+BELOW = """#!/bin/sh
+stockade-oci create --bundle /bundle/long below </dev/null >/dev/null 2>&1
+stockade-oci start below
+mkdir /sys/fs/cgroup/stockade/below/sub
+for path in sub /sub no/../sub; do
+    stockade-oci exec --cgroup $path below cat /proc/self/cgroup
+done
+for path in ../x sub/../.. /other memory:sub; do
+    stockade-oci exec --cgroup $path below true 2>&1 && echo entered
+done
+rmdir /sys/fs/cgroup/stockade/below/sub
+stockade-oci delete --force below
+"""
+# An ordinary user in a cgroup of root's, then in one whose parent was handed to him with its controllers.
+USER = r"""#!/bin/sh
+set -e
+mkdir -p /home/u/run /home/u/work
+chown -R u:u /home/u
+as_user() { su -s /bin/sh u -c "cd /home/u/work; . /share/environment; $1" 2>&1 || echo "status $?"; }
+echo $$ > /sys/fs/cgroup/cgroup.procs
+echo -- alone
+as_user 'do_ --verbose --stats true'
+as_user 'do_ --memory 64m true'
+cd /sys/fs/cgroup
+mkdir user user/shell
+for place in . user; do echo "+cpu +memory +pids" > $place/cgroup.subtree_control; done
+chown -R u:u user
+echo $$ > user/shell/cgroup.procs
+echo -- delegated
+as_user 'do_ --verbose --stats --memory 64m --pids-limit 9 cat /proc/self/cgroup'
+as_user "do_ --memory 32m sh -c 'a=x; while :; do a=\$a\$a; done'"
+as_user "do_ --pids-limit 9 sh -c 'for i in 1 2 3 4 5 6 7 8 9 10; do sleep 5 & done; wait'"
+ls -d user/*/
+echo $$ > cgroup.procs
+for turn in 1 2 3 4 5 6 7 8 9; do rmdir user/shell 2>/dev/null && break; sleep 1; done
+[ ! -d user/shell ] || for pid in $(cat user/shell/cgroup.procs); do cat /proc/$pid/cmdline; done
+rmdir user
+"""
+ENVIRONMENT = """
+export HOME=/home/u XDG_RUNTIME_DIR=/home/u/run STOCKADE_BIN_DIR=/opt/bin PYTHONPATH=/opt/src PYTHONDONTWRITEBYTECODE=1
+do_() { python3.11 -c "import sys; from stockade.cli import main; sys.exit(main())" do "$@"; }
 """
 LEFT = """#!/bin/sh
 for place in /sys/fs/cgroup/*/; do
@@ -105,6 +149,22 @@ def bundle(**linux: Any) -> dict[str, Any]:
     }
 
 
+def add_python(archive: Archive) -> None:
+    """A user, Python and the command `stockade`."""
+    root = roots.python()
+    archive.tree("usr/lib", root / "usr/lib", leave=("gconv", "test", "perl-base", "__pycache__"))
+    archive.link("lib", "usr/lib")
+    archive.tree("lib64", root / "usr/lib64")
+    archive.program("usr/bin/python3.11", root / "usr/bin/python3.11")
+    archive.tree("opt/src", TOP / "src", leave=("__pycache__",))
+    for name in NAMES:
+        archive.program(f"opt/bin/{name}", program(name))
+    archive.link("bin/python3.11", "/usr/bin/python3.11")
+    archive.file("etc/passwd", b"root:x:0:0::/root:/bin/sh\nu:x:1000:1000::/home/u:/bin/sh\n")
+    archive.file("etc/group", b"root:x:0:\nu:x:1000:\n")
+    archive.file("share/environment", ENVIRONMENT.encode())
+
+
 @pytest.fixture(scope="module")
 def v2() -> Report:
     archive = machine.base()
@@ -132,6 +192,9 @@ def v2() -> Report:
     archive.file("bundle/long/config.json", json.dumps(long).encode())
     archive.file("steps/3-verbs", VERBS.encode(), 0o755)
     archive.file("bundle/apparmor/config.json", json.dumps(confined).encode())
+    archive.file("steps/4-below", BELOW.encode(), 0o755)
+    archive.file("steps/5-user", USER.encode(), 0o755)
+    add_python(archive)
     archive.file("share/policy", apparmor_policy(PROFILE))
     load = "#!/bin/sh\ncat /share/policy > /sys/kernel/security/apparmor/.load\n"
     archive.file("steps/2-policy", load.encode(), 0o755)
@@ -169,6 +232,32 @@ def test_the_verbs_work_on_v2(v2: Report) -> None:
     lines = said.split("\n")[1:-1]
     assert lines[:4] == ["0::/", "populated 1", "frozen 1", "44"], said
     assert json.loads("{" + lines[4] + "}")["pids"] == {"current": 1, "limit": 44}, said
+
+
+def test_a_second_process_goes_into_a_cgroup_below_on_v2(v2: Report) -> None:
+    said = v2.said("4-below")
+    assert v2.status("4-below") == 0, said
+    lines = said.split("\n")[1:-1]
+    assert lines[:3] == ["0::/sub"] * 3, said
+    reasons = ("leaves the container's cgroup", "leaves the container's cgroup", "is not there", "no hierarchies")
+    assert all(reason in line for reason, line in zip(reasons, lines[3:], strict=True)), said
+
+
+def test_limits_of_an_ordinary_user(v2: Report) -> None:
+    said = v2.said("5-user")
+    assert v2.status("5-user") == 0, said
+    alone, delegated = said.split("-- alone\n")[1].split("-- delegated\n")
+    assert "no cgroup is delegated to this user" in alone
+    assert re.search(r"used [0-9.]+ s of processor time, .* of memory at most", alone)  # as wait4 counts
+    assert "the limit memory cannot be held" in alone
+    assert "status 125" in alone
+    assert "user mode" in delegated
+    assert "0::/" in delegated
+    assert " of memory at most" in delegated
+    assert "status 137" in delegated
+    assert "killed at its memory limit of 32.0 MiB" in delegated
+    assert "forks were refused at its limit of 9 processes" in delegated
+    assert delegated.rstrip().endswith("user/shell/")
 
 
 def test_an_apparmor_profile_confines(v2: Report) -> None:

@@ -28,6 +28,9 @@ LANGUAGES = (
 )
 
 
+PYTHON = ("base-passwd", "python3.11-minimal", "libpython3.11-stdlib")
+
+
 def _apt(state: Path, *words: str) -> subprocess.CompletedProcess[str]:
     (state / "archives" / "partial").mkdir(parents=True, exist_ok=True)
     empty = state / "status"
@@ -68,6 +71,7 @@ def _unpack(archive: Path, root: Path) -> None:
 
 def _finish(root: Path) -> None:
     """What maintainer scripts would have done, as far as a program can see it."""
+    (root / "etc").mkdir(exist_ok=True)
     for name in ("passwd", "group"):
         shutil.copy(root / "usr/share/base-passwd" / f"{name}.master", root / "etc" / name)
     (root / "etc/hosts").write_text("127.0.0.1 localhost\n::1 localhost\n")
@@ -91,6 +95,8 @@ def make(packages: tuple[str, ...]) -> Path:
     with (CACHE / ".lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         state = CACHE / ".apt"
+        # apt names only what it has yet to fetch: what a build that was cut fetched would be missing.
+        shutil.rmtree(state / "archives", ignore_errors=True)
         names = _resolve(state, packages)
         root = CACHE / hashlib.sha256("\n".join([_recipe(), *names]).encode()).hexdigest()[:16]
         if not root.is_dir():
@@ -120,6 +126,11 @@ def _build(state: Path, packages: tuple[str, ...], names: list[str], root: Path)
 
 def small() -> Path:
     return make(SMALL)
+
+
+def python() -> Path:
+    """Python and nothing that it does not need."""
+    return make(PYTHON)
 
 
 def languages() -> Path:

@@ -11,6 +11,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from stockade.host.paths import Paths
 
+_MOUNT = "/sys/fs/cgroup"
 # The limit's name in `Limits` → the controller that holds it. The time limit needs none: the shim holds it.
 _CONTROLLERS = {
     "memory": "memory",
@@ -53,19 +54,44 @@ def controllers(paths: Paths) -> frozenset[str]:
     """The controllers that this caller can hold limits with."""
     if paths.root:
         return frozenset(_CONTROLLERS.values())
-    own = _own_cgroup()
-    if own is None or not os.access(f"{own}/cgroup.subtree_control", os.W_OK) or not os.access(own, os.W_OK):
+    parent = _parent()
+    if parent is None:
         return frozenset()
-    with open(f"{own}/cgroup.controllers", encoding="ascii") as file:
-        return frozenset(file.read().split()).intersection(_CONTROLLERS.values())
+    able = _words(f"{parent}/cgroup.subtree_control")
+    # A cgroup with processes of its own hands nothing more on (cgroups(7), "no internal processes").
+    if os.access(f"{parent}/cgroup.subtree_control", os.W_OK) and not _words(f"{parent}/cgroup.procs"):
+        able |= _words(f"{parent}/cgroup.controllers")
+    return able.intersection(_CONTROLLERS.values())
+
+
+def cgroup(paths: Paths, identity: str) -> str:
+    """A container's `linux.cgroupsPath`: an ordinary user's lies beside the caller's own, where that may be made."""
+    return "" if paths.root or _parent() is None else f"stockade-{identity}"
+
+
+def _parent() -> str | None:
+    """The cgroup that this process' own is in, where version 2 alone is mounted and it is delegated to this user.
+
+    Its cgroup.procs must be writable too: it is the common ancestor's that lets a process be moved (cgroups(7)).
+    """
+    own = _own_cgroup()
+    if own is None or own == _MOUNT:
+        return None
+    parent = os.path.dirname(own)
+    return parent if os.access(parent, os.W_OK) and os.access(f"{parent}/cgroup.procs", os.W_OK) else None
+
+
+def _words(path: str) -> frozenset[str]:
+    with open(path, encoding="ascii") as file:
+        return frozenset(file.read().split())
 
 
 def _own_cgroup() -> str | None:
     """The directory of this process' cgroup, where version 2 alone is mounted."""
-    if not os.path.exists("/sys/fs/cgroup/cgroup.controllers"):
+    if not os.path.exists(f"{_MOUNT}/cgroup.controllers"):
         return None
     with open("/proc/self/cgroup", encoding="utf-8") as file:
         for line in file:
             if line.startswith("0::/"):
-                return f"/sys/fs/cgroup{line[3:].rstrip()}"
+                return f"{_MOUNT}{line[3:].rstrip()}".rstrip("/")
     return None

@@ -26,7 +26,7 @@ from stockade.runtime import exits, shim, spec
 from stockade.runtime.attach import Attachment, Streams
 from stockade.runtime.task import Stdio, Task
 
-from . import changes, records, view
+from . import changes, delegation, records, view
 from .records import Draft, Record
 from .sweep import Tools, bundle_of, discard, sweep
 from .view import Bind, Given
@@ -341,6 +341,7 @@ class Session:
             hostname=request.hostname,
             mounts=(*spec.USUAL_MOUNTS, *(view.bind_mount(bind, ids) for bind in request.binds)),
             limits=request.limits,
+            cgroup=delegation.cgroup(self.paths, claim.record.id),
             lifeline=not request.detached,
             annotations=(("dev.stockade.init", "true"),) if request.init else (),
         )
