@@ -21,6 +21,7 @@ mod patient;
 mod receive;
 mod remove;
 mod send;
+mod shifted;
 mod stream;
 pub mod tar;
 pub mod unpack;

@@ -5,6 +5,7 @@ mod changes;
 mod container;
 mod diff;
 mod keep;
+mod shifted;
 mod transfer;
 mod unpack;
 mod view;
@@ -41,6 +42,8 @@ pub(crate) enum Error {
     },
     #[error(transparent)]
     Container(#[from] crate::container::Error),
+    #[error(transparent)]
+    Shifted(#[from] crate::shifted::Error),
     #[error(transparent)]
     Receive(#[from] crate::receive::Error),
     #[error(transparent)]
@@ -113,6 +116,7 @@ fn run() -> Result<()> {
         Some("copy-in") => container::copy_in(arguments),
         Some("export") => container::export(arguments),
         Some("accounts") => container::accounts(arguments),
+        Some("copy-shifted") => shifted::run(arguments),
         Some("receive") => transfer::receive(arguments),
         Some("keep") => keep::run(arguments),
         Some("send") => transfer::send(arguments),
