@@ -49,6 +49,8 @@ pub struct Options {
     pub overlay: Overlay,
     pub uids: Map,
     pub gids: Map,
+    /// What was only made to be mounted upon, relative: no part of the layer, as long as it is empty.
+    pub hidden: Vec<Vec<u8>>,
 }
 
 #[derive(Debug, Default)]
@@ -122,7 +124,9 @@ impl<W: Write> Diff<'_, W> {
             if name.bytes.starts_with(b".wh.") {
                 return Err(Error::Name { path: shown(&path) });
             }
-            self.entry(&upper, &name.bytes, &path, &found)?;
+            if !self.is_hidden(&path, &found, below.is_some()) {
+                self.entry(&upper, &name.bytes, &path, &found)?;
+            }
             if disk::kind(&found) == FileType::Directory {
                 let below = below.filter(|below| disk::kind(&below.found) == FileType::Directory);
                 self.directory(&Place {
@@ -132,6 +136,16 @@ impl<W: Write> Diff<'_, W> {
             }
         }
         Ok(())
+    }
+
+    /// Whether it is a mount point that the container's runtime made.
+    fn is_hidden(&self, path: &[u8], found: &Statx, below: bool) -> bool {
+        let empty = match disk::kind(found) {
+            FileType::Directory => !below,
+            FileType::RegularFile => found.stx_size == 0,
+            _ => false,
+        };
+        empty && self.options.hidden.iter().any(|hidden| hidden == path)
     }
 
     /// An empty file whose name says what is hidden.

@@ -28,17 +28,21 @@ def apply(config: Config, lines: Sequence[str]) -> Config:
     Raises:
         BadValue: with Docker's words.
     """
-    found = dict(config)
+    found, commanded = dict(config), False
     for line in lines:
         word, _, rest = line.strip().partition(" ")
         verb = word.upper()
         act = _VERBS.get(verb)
         if act is None:
-            raise BadValue(f"{verb or line!r} is not a valid change command")
+            raise BadValue(f"{verb or repr(line)} is not a valid change command")
         rest = rest.strip()
         if not rest:
             raise BadValue(f"{verb} requires at least one argument")
         act(found, rest)
+        commanded = commanded or verb == "CMD"
+        if verb == "ENTRYPOINT" and not commanded:
+            # What the old entry point was given means nothing to the new one.
+            found.pop("Cmd", None)
     return found
 
 

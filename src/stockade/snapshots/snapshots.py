@@ -102,12 +102,20 @@ class Snapshots:
         [answer] = await self._program.call("usage", f"{bundle}/upper")
         return int(answer["size"])
 
-    async def diff(self, bundle: str, layers: Sequence[str], ids: Ids | None) -> LayerBlob:
-        """What a container changed as a layer, ids as in an image; the file is the caller's."""
+    async def diff(
+        self, bundle: str, layers: Sequence[str], ids: Ids | None, hidden: Iterable[str] = ()
+    ) -> LayerBlob:
+        """What a container changed as a layer, ids as in an image; the file is the caller's.
+
+        Args:
+            hidden: paths that the runtime made to mount something there.
+        """
         path = f"{self._paths.data}/content/ingest/{os.urandom(8).hex()}"
         words = [word for layer in self._lowers(layers, ids) for word in ("--lower", layer)]
         if ids is not None:
             words += ["--uid-map", _map(ids.uid), "--gid-map", _map(ids.gid)]
+        for hide in hidden:
+            words += ["--hide", hide]
         [answer] = await self._program.call("diff", *words, "--output", path, f"{bundle}/upper")
         return LayerBlob(path, answer["digest"], answer["diff_id"], answer["size"])
 

@@ -1,6 +1,6 @@
 """What stays, what goes and when: names, removal, prune, leases, collection; also when the process is killed."""
 
-# ruff: noqa: ASYNC220, ASYNC221, ASYNC230, ASYNC240 - a story has its loop to itself
+# ruff: noqa: ASYNC221 - a story has its loop to itself
 
 from __future__ import annotations
 

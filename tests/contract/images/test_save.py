@@ -1,6 +1,6 @@
 """Archives go out: tools that know one form or the other read them."""
 
-# ruff: noqa: ASYNC220, ASYNC221, ASYNC240 - a story has its loop to itself
+# ruff: noqa: ASYNC220, ASYNC221 - a story has its loop to itself
 
 from __future__ import annotations
 

@@ -1,6 +1,7 @@
 //! `diff`.
 
 use std::fs::File;
+use std::os::unix::ffi::OsStringExt;
 use std::path::PathBuf;
 
 use lexopt::prelude::*;
@@ -27,12 +28,16 @@ struct Answer {
 pub(super) fn run(mut arguments: lexopt::Parser) -> Result<()> {
     let (mut upper, mut output, mut lowers) = (None, None, Vec::new());
     let (mut uids, mut gids, mut marks) = (crate::ids::Map::default(), None, Marks::Trusted);
-    let mut compression = Compression::None;
+    let (mut compression, mut hidden) = (Compression::None, Vec::new());
     while let Some(argument) = arguments.next()? {
         match argument {
             Long("lower") => lowers.push(disk::root(&PathBuf::from(arguments.value()?))?),
             Long("uid-map") => uids = map(arguments.value()?, "--uid-map")?,
             Long("gid-map") => gids = Some(map(arguments.value()?, "--gid-map")?),
+            Long("hide") => {
+                let path = arguments.value()?.into_vec();
+                hidden.push(path.strip_prefix(b"/").unwrap_or(&path).to_vec());
+            }
             Long("userxattr") => marks = Marks::User,
             Long("gzip") if compression == Compression::None => compression = Compression::Gzip,
             Long("zstd") if compression == Compression::None => compression = Compression::Zstd,
@@ -51,6 +56,7 @@ pub(super) fn run(mut arguments: lexopt::Parser) -> Result<()> {
         },
         uids,
         gids,
+        hidden,
     };
     let Some(path) = output else {
         let stdout = std::io::stdout().lock();
