@@ -83,7 +83,9 @@ async def _engine(paths: Paths) -> AsyncIterator[tuple[Engine, Store]]:
         journal = Journal(store)
         images = await Images.open(paths, store, journal)
         stack.push_async_callback(images.close)
-        engine = await Engine.open(paths, store, images, Snapshots(paths))
+        snapshots = Snapshots(paths)
+        await snapshots.warm()
+        engine = await Engine.open(paths, store, images, snapshots)
         stack.push_async_callback(engine.close)
         yield engine, store
 

@@ -48,6 +48,8 @@ class Container:
         """How many verbs are ending it on purpose, so that no policy answers its end."""
         self.prepared: Prepared | None = None
         """A start that went as far as it can without letting the program run."""
+        self.prelaunched: asyncio.Task[Any] | None = None
+        """Starts its shim ahead of its first start; a shim that nobody uses leaves by itself after 30 seconds."""
         self.delay = 0.0
         """Seconds before its last start, if the policy made that."""
         self._table = table

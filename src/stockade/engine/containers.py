@@ -79,7 +79,7 @@ class Containers:
     async def task(self, identity: str) -> Task:
         """See Engine.task."""
         container = self.by_id(identity)
-        if not container.alive and container.task is None:
+        if not container.alive:
             raise Conflict(f"container {identity} is not running")
         return await Shim(self.engine.paths, container).connected()
 

@@ -85,6 +85,8 @@ async def _take_up(
         container.by_hand += len([one for one in later if one.verb != "stop"])
         if container.alive:
             await find_again(containers, container)
+        else:
+            await _dismiss(containers, container)
         container.copy()
     containers.spawn(_afterwards(containers, container, later, rebooted), f"go on with {container.id[:12]}")
 
@@ -95,6 +97,15 @@ async def _afterwards(containers: Containers, container: Container, later: list[
         await _finish(containers, container, operation)
     if container.id in containers.known.get(container.wanted.namespace, {}):
         await _go_on(containers, container, rebooted)
+
+
+async def _dismiss(containers: Containers, container: Container) -> None:
+    """A shim that was started ahead of a start that never came."""
+    if os.path.exists(f"{container.directory}/shim.pid"):
+        try:
+            await Shim(containers.engine.paths, container).end()
+        except StockadeError as error:
+            container.reason_unless(f"what its shim left could not be undone: {error.message}")
 
 
 def _lives(state: State) -> bool:

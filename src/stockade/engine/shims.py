@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import os
 import signal
@@ -65,6 +66,8 @@ class Shim(NamedTuple):
             RuntimeFailed: something is left.
         """
         container = self.container
+        if container.prelaunched is not None:
+            await self._dismiss(container.prelaunched)
         try:
             gone = await self._end_politely()
         except StockadeError:
@@ -76,6 +79,15 @@ class Shim(NamedTuple):
         for name in _STALE[1:]:
             with contextlib.suppress(OSError):
                 os.unlink(f"{container.directory}/{name}")
+
+    async def _dismiss(self, ahead: asyncio.Task[Task]) -> None:
+        """Let a shim go that was started ahead and holds no container."""
+        self.container.prelaunched = None
+        with contextlib.suppress(StockadeError):
+            await (await ahead).shutdown()
+        self.container.let_go()
+        with contextlib.suppress(OSError):
+            os.unlink(f"{self.container.directory}/shim.pid")
 
     async def _end_politely(self) -> bool:
         """Whether the shim itself undid an ended container."""
@@ -126,9 +138,12 @@ class Shim(NamedTuple):
     async def clear(self) -> None:
         """Take away what an earlier run left in the directory: its shim, its end, those of its added processes."""
         directory = self.container.directory
-        if os.path.exists(f"{directory}/shim.pid") or self.container.task is not None:
+        ahead = self.container.prelaunched is not None
+        if not ahead and (os.path.exists(f"{directory}/shim.pid") or self.container.task is not None):
             await self.end()
         for name in os.listdir(directory):
-            if name in _STALE or (name.startswith("exit-") and name.endswith(".json")):
+            if (name in _STALE[:1] if ahead else name in _STALE) or (
+                name.startswith("exit-") and name.endswith(".json")
+            ):
                 with contextlib.suppress(OSError):
                     os.unlink(f"{directory}/{name}")

@@ -49,6 +49,11 @@ class Channel(asyncio.Protocol):
         assert isinstance(transport, asyncio.Transport)
         self._transport = transport
 
+    @property
+    def closed(self) -> bool:
+        """Whether the connection has ended."""
+        return self._transport is None or self._transport.is_closing()
+
     async def begin(self, method: str, fields: Mapping[str, Any]) -> Pending:
         payload = wire.encode(task.METHODS[method][0], fields)
         if self._transport is None or self._transport.is_closing():
