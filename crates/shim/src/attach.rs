@@ -166,15 +166,13 @@ impl Shim {
             self.dismiss(key, &exited(end.status));
             return Ok(());
         }
-        process
-            .io
-            .attach(key, bundle)
-            .map_err(|error| format!("descriptors cannot be used: {error}"))?;
+        let attached = process.io.attach(key, bundle);
+        let watched = attached.and_then(|()| process.io.watch(process_key, &mut self.poll));
+        if let Err(error) = watched {
+            process.io.detach(key);
+            return Err(format!("descriptors cannot be used: {error}"));
+        }
         process.clients.push(key);
-        process
-            .io
-            .watch(process_key, &mut self.poll)
-            .map_err(|error| error.to_string())?;
         if let Some(client) = self.clients.get_mut(&key) {
             client.process = Some(process_key);
         }

@@ -36,3 +36,14 @@ pub fn mapping_namespace(uids: &str, gids: &str) -> io::Result<OwnedFd> {
         }
     }
 }
+
+/// From here on a change of this thread's ids (also of those for files alone) takes no capability from it
+/// (capabilities(7), SECBIT_NO_SETUID_FIXUP).
+pub fn keep_capabilities_with_any_id() -> io::Result<()> {
+    const SECBIT_NO_SETUID_FIXUP: libc::c_ulong = 1 << 2;
+    // SAFETY: takes numbers; the remaining arguments are unused.
+    match unsafe { libc::prctl(libc::PR_SET_SECUREBITS, SECBIT_NO_SETUID_FIXUP, 0, 0, 0) } {
+        0 => Ok(()),
+        _ => Err(io::Error::last_os_error()),
+    }
+}

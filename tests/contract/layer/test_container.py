@@ -385,6 +385,31 @@ def test_binds_of_a_stopped_container(tool: Tool, disk: Path) -> None:
     assert sorted(path.name for path in volume.iterdir()) == ["data", "new"]
 
 
+def test_an_id_mapped_bind(tool: Tool, disk: Path) -> None:
+    """What the container's user 5 owns there is the host's user 5's."""
+    maps = (f"uidmap=0:{BASE}:65536", f"gidmap=0:{BASE}:65536")
+    place = overlay(disk, layers(disk, 1), *maps)
+    volume = disk / "volume"
+    (volume / "private").mkdir(parents=True)
+    os.chown(volume / "private", 5, 5)
+    (volume / "private").chmod(0o700)
+    bind = ("--bind", f"{volume}:/volume:idmap")
+
+    def fill(tar: tarfile.TarFile) -> None:
+        add(tar, "private/file", b"x", uid=5, gid=6)
+        add(tar, "private/link", kind=tarfile.SYMTYPE, linkname="file", uid=7, gid=8)
+        add(tar, "made/", kind=tarfile.DIRTYPE, uid=9, gid=10)
+
+    tool("copy-in", *place, *MAPS, *bind, "/volume", data=archive(fill))
+    owners = {path.name: (path.lstat().st_uid, path.lstat().st_gid) for path in volume.rglob("*")}
+    assert owners == {"private": (5, 5), "file": (5, 6), "link": (7, 8), "made": (9, 10)}
+    _, tar = tool.out("copy-out", *place, *MAPS, *bind, "/volume/private")
+    with tar:
+        assert [one.uid for one in tar.getmembers()] == [5, 5, 7]
+    # The place itself was made as the container's root's.
+    assert (disk / "upper/volume").stat().st_uid == BASE
+
+
 def test_a_bind_that_leads_out_by_a_link(tool: Tool, disk: Path) -> None:
     [layer] = layers(disk, 1)
     (layer / "trap").symlink_to("/etc")

@@ -74,12 +74,14 @@ fn write(
     options: &Options,
 ) -> Result<Counts> {
     rustix::process::umask(Mode::empty());
+    let natural = become_root_of(options)?;
     let mut into = Into {
         root,
         base: asked.path.clone(),
         options,
         kept: (Vec::new(), Rc::new(handle)),
         dates: Vec::new(),
+        natural,
         counts: Counts::default(),
     };
     let mut archive = Reader::new(stream);
@@ -110,7 +112,26 @@ struct Into<'a> {
     kept: (Vec<u8>, Rc<OwnedFd>),
     /// Directories whose time is set last, because what is written into them changes it.
     dates: Vec<(Vec<u8>, Statx, (i64, u32))>,
+    /// Who owns what was just made.
+    natural: u32,
     counts: Counts,
+}
+
+/// Makes files as the container's root from here on: through an id-mapped mount nobody else can. Rights stay as they are.
+fn become_root_of(options: &Options) -> Result<u32> {
+    let own = rustix::process::geteuid().as_raw();
+    let (Some(uid), Some(gid)) = (options.uids.to_host(0), options.gids.to_host(0)) else {
+        return Ok(own);
+    };
+    if uid == own && gid == rustix::process::getegid().as_raw() {
+        return Ok(own);
+    }
+    sys::keep_capabilities_with_any_id().map_err(|source| Error::Mount {
+        action: "keep the rights of root".to_owned(),
+        source,
+    })?;
+    sys::set_file_ids(uid, gid);
+    Ok(uid)
 }
 
 impl Into<'_> {
@@ -340,15 +361,10 @@ impl Into<'_> {
         let made =
             disk::beneath(parent, name, OFlags::PATH | OFlags::NOFOLLOW).on("open", whole)?;
         let found = disk::look_at(&made).on("look at", whole)?;
-        let ours = (
-            rustix::process::geteuid().as_raw(),
-            rustix::process::getegid().as_raw(),
-        );
-        // A directory with set-group-ID gave it another group.
-        if found.stx_nlink != 1
-            || found.stx_uid != ours.0
-            || disk::kind(&found) == FileType::RegularFile
-        {
+        let made_here = found.stx_nlink == 1
+            && found.stx_uid == self.natural
+            && disk::kind(&found) != FileType::RegularFile;
+        if !made_here {
             return Err(Errno::STALE).on("set owner of", whole)?;
         }
         own(&made, owner).on("set owner of", whole)?;
