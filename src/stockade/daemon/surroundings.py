@@ -25,6 +25,8 @@ _KEPT = ("STOCKADE_RUN_DIR", "STOCKADE_DATA_DIR", "STOCKADE_BIN_DIR", "STOCKADE_
 
 def own_session() -> bool:
     """Leave the caller's session; False: a leader of a group cannot, so another process goes on in its place."""
+    if os.getsid(0) == os.getpid():
+        return True
     try:
         os.setsid()
     except PermissionError:
