@@ -50,6 +50,7 @@ class Ground:
         self._records: dict[str, Record] = {}
         self._tasks: dict[str, Task] = {}
         self._channels: list[Channel] = []
+        self._rests: dict[str, asyncio.Future[Any]] = {}
         self._locks: dict[str, asyncio.Lock] = {}
         self._make_parts()
 
@@ -83,6 +84,9 @@ class Ground:
 
     def lock(self, identity: str) -> asyncio.Lock:
         return self._locks.setdefault(identity, asyncio.Lock())
+
+    def waiting(self, reference: str, condition: str, namespace: str = "default") -> asyncio.Future[Any]:
+        return self._rests.setdefault(reference, asyncio.get_running_loop().create_future())
 
     def change(self, identity: str, **fields: Any) -> Record:
         record = self._records[identity]

@@ -57,6 +57,8 @@ class Engine:
         engine = cls(paths, store, images, snapshots)
         await engine.containers.recover()
         engine.execs.sweep({record.wanted.id for record in engine.list(None)})
+        for record in engine.list(None):
+            engine.streams.recover(record)
         return engine
 
     async def close(self) -> None:

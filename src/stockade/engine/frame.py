@@ -69,6 +69,9 @@ class Frame(Protocol):
     def lock(self, identity: str) -> asyncio.Lock:
         """Held by whoever changes where the container is."""
 
+    def waiting(self, reference: str, condition: str, namespace: str = NAMESPACE) -> asyncio.Future[Any]:
+        """What comes true when the container is at rest (`not-running`)."""
+
     def change(self, identity: str, **fields: Any) -> Record:
         """Store new values of fields of its state."""
 

@@ -12,7 +12,7 @@ import contextlib
 import os
 import select
 import socket
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from stockade.engine import keys
 from stockade.engine.frame import Frame, running
@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from stockade.model.connection import Hijack
 
 LOG = "log.json"
+_FOLLOWERS = "followers"
 _LIVE = (Status.RUNNING, Status.PAUSED)
 
 
@@ -47,6 +48,8 @@ class Streams:
         self._kept: dict[str, list[Kept]] = {}
         self._hangups: Hangups | None = None
         self._tasks: set[asyncio.Task[None]] = set()
+        self._resting: set[str] = set()
+        """Containers whose rest somebody's reader waits for."""
 
     async def attach(self, reference: str, options: AttachOptions, take: Take) -> None:
         """Give a client the container's streams; of one that does not run, once it does.
@@ -111,7 +114,8 @@ class Streams:
         connection = await take(not record.wanted.tty)
         directory = self._frame.directory(record.wanted.id)
         follow = options.follow and record.state.status in (*_LIVE, Status.RESTARTING)
-        words = log_words(program, directory, options, follow, framed=connection.framed and not record.wanted.tty)
+        until = self._end_of(record, directory) if follow else ""
+        words = log_words(program, directory, options, until, framed=connection.framed and not record.wanted.tty)
         try:
             child = self._reader(directory, words, connection.descriptor)
         finally:
@@ -131,6 +135,14 @@ class Streams:
         await task.resize(rows, columns)
         self._frame.tell("resize", record, {"height": str(rows), "width": str(columns)})
 
+    def recover(self, record: Record) -> None:
+        """A new daemon knows it again: those who follow its log are told of its end by us."""
+        if os.path.isdir(f"{self._frame.directory(record.wanted.id)}/{_FOLLOWERS}"):
+            if record.state.status in (*_LIVE, Status.RESTARTING):
+                self._watch_rest(record)
+            else:
+                self._let_go(record.wanted.id)
+
     async def close(self) -> None:
         """Let go of everything: readers and handed connections go on without us."""
         for identity in list(self._kept):
@@ -143,6 +155,40 @@ class Streams:
 
     # ------------------------------------------------------------------------------------------------------------
 
+    def _end_of(self, record: Record, directory: str) -> str:
+        """The directory whose exit.json ends those who follow a log.
+
+        Of a container that policy starts again it is one of its own: an end that is not the last one does not count.
+        """
+        if record.wanted.restart.name == "no":
+            return directory
+        followers = f"{directory}/{_FOLLOWERS}"
+        with contextlib.suppress(FileExistsError):
+            os.mkdir(followers, 0o700)
+        with contextlib.suppress(FileNotFoundError):
+            os.unlink(f"{followers}/exit.json")
+        self._watch_rest(record)
+        return followers
+
+    def _watch_rest(self, record: Record) -> None:
+        identity = record.wanted.id
+        if identity not in self._resting:
+            self._resting.add(identity)
+            rest = self._frame.waiting(identity, "not-running", record.wanted.namespace)
+            self._spawn(self._mark_rest(identity, rest), f"followers {identity}")
+
+    async def _mark_rest(self, identity: str, rest: asyncio.Future[Any]) -> None:
+        """Once the container is at rest, let those who follow its log read the last of it and go."""
+        try:
+            await rest
+        finally:
+            self._resting.discard(identity)
+        self._let_go(identity)
+
+    def _let_go(self, identity: str) -> None:
+        with contextlib.suppress(OSError), open(f"{self._frame.directory(identity)}/{_FOLLOWERS}/exit.json", "w"):
+            pass
+
     def _reader(self, directory: str, words: list[str], descriptor: int) -> spawn.Child | None:
         """Start the program that writes the log to the client; None: there is no log, and so nothing to say."""
         if not os.path.exists(f"{directory}/{LOG}"):
@@ -154,7 +200,7 @@ class Streams:
         directory = self._frame.directory(record.wanted.id)
         chosen = LogOptions(stdout=options.stdout, stderr=options.stderr)
         framed = connection.framed and not record.wanted.tty
-        words = log_words(shim.program("stockade-logs"), directory, chosen, False, framed)
+        words = log_words(shim.program("stockade-logs"), directory, chosen, "", framed)
         try:
             child = self._reader(directory, words, connection.descriptor)
             if child is not None:
@@ -266,11 +312,11 @@ class Hangups:
                 call()
 
 
-def log_words(program: str, directory: str, options: LogOptions, follow: bool, framed: bool) -> list[str]:
-    """The arguments of `stockade-logs`."""
+def log_words(program: str, directory: str, options: LogOptions, until: str, framed: bool) -> list[str]:
+    """The arguments of `stockade-logs`; it follows until the directory `until` has an exit.json, if that is given."""
     words = [program]
-    if follow:
-        words += ["--follow", "--until-exit", directory]
+    if until:
+        words += ["--follow", "--until-exit", until]
     if options.tail >= 0:
         words += ["--tail", str(options.tail)]
     for name in ("since", "until"):
