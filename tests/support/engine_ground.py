@@ -199,6 +199,9 @@ class Client:
         self.framed = framed
         return Hijack(self._theirs.detach(), self._early, framed)
 
+    async def take_descriptor(self, framed: bool) -> int:
+        return (await self.take(framed)).descriptor
+
     async def read(self) -> bytes:
         """Everything until the end."""
         return await asyncio.to_thread(self._read)

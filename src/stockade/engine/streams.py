@@ -25,6 +25,8 @@ from stockade.runtime.attach import Connection, Detached
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable
+
     from stockade.engine.frame import Take
     from stockade.model.connection import Hijack
 
@@ -96,8 +98,11 @@ class Streams:
         """How many clients wait for its start."""
         return len(self._kept.get(identity, ()))
 
-    async def logs(self, reference: str, options: LogOptions, take: Take) -> None:
+    async def logs(self, reference: str, options: LogOptions, take: Callable[[bool], Awaitable[int]]) -> None:
         """Have what a container printed written to a client; returns when that is on its way.
+
+        Args:
+            take: as a frame's, of a connection that is only written to.
 
         Raises:
             BadValue: no stream was chosen.
@@ -111,16 +116,17 @@ class Streams:
         if record.wanted.log.driver != "json-file":
             raise Unsupported("configured logging driver does not support reading")
         program = shim.program("stockade-logs")
-        connection = await take(not record.wanted.tty)
-        directory = self._frame.directory(record.wanted.id)
-        follow = options.follow and record.state.status in (*_LIVE, Status.RESTARTING)
-        until = self._end_of(record, directory) if follow else ""
-        words = log_words(program, directory, options, until, framed=connection.framed and not record.wanted.tty)
+        descriptor = await take(not record.wanted.tty)
         try:
-            child = self._reader(directory, words, connection.descriptor)
+            directory = self._frame.directory(record.wanted.id)
+            follow = options.follow and record.state.status in (*_LIVE, Status.RESTARTING)
+            until = self._end_of(record, directory) if follow else ""
+            child = self._reader(
+                directory, log_words(program, directory, options, until, not record.wanted.tty), descriptor
+            )
         finally:
             # The reader has its own; when it ends, the connection does.
-            os.close(connection.descriptor)
+            os.close(descriptor)
         if child is not None:
             self._spawn(_collect(child), f"logs {record.wanted.id}")
 

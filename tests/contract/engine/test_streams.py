@@ -125,9 +125,9 @@ def test_refusals_come_before_the_connection_is_taken(told: Callable[[Story], No
         with pytest.raises(BadValue, match="Invalid detach keys"):
             await made.streams.attach(box, AttachOptions(detach_keys="?,??"), client.take)
         with pytest.raises(Unsupported, match="configured logging driver does not support reading"):
-            await made.streams.logs(box, LogOptions(), client.take)
+            await made.streams.logs(box, LogOptions(), client.take_descriptor)
         with pytest.raises(BadValue, match="You must choose at least one stream"):
-            await made.streams.logs(box, LogOptions(stdout=False, stderr=False), client.take)
+            await made.streams.logs(box, LogOptions(stdout=False, stderr=False), client.take_descriptor)
         made.change(box, status=Status.PAUSED)
         with pytest.raises(Conflict, match="is paused, unpause the container before attach"):
             await made.streams.attach(box, BOTH, client.take)
@@ -145,11 +145,11 @@ def test_logs_follow_to_the_end(told: Callable[[Story], None]) -> None:
         box = await made.create("sh", "-c", "echo a; echo b >&2; sleep 0.5; echo c", logged=True)
         await made.start(box)
         follower = Client()
-        await made.streams.logs(box, LogOptions(follow=True), follower.take)
+        await made.streams.logs(box, LogOptions(follow=True), follower.take_descriptor)
         assert frames(await follower.read()) == {1: b"a\nc\n", 2: b"b\n"}
         await made.end(box)
         after = Client()
-        await made.streams.logs(box, LogOptions(follow=True, stderr=False, tail=1), after.take)
+        await made.streams.logs(box, LogOptions(follow=True, stderr=False, tail=1), after.take_descriptor)
         assert frames(await after.read()) == {1: b"c\n"}
         for client in (follower, after):
             client.close()
@@ -162,7 +162,7 @@ def test_a_follower_outlives_the_daemon_and_not_its_client(told: Callable[[Story
         box = await made.create("sh", "-c", "echo a; sleep 1; echo b; sleep 100", logged=True)
         await made.start(box)
         client = Client()
-        await made.streams.logs(box, LogOptions(follow=True), client.take)
+        await made.streams.logs(box, LogOptions(follow=True), client.take_descriptor)
         await client.until(b"a\n")
         await made.restart_daemon()
         await client.until(b"b\n")
