@@ -90,7 +90,7 @@ class Execs:
         record = next((records[exec_id] for records in self._known.values() if exec_id in records), None)
         if record is None:
             raise NotFound(f"No such exec instance: {exec_id}")
-        if record.running and record.pid and os.path.exists(self._exit_path(record)):
+        if record.running and os.path.exists(self._exit_path(record)):
             return self._ended_record(record)
         return record
 

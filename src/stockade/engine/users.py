@@ -52,7 +52,8 @@ def identify(spec: str, known: Accounts, extra: Sequence[str] = ()) -> Identity:
         gid, groups = _gid(group_name, known.groups), ()
     else:
         gid, groups = user.gid, (one.gid for one in known.groups if user.name and user.name in one.members)
-    more = dict.fromkeys((*groups, *(_gid(one, known.groups) for one in extra)))
+    # The primary one too: else a file that shuts a group out would let it in (CVE-2022-36109 of moby).
+    more = dict.fromkeys((gid, *groups, *(_gid(one, known.groups) for one in extra)))
     return Identity(_checked(user.uid), _checked(gid), tuple(map(_checked, more)), user.home or "/")
 
 

@@ -18,17 +18,17 @@ KNOWN = Accounts(
 @pytest.mark.parametrize(
     ("spec", "extra", "who"),
     [
-        ("", (), Identity(0, 0, (29,), "/root")),
-        ("root", (), Identity(0, 0, (29,), "/root")),
-        ("www", (), Identity(33, 33, (29, 44), "/var/www")),
-        ("33", (), Identity(33, 33, (29, 44), "/var/www")),
-        ("1000", (), Identity(7, 8, (), "/odd")),
-        ("4242", (), Identity(4242, 0, (), "/")),
-        ("4242:4343", (), Identity(4242, 4343, (), "/")),
-        ("www:audio", (), Identity(33, 29, (), "/var/www")),
-        ("www:5", ("video", "9"), Identity(33, 5, (44, 9), "/var/www")),
-        ("www", ("audio", "77"), Identity(33, 33, (29, 44, 77), "/var/www")),
-        (":audio", (), Identity(0, 29, (), "/root")),
+        ("", (), Identity(0, 0, (0, 29), "/root")),
+        ("root", (), Identity(0, 0, (0, 29), "/root")),
+        ("www", (), Identity(33, 33, (33, 29, 44), "/var/www")),
+        ("33", (), Identity(33, 33, (33, 29, 44), "/var/www")),
+        ("1000", (), Identity(7, 8, (8,), "/odd")),
+        ("4242", (), Identity(4242, 0, (0,), "/")),
+        ("4242:4343", (), Identity(4242, 4343, (4343,), "/")),
+        ("www:audio", (), Identity(33, 29, (29,), "/var/www")),
+        ("www:5", ("video", "9"), Identity(33, 5, (5, 44, 9), "/var/www")),
+        ("www", ("audio", "77"), Identity(33, 33, (33, 29, 44, 77), "/var/www")),
+        (":audio", (), Identity(0, 29, (29,), "/root")),
     ],
 )
 def test_who(spec: str, extra: tuple[str, ...], who: Identity) -> None:
@@ -36,7 +36,7 @@ def test_who(spec: str, extra: tuple[str, ...], who: Identity) -> None:
 
 
 def test_root_needs_no_file() -> None:
-    assert identify("", Accounts()) == Identity(0, 0, (), "/")
+    assert identify("", Accounts()) == Identity(0, 0, (0,), "/")
 
 
 @pytest.mark.parametrize(
