@@ -67,8 +67,8 @@ def spec_path() -> str:
     [
         ({"entrypoint": ("a", "b"), "command": ("c",)}, "process.args", ["a", "b", "c"]),
         ({"workdir": "/w"}, "process.cwd", "/w"),
-        ({"user": "web"}, "process.user", {"uid": 33, "gid": 33, "additionalGids": [26]}),
-        ({"user": "7:tape", "group_add": ("9",)}, "process.user", {"uid": 7, "gid": 26, "additionalGids": [9]}),
+        ({"user": "web"}, "process.user", {"uid": 33, "gid": 33, "additionalGids": [33, 26]}),
+        ({"user": "7:tape", "group_add": ("9",)}, "process.user", {"uid": 7, "gid": 26, "additionalGids": [26, 9]}),
         ({"tty": True, "console_size": (24, 80)}, "process.consoleSize", {"height": 24, "width": 80}),
         ({"security": Security(no_new_privileges=True)}, "process.noNewPrivileges", True),
         ({"security": Security(apparmor="mine")}, "process.apparmorProfile", "mine"),
