@@ -13,7 +13,7 @@ from logging.handlers import RotatingFileHandler
 from typing import NamedTuple
 
 from stockade.daemon import surroundings
-from stockade.daemon.serve import serve
+from stockade.daemon.serve import repair, serve
 from stockade.errors import StockadeError, Unsupported
 from stockade.host import paths as places
 
@@ -32,6 +32,7 @@ class Options(NamedTuple):
     on_demand: bool
     exit_when_idle: float
     """Seconds; 0: never."""
+    repair: bool
 
 
 def main(words: Sequence[str]) -> int:
@@ -50,7 +51,10 @@ def main(words: Sequence[str]) -> int:
         with surroundings.only_one(paths) as alone:
             if not alone:
                 return _second(paths, options)
-            _serve(paths, options)
+            if options.repair:
+                asyncio.run(repair(paths, print))
+            else:
+                _serve(paths, options)
     except StockadeError as error:
         logging.getLogger(__name__).error("%s", error.message)
         print(f"stockade daemon: {error.message}", *([f"\nhint: {error.hint}"] if error.hint else []), file=sys.stderr)
@@ -69,14 +73,19 @@ def _parse(words: Sequence[str]) -> Options:
     parser.add_argument(
         "--exit-when-idle", type=float, default=0, metavar="SECONDS", help="end when nothing runs and nobody asked"
     )
+    parser.add_argument(
+        "--repair", action="store_true", help="make the records anew from the files beside their data, and end"
+    )
     found = parser.parse_args(words)
-    return Options(found.on_demand, found.exit_when_idle)
+    return Options(found.on_demand, found.exit_when_idle, found.repair)
 
 
 def _second(paths: Paths, options: Options) -> int:
     if options.on_demand:
         return 0
     print(f"stockade daemon: one serves {paths.run} already", file=sys.stderr)
+    if options.repair:
+        print("hint: stop it first; containers go on", file=sys.stderr)
     return 1
 
 

@@ -13,6 +13,7 @@ from collections.abc import AsyncIterator, Callable
 from importlib import metadata
 
 from stockade.docker_api import Door
+from stockade.engine import repair as mending
 from stockade.engine.engine import Engine
 from stockade.engine.records import Status
 from stockade.errors import Damaged, Refused
@@ -88,6 +89,31 @@ async def _engine(paths: Paths) -> AsyncIterator[tuple[Engine, Store]]:
         engine = await Engine.open(paths, store, images, snapshots)
         stack.push_async_callback(engine.close)
         yield engine, store
+
+
+async def repair(paths: Paths, tell: Callable[[str], object]) -> None:
+    """Make the records of containers and images anew from the files beside their data; nothing else is changed.
+
+    Raises:
+        StockadeError: the directory cannot be written.
+    """
+    base = f"{paths.data}/engine"
+    os.makedirs(base, 0o700, exist_ok=True)
+    store, aside = mending.open_anew(f"{paths.data}/store.db")
+    try:
+        if aside:
+            tell(f"the damaged store was put aside as {aside}")
+        back, failed = mending.containers(store, base)
+        images = await Images.open(paths, store, Journal(store))
+        try:
+            rebuilt = await images.rebuild()
+        finally:
+            await images.close()
+        tell(f"records made anew: {len(back)} of containers, {len(rebuilt)} of images")
+        for one in failed:
+            tell(f"left alone: {one}")
+    finally:
+        store.close()
 
 
 def _version() -> str:

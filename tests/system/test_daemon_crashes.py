@@ -1,0 +1,119 @@
+"""The engine is killed before and after each step of each verb, and started anew: finished or undone, nothing left.
+
+The table is made of the verbs themselves, so that a step that is added is tested.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from stockade.engine import verbs
+from support.place import CGROUPS, Place, place
+
+pytestmark = [pytest.mark.root, pytest.mark.timeout(180)]
+TESTS = Path(__file__).resolve().parent.parent
+
+# Verb → what brings the container there, the verb itself, and what is seen when it is done.
+STORIES: dict[str, tuple[list[list[Any]], list[list[Any]], str]] = {
+    "create": ([], [["create"]], "created"),
+    "start": ([["create"]], [["start"]], "running"),
+    "end": ([["create", {"command": ["sh", "-c", "exit 7"]}]], [["start"], ["wait"], ["nap", 0.5]], "exited"),
+    "stop": ([["create"], ["start"], ["nap", 0.2]], [["stop", None, 5]], "exited"),
+    "restart": ([["create"], ["start"], ["nap", 0.2]], [["restart", None, 5]], "running"),
+    "pause": ([["create"], ["start"]], [["pause"]], "paused"),
+    "unpause": ([["create"], ["start"], ["pause"]], [["unpause"]], "running"),
+    "update": ([["create"], ["start"]], [["update", 77]], "running"),
+    "rename": ([["create"]], [["rename", "box2"], ["rename", "box"]], "created"),
+    "remove": ([["create"], ["start"]], [["remove", True]], "gone"),
+}
+BEFORE = {"create": "gone", "start": "created", "end": "running", "remove": "running", "unpause": "paused"}
+POINTS = [
+    (name, step.name, moment)
+    for name, verb in verbs.ALL.items()
+    for step in verb.steps
+    for moment in ("before", "", "after")
+]
+
+
+def test_every_verb_has_a_story() -> None:
+    assert STORIES.keys() == verbs.ALL.keys()
+
+
+@pytest.fixture(scope="module")
+def ground() -> Iterator[Place]:
+    with place() as made:
+        root = made.top / "root"
+        (root / "bin").mkdir(parents=True)
+        shutil.copy(shutil.which("busybox") or "/bin/busybox", root / "bin/busybox")
+        for name in ("sh", "sleep", "echo"):
+            (root / "bin" / name).symlink_to("busybox")
+        yield made
+
+
+def run(ground: Place, script: list[list[Any]], crash: str = "") -> tuple[int, list[dict[str, Any]]]:
+    environment = {
+        **ground.environment(),
+        "STOCKADE_CRASH": crash,
+        "STOCKADE_TEST_ROOT": str(ground.top / "root"),
+        "PYTHONPATH": f"{TESTS}:{TESTS.parent / 'src'}",
+    }
+    done = subprocess.run(
+        [sys.executable, "-m", "support.lifecycle", json.dumps(script)],
+        env=environment, stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=90,
+    )  # fmt: skip
+    assert done.returncode in (0, -signal.SIGKILL), done.stderr
+    return done.returncode, [json.loads(line) for line in done.stdout.splitlines()]
+
+
+def seen(answers: list[dict[str, Any]]) -> str:
+    record = next(one["record"] for one in answers if "record" in one)
+    return record["state"].get("status", "created") if record else "gone"
+
+
+def assert_nothing_left(ground: Place) -> None:
+    assert os.listdir(ground.data / "engine") == []
+    claims = [Path(f"/var/lib/stockade/ids/{name}") for name in os.listdir("/var/lib/stockade/ids") if name.isdigit()]
+    assert [one for one in claims if one.is_symlink() and os.readlink(one).startswith(f"{ground.top}/")
+            and os.path.exists(os.readlink(one))] == []  # fmt: skip
+    for _ in range(100):
+        processes = {pid: line for pid, line in ground.processes().items() if "support.lifecycle" not in line}
+        if not processes:
+            break
+        time.sleep(0.05)
+    assert processes == {}
+    assert ground.mounts() == []
+
+
+def cgroups_of(identity: str) -> list[Path]:
+    return [Path(base) for base, _, _ in os.walk(CGROUPS) if identity in base]
+
+
+@pytest.mark.parametrize(("verb", "step", "moment"), POINTS)
+def test_killed(ground: Place, verb: str, step: str, moment: str) -> None:
+    way, story, after = STORIES[verb]
+    crash = f"{verb}:{step}:{moment}".removesuffix(":")
+    status, _ = run(ground, [*way, *story], crash)
+    assert status == -signal.SIGKILL, f"{crash} was never reached"
+    status, answers = run(ground, [["settled"], ["nap", 0.1]])
+    assert status == 0
+    assert [one["unfinished"] for one in answers if "unfinished" in one] == [[]]
+    found = seen(answers)
+    assert found in (BEFORE.get(verb, {"stop": "running", "pause": "running"}.get(verb, after)), after)
+    if verbs.ALL[verb].final({step}) and moment == "after":
+        assert found == after
+    identities = os.listdir(ground.data / "engine")
+    status, answers = run(ground, [["remove", True]])
+    assert (status, seen(answers)) == (0, "gone"), answers
+    assert_nothing_left(ground)
+    assert [path for one in identities for path in cgroups_of(one)] == []
