@@ -2,7 +2,7 @@
 
     python -m support.lifecycle SCRIPT     (in tests/)   SCRIPT: a JSON list of [verb, arguments…]; answers on stdout
 
-The container is always named `box` and stands on the directory ROOT (STOCKADE_TEST_ROOT).
+There is one container at most, which stands on the directory STOCKADE_TEST_ROOT.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from stockade.engine import names
 from stockade.engine.answers import Change
 from stockade.engine.engine import Engine
 from stockade.engine.records import Wanted
-from stockade.errors import NotFound, StockadeError
+from stockade.errors import StockadeError
 from stockade.host import paths as places
 from stockade.images import Images
 from stockade.snapshots import Snapshots
@@ -42,15 +42,16 @@ async def call(engine: Engine, verb: str, *words: Any) -> object:
             "rootfs": root,
         }
         return await engine.create(msgspec.convert({"id": names.new_id(), **usual, **fields}, Wanted))
-    if verb == "wait":
-        return await engine.wait("box", *words)
     if verb == "nap":
-        return await asyncio.sleep(float(words[0]))
+        await asyncio.sleep(float(words[0]))
+        return None
     if verb == "settled":
-        return await settled(engine)
+        await settled(engine)
+        return None
+    [record] = engine.list(None)
     if verb == "update":
-        return await engine.update("box", Change({"pids_limit": int(words[0])}))
-    return await getattr(engine, verb)("box", *words)
+        return await engine.update(record.wanted.id, Change({"pids_limit": int(words[0])}))
+    return await getattr(engine, verb)(record.wanted.id, *words)
 
 
 async def settled(engine: Engine) -> None:
@@ -77,10 +78,8 @@ async def main(script: list[list[Any]]) -> None:
             await call(engine, verb, *words)
         except StockadeError as error:
             print(json.dumps({"verb": verb, "error": type(error).__name__, "message": error.message}), flush=True)
-    try:
-        print(json.dumps({"record": msgspec.to_builtins(engine.find("box"))}), flush=True)
-    except NotFound:
-        print(json.dumps({"record": None}), flush=True)
+    records = [msgspec.to_builtins(record) for record in engine.list(None)]
+    print(json.dumps({"record": records[0] if records else None}), flush=True)
     print(json.dumps({"unfinished": [one.verb for one in engine.containers.journal.unfinished()]}), flush=True)
     await engine.close()
     await images.close()

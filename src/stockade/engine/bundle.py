@@ -7,6 +7,7 @@ already in the request.
 from __future__ import annotations
 
 import functools
+import os
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
@@ -171,7 +172,7 @@ def environment(wanted: Wanted, hostname: str, home: str) -> tuple[str, ...]:
 
 def _mounts(wanted: Wanted, given: Given, ids: tuple[tuple[IdMap, ...], ...] | None) -> list[Mount]:
     """The usual ones, our files, then what was asked for: by depth, so that none hides another."""
-    usual = [_usual(wanted, one) for one in spec.USUAL_MOUNTS]
+    usual = [one for mount in spec.USUAL_MOUNTS if (one := _usual(wanted, mount)) is not None]
     files = [Mount(f"/etc/{name}", "bind", f"{given.directory}/{name}", ("rbind", "rprivate")) for name in NAMES]
     asked = [_asked(one, ids) for one in wanted.mounts]
     given_places = {one.destination for one in asked}
@@ -179,7 +180,7 @@ def _mounts(wanted: Wanted, given: Given, ids: tuple[tuple[IdMap, ...], ...] | N
     return kept + sorted(asked, key=lambda one: one.destination.count("/") if one.destination != "/" else 0)
 
 
-def _usual(wanted: Wanted, mount: Mount) -> Mount:
+def _usual(wanted: Wanted, mount: Mount) -> Mount | None:
     """A usual mount as the namespaces allow: the host's cannot be mounted anew within another user namespace."""
     spaces, privileged = wanted.namespaces, wanted.security.privileged
     mapped = spaces.user != "host" and not privileged
@@ -189,6 +190,8 @@ def _usual(wanted: Wanted, mount: Mount) -> Mount:
         return Mount(where, "bind", where, ("rbind", "rprivate", "nosuid", "noexec", "nodev"))
     if where == "/dev/shm":
         return mount._replace(options=(*mount.options[:-1], f"size={wanted.shm_size}"))
+    if where == "/dev/mqueue" and spaces.ipc == "host" and not os.path.ismount(where):
+        return None
     if where == "/dev/mqueue" and spaces.ipc == "host":
         return Mount(where, "bind", where, ("rbind", "rprivate", "nosuid", "noexec", "nodev"))
     if where == "/sys" and spaces.network == "host" and mapped:

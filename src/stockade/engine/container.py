@@ -110,7 +110,7 @@ class Container:
     def came_to(self, future: asyncio.Future[Waited]) -> None:
         """Tell one who waits."""
         if not future.done():
-            future.set_result(Waited(self.state.exit_code, self.state.error))
+            future.set_result(Waited(self.state.exit_code))
 
     def came(self, condition: str) -> None:
         """Tell those who wait for it that it came about."""

@@ -196,8 +196,6 @@ class Containers:
         status = Status.EXITED if container.state.has_run else Status.CREATED
         container.change(status=status, exit_code=code, error=error.message, finished=time.time_ns())
         self.engine.tell("die", container.record, {"exitCode": str(code)})
-        for condition in ("next-exit", "not-running"):
-            container.came(condition)
         if container.wanted.auto_remove:
             self.spawn(self._remove_quietly(container), f"remove {container.id[:12]}")
 
@@ -570,7 +568,7 @@ def start_words(wanted: Wanted, error: StockadeError) -> str:
         CommandNotExecutable: "permission denied",
     }
     word = known.get(type(error))
-    if word is not None:
+    if word is not None and word not in error.message:
         return f'failed to create task for container: exec: "{program}": {word}: {error.message}'
     if isinstance(error, RuntimeFailed):
         return f"failed to create task for container: {error.message}"
