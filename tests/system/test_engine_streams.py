@@ -200,7 +200,7 @@ def test_logs_are_followed_across_restarts(docker: Daemon) -> None:
 def test_streams_survive_the_daemon(docker: Daemon) -> None:
     identity = docker.run(IMAGE, "sh", "-c", "i=0; while true; do i=$((i+1)); echo $i; sleep 0.05; done")
     follower = docker.begin("logs", "-f", identity)
-    running = docker.begin("exec", identity, "sh", "-c", "echo begin; sleep 3; echo end")
+    running = docker.begin("exec", identity, "sh", "-c", "echo begin; sleep 4; echo end; exit 6")
     assert follower.stdout is not None
     assert running.stdout is not None
     assert follower.stdout.readline() == b"1\n"
@@ -209,9 +209,9 @@ def test_streams_survive_the_daemon(docker: Daemon) -> None:
     assert running.stdout.readline() == b"end\n"
     numbers = [int(follower.stdout.readline()) for _ in range(100)]
     assert numbers == list(range(2, 102))
-    for process in (follower, running):
-        process.kill()
-        process.wait()
+    assert running.wait(30) == 6
+    follower.kill()
+    follower.wait()
     docker.docker("rm", "-f", identity)
 
 

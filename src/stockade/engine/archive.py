@@ -82,7 +82,9 @@ class Archive:
             found = await self._stat(record, root, reference, path)
             descriptor = await take(found)
             try:
-                answer = await self._call(record, "copy-out", root, [path, "--to", str(_CLIENT)], {_CLIENT: descriptor})
+                answer = await self._call(
+                    record, "copy-out", root, [_inside(path), "--to", str(_CLIENT)], {_CLIENT: descriptor}
+                )
             finally:
                 os.close(descriptor)
         self._frame.tell("archive-path", record)
@@ -99,7 +101,7 @@ class Archive:
         wanted = record.wanted
         if wanted.security.readonly_root and not _within_mount(record, path):
             raise BadValue("container rootfs is marked read-only")
-        words = [path, "--body", str(_CLIENT), "--framing", body.framing, "--early", str(_EARLY)]
+        words = [_inside(path), "--body", str(_CLIENT), "--framing", body.framing, "--early", str(_EARLY)]
         if options.no_overwrite_dir_non_dir:
             words.append("--no-overwrite-dir-non-dir")
         if options.copy_uid_gid:
@@ -152,7 +154,8 @@ class Archive:
         config = changes.apply(config, options.changes)
         async with self._still(record, options.pause):
             layers, ids = await self._frame.footing(wanted.id)
-            diff = await self._frame.snapshots.diff(self._frame.directory(wanted.id), layers, ids)
+            hidden = committing.made_by_runtime(wanted)
+            diff = await self._frame.snapshots.diff(self._frame.directory(wanted.id), layers, ids, hidden)
         image = await images.commit(
             diff,
             parent,
@@ -176,6 +179,11 @@ class Archive:
             reader.cancel()
         if late:
             await asyncio.wait(late)
+
+    def cut(self, identity: str) -> None:
+        """It is about to be removed: nobody reads it any more, however slowly."""
+        for reader in self._readers.get(identity, ()):
+            reader.cancel()
 
     async def close(self) -> None:
         """Cut whoever is served."""
@@ -205,7 +213,7 @@ class Archive:
             options = self._frame.snapshots.options(self._frame.directory(identity), layers, ids)
             words = ["--overlay", ",".join(options), *_maps(ids)]
             if binds:
-                words += _binds(record)
+                words += _binds(record, ids is not None)
             yield Root(tuple(words), {})
 
     async def _living_root(self, identity: str) -> int | None:
@@ -238,7 +246,7 @@ class Archive:
                     await self._frame.unpause(identity)
 
     async def _stat(self, record: Record, root: Root, reference: str, path: str) -> PathStat:
-        answer = await self._call(record, "stat", root, [path], {}, _STAT_TIMEOUT)
+        answer = await self._call(record, "stat", root, [_inside(path)], {}, _STAT_TIMEOUT)
         _check(answer, reference, path)
         return stat_of(json.loads(answer.out))
 
@@ -310,13 +318,20 @@ def _within_mount(record: Record, path: str) -> bool:
     return any(wanted == point.target or wanted.startswith(f"{point.target}/") for point in record.wanted.mounts)
 
 
-def _binds(record: Record) -> list[str]:
-    """What of the host's is mounted in it, for a root that is mounted privately."""
+def _binds(record: Record, mapped: bool) -> list[str]:
+    """What of the host's is mounted in it, for a root that is mounted privately; `mapped`: to the container's ids."""
     words: list[str] = []
     for point in record.wanted.mounts:
         if point.kind == "bind":
-            words += ["--bind", f"{point.source}:{point.target}{':ro' if 'ro' in point.options else ''}"]
+            source, target = (path.replace("\\", "\\\\").replace(":", "\\:") for path in (point.source, point.target))
+            options = [word for word, wanted in (("ro", "ro" in point.options), ("idmap", mapped)) if wanted]
+            words += ["--bind", ":".join((source, target, ",".join(options))) if options else f"{source}:{target}"]
     return words
+
+
+def _inside(path: str) -> str:
+    """A path as the program takes it: from the root, with the ending that says what is meant."""
+    return "/" + path.lstrip("/")
 
 
 def _maps(ids: Ids | None) -> list[str]:

@@ -182,7 +182,10 @@ class Engine:
         Raises:
             Conflict: it runs, and `force` is not given.
         """
-        await self.containers.remove(self.containers.find(reference, namespace), force, volumes)
+        container = self.containers.find(reference, namespace)
+        if force:
+            self.archive.cut(container.id)
+        await self.containers.remove(container, force, volumes)
 
     async def wait(self, reference: str, condition: str = "not-running", namespace: str = NAMESPACE) -> Waited:
         """Wait until it does not run (`not-running`), ends the next time (`next-exit`) or is `removed`."""

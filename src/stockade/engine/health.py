@@ -97,8 +97,10 @@ class Watch:
             await asyncio.sleep(probes.delay(plan, record.state.health, age))
             probe = await self._ask(record, plan)
             with contextlib.suppress(NotFound):
-                record = self._frame.find(identity)
-                self._keep(record, probes.judged(plan, record.state, probe))
+                before = self._frame.find(identity)
+                after = self._keep(before, probes.judged(plan, before.state, probe))
+                if after.state.health is not before.state.health:
+                    self._frame.tell(f"health_status: {after.state.health}", after)
 
     async def _ask(self, record: Record, plan: probes.Plan) -> Probe:
         start = time.time_ns()
@@ -163,11 +165,8 @@ class Watch:
             seat.close()
         return said
 
-    def _keep(self, record: Record, state: State) -> None:
-        before = record.state.health
-        changed = self._frame.change(record.wanted.id, health=state.health, failing=state.failing, probes=state.probes)
-        if state.health is not before:
-            self._frame.tell(f"health_status: {state.health}", changed)
+    def _keep(self, record: Record, state: State) -> Record:
+        return self._frame.change(record.wanted.id, health=state.health, failing=state.failing, probes=state.probes)
 
 
 def _plan(record: Record) -> probes.Plan | None:

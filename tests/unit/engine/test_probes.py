@@ -50,29 +50,32 @@ def test_when_the_next_one_is_due(start_period: float, health: Health, age: floa
     assert probes.delay(PLAN._replace(start_period=start_period), health, age) == seconds
 
 
+STARTING, HEALTHY, UNHEALTHY = Health.STARTING, Health.HEALTHY, Health.UNHEALTHY
+
+
 @pytest.mark.parametrize(
-    ("plan", "before", "failing", "status", "at", "after", "failing_after"),
+    ("plan", "before", "status", "at", "after"),
     [
-        (PLAN, Health.STARTING, 0, 0, 1, Health.HEALTHY, 0),
-        (PLAN, Health.UNHEALTHY, 7, 0, 1, Health.HEALTHY, 0),
-        (PLAN, Health.STARTING, 0, 1, 1, Health.STARTING, 1),
-        (PLAN, Health.STARTING, 2, 1, 1, Health.UNHEALTHY, 3),
-        (PLAN, Health.HEALTHY, 0, 1, 1, Health.HEALTHY, 1),
-        (PLAN, Health.HEALTHY, 2, -1, 1, Health.UNHEALTHY, 3),
-        (PLAN, Health.UNHEALTHY, 3, 2, 1, Health.UNHEALTHY, 4),
-        (PLAN._replace(start_period=10), Health.STARTING, 0, 1, 9, Health.STARTING, 0),
-        (PLAN._replace(start_period=10), Health.STARTING, 0, 1, 10, Health.STARTING, 1),
-        (PLAN._replace(start_period=10), Health.HEALTHY, 0, 1, 5, Health.HEALTHY, 1),
-        (PLAN._replace(retries=1), Health.HEALTHY, 0, 1, 5, Health.UNHEALTHY, 1),
+        (PLAN, (STARTING, 0), 0, 1, (HEALTHY, 0)),
+        (PLAN, (UNHEALTHY, 7), 0, 1, (HEALTHY, 0)),
+        (PLAN, (STARTING, 0), 1, 1, (STARTING, 1)),
+        (PLAN, (STARTING, 2), 1, 1, (UNHEALTHY, 3)),
+        (PLAN, (HEALTHY, 0), 1, 1, (HEALTHY, 1)),
+        (PLAN, (HEALTHY, 2), -1, 1, (UNHEALTHY, 3)),
+        (PLAN, (UNHEALTHY, 3), 2, 1, (UNHEALTHY, 4)),
+        (PLAN._replace(start_period=10), (STARTING, 0), 1, 9, (STARTING, 0)),
+        (PLAN._replace(start_period=10), (STARTING, 0), 1, 10, (STARTING, 1)),
+        (PLAN._replace(start_period=10), (HEALTHY, 0), 1, 5, (HEALTHY, 1)),
+        (PLAN._replace(retries=1), (HEALTHY, 0), 1, 5, (UNHEALTHY, 1)),
     ],
 )
 def test_what_an_answer_means(
-    plan: probes.Plan, before: Health, failing: int, status: int, at: int, after: Health, failing_after: int
+    plan: probes.Plan, before: tuple[Health, int], status: int, at: int, after: tuple[Health, int]
 ) -> None:
-    state = State(started=100 * SECOND, health=before, failing=failing)
+    state = State(started=100 * SECOND, health=before[0], failing=before[1])
     probe = Probe((100 + at) * SECOND, (100 + at) * SECOND, status, "")
     found = probes.judged(plan, state, probe)
-    assert (found.health, found.failing, found.probes) == (after, failing_after, (probe,))
+    assert ((found.health, found.failing), found.probes) == (after, (probe,))
 
 
 def test_five_are_remembered() -> None:
