@@ -144,6 +144,13 @@ def remove_cgroups(tag: str) -> None:
         time.sleep(0.02)
 
 
+def wait_for_size(size: str) -> str:
+    """Typed at a shell: it says the size once the terminal has it; clients tell it when the program runs already."""
+    # Quoted so that the terminal's echo of this line is not taken for the answer.
+    quoted = '""'.join(size)
+    return f'until [ "$(stty size)" = "{quoted}" ]; do sleep 0.1; done; stty size\r'
+
+
 def eventually(holds: Callable[[], bool], what: str, patience: float = 15) -> None:
     deadline = time.monotonic() + patience
     while not holds():

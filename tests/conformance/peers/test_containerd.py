@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import secrets
-import time
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from conformance.peers.cell import Cell, Done, cell, eventually
+from conformance.peers.cell import Cell, Done, cell, eventually, wait_for_size
 from contract.oci.test_terminal import screen
 from support.programs import tool
 
@@ -127,8 +126,7 @@ def test_a_terminal(containerd: Containerd) -> None:
         *containerd.command(*containerd.run("--rm", "--tty"), f"c{secrets.token_hex(4)}", "sh")
     )
     with screen(command) as view:
-        time.sleep(0.5)
-        view.send("tty; stty size\r")
+        view.send("tty; " + wait_for_size("33 77"))
         view.until("/dev/(pts/0|console)")
         view.until("33 77")
         view.send("exit 6\r")

@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import json
 import os
-import time
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from conformance.peers.cell import Cell, Done, cell, eventually
+from conformance.peers.cell import Cell, Done, cell, eventually, wait_for_size
 from contract.oci.test_terminal import screen
 from support.programs import tool
 
@@ -153,13 +152,11 @@ def test_memory_exhausted(docker: Docker) -> None:
 def test_a_terminal(docker: Docker) -> None:
     command = docker.cell.command(*docker.command("run", "--rm", "-it", "--network", "none", "box", "sh"))
     with screen(command) as view:
-        time.sleep(0.5)
-        view.send("tty; stty size\r")
+        view.send("tty; " + wait_for_size("33 77"))
         view.until("/dev/(pts/0|console)")
         view.until("33 77")
         view.resize(44, 99)
-        time.sleep(0.3)
-        view.send("stty size\r")
+        view.send(wait_for_size("44 99"))
         view.until("44 99")
         view.send("exit 6\r")
         assert view.wait() == 6

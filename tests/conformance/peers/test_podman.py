@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import json
-import time
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from conformance.peers.cell import Cell, Done, cell, eventually
+from conformance.peers.cell import Cell, Done, cell, eventually, wait_for_size
 from contract.oci.test_terminal import screen
 from support.programs import tool
 
@@ -134,8 +133,7 @@ def test_stats_update_top(podman: Podman) -> None:
 
 def test_a_terminal(podman: Podman) -> None:
     with screen(podman.cell.command(*podman.command(*podman.run("--rm", "--interactive", "--tty"), "sh"))) as view:
-        time.sleep(0.5)
-        view.send("tty; stty size\r")
+        view.send("tty; " + wait_for_size("33 77"))
         view.until("/dev/(pts/0|console)")
         view.until("33 77")
         view.send("exit 6\r")

@@ -223,7 +223,8 @@ def test_a_kill_at_any_moment_is_finished_or_undone(layer: Layer, room: Path, so
     deadline = time.monotonic() + max(soak_seconds, 4)
     outcomes: dict[str, int] = {}
     longest = 0.02
-    while time.monotonic() < deadline:
+    # A slow machine may need longer until both ends have been seen.
+    while time.monotonic() < deadline + (30 if len(outcomes) < 2 else 0):
         overlay = Overlay(room / "lower", room / "upper", room / "merged")
         for directory in (overlay.lower, overlay.upper):
             layer.run("remove", directory)
@@ -240,12 +241,11 @@ def test_a_kill_at_any_moment_is_finished_or_undone(layer: Layer, room: Path, so
             (overlay.upper / f"n{number}/deep/x").write_text("new")
             os.mknod(overlay.upper / f"d{number}", stat.S_IFCHR, os.makedev(0, 0))
         after = {path: entry for path, entry in tree(overlay.upper).items() if not path.startswith("d")}
-        started = time.monotonic()
         running = subprocess.Popen([layer.program, *arguments(overlay, since, journal)], stdout=subprocess.DEVNULL)
         time.sleep(rng.uniform(0, longest))
         running.kill()
-        if running.wait() == 0:
-            longest = min(longest, time.monotonic() - started)
+        # As long as it takes on this machine at this moment: about half of them come to their end.
+        longest = longest * 0.9 if running.wait() == 0 else min(longest * 1.1, 2)
         # Recovery may be cut as well.
         cut = subprocess.Popen([layer.program, "apply", "recover", journal], stdout=subprocess.DEVNULL)
         time.sleep(rng.uniform(0, longest / 2))

@@ -170,6 +170,8 @@ class Shim:
         """Start it for a new bundle and connect."""
         bundle = self.bundle(name)
         bundle.mkdir(parents=True)
+        # The same ids are others' at the same time, but their cgroups would be one.
+        config["linux"].setdefault("cgroupsPath", f"/stockade/{self.place.name(name)}")
         (bundle / "config.json").write_text(json.dumps(config))
         address = self.command(name, "start", data=data).decode()
         return self.connect(address)
