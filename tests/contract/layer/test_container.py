@@ -228,7 +228,9 @@ def test_directories_and_files_in_each_others_place(tool: Tool, root: Path) -> N
     over_directory = archive(lambda tar: add(tar, "usr", b"file"))
     over_file = archive(lambda tar: add(tar, "passwd/", kind=tarfile.DIRTYPE))
     keep = "--no-overwrite-dir-non-dir"
-    assert "cannot overwrite directory" in tool("copy-in", "--dir", str(root), keep, "/", code=6, data=over_directory)
+    assert 'cannot overwrite directory "/usr" with non-directory "/"' in tool(
+        "copy-in", "--dir", str(root), keep, "/", code=6, data=over_directory
+    )
     assert "cannot overwrite non-directory" in tool("copy-in", "--dir", str(root), keep, "/etc", code=6, data=over_file)
     assert (root / "usr/bin/tool").exists()
     tool("copy-in", "--dir", str(root), "/", data=over_directory)
@@ -245,9 +247,9 @@ def through_a_link(tar: tarfile.TarFile) -> None:
 @pytest.mark.parametrize(
     ("fill", "said"),
     [
-        (lambda tar: add(tar, "../up", b"x"), "upwards"),
-        (lambda tar: add(tar, "a/../../up", b"x"), "upwards"),
-        (lambda tar: add(tar, "hard", kind=tarfile.LNKTYPE, linkname="../../../etc/shadow"), "upwards"),
+        (lambda tar: add(tar, "../up", b"x"), "outside of"),
+        (lambda tar: add(tar, "a/../../up", b"x"), "outside of"),
+        (lambda tar: add(tar, "hard", kind=tarfile.LNKTYPE, linkname="../../../etc/shadow"), "outside of"),
         (lambda tar: add(tar, "file", b"x", uid=70_000), "user 70000"),
         (lambda tar: add(tar, "gone", kind=tarfile.CHRTYPE, devmajor=0, devminor=0), "0:0"),
         (lambda tar: add(tar, ".", b"x"), "destination itself"),
@@ -255,7 +257,7 @@ def through_a_link(tar: tarfile.TarFile) -> None:
     ],
 )
 def test_hostile_archives_stay_inside(tool: Tool, room: Path, root: Path, fill: Any, said: str) -> None:
-    code = 1 if said else 0
+    code = 8 if said else 0
     answer = tool("copy-in", "--dir", str(root), *MAPS, "/home/app", code=code, data=archive(fill))
     assert said in str(answer)
     assert {path.name for path in room.iterdir()} == {"root"}

@@ -20,7 +20,6 @@ use crate::ids::{self, Map};
 use crate::remove;
 use crate::stream::{self, Input, Limits};
 use crate::tar::{Entry, Kind, Reader};
-use crate::unpack::path;
 
 const HANDLE: OFlags = OFlags::PATH.union(OFlags::DIRECTORY);
 const NEW_FILE: OFlags = OFlags::WRONLY
@@ -146,9 +145,13 @@ impl Into<'_> {
         if self.counts.bytes > self.options.max_bytes {
             return Err(Error::Bytes(self.options.max_bytes));
         }
-        let mut whole = Vec::new();
-        path::clean(&entry.path, &mut whole)
-            .map_err(|reason| refused(entry, &reason.to_string()))?;
+        let whole = beneath(&entry.path).ok_or_else(|| {
+            let base = disk::show(&self.base);
+            refused(
+                entry,
+                &format!("it is outside of \"/{base}\", or longer than 4095 bytes"),
+            )
+        })?;
         if whole.is_empty() {
             // The destination keeps its own owner and mode.
             return match entry.kind {
@@ -200,6 +203,11 @@ impl Into<'_> {
         disk::join(&self.base, path)
     }
 
+    fn absolute(&self, path: &[u8]) -> String {
+        let whole = self.whole(path);
+        format!("/{}", shown(whole.strip_suffix(b"/").unwrap_or(&whole)))
+    }
+
     fn imply(&mut self, path: &[u8]) -> Result<OwnedFd> {
         let root = Entry {
             mode: 0o755,
@@ -240,9 +248,14 @@ impl Into<'_> {
         match (is_directory, directory) {
             (true, true) => return Ok(true),
             (true, false) if self.options.keep_types => {
-                return Err(Error::OverDirectory(shown(whole)));
+                return Err(Error::OverDirectory(
+                    self.absolute(whole),
+                    self.absolute(b""),
+                ));
             }
-            (false, true) if self.options.keep_types => return Err(Error::OverOther(shown(whole))),
+            (false, true) if self.options.keep_types => {
+                return Err(Error::OverOther(self.absolute(whole), self.absolute(b"")));
+            }
             (true, false) => {
                 remove::remove_at(parent, name)?;
                 // It may have lain within.
@@ -318,9 +331,8 @@ impl Into<'_> {
 
     /// A name for a file that the archive brought before, or that the destination has.
     fn hard_link(&mut self, parent: &OwnedFd, name: &[u8], entry: &Entry) -> Result<()> {
-        let mut target = Vec::new();
-        path::clean(&entry.link, &mut target)
-            .map_err(|reason| refused(entry, &format!("its target: {reason}")))?;
+        let target = beneath(&entry.link)
+            .ok_or_else(|| refused(entry, "its target is outside of the destination"))?;
         let (from, old) = disk::split(&target);
         let whole = self.whole(from);
         let source = within(self.root, &whole, HANDLE).on("open", &whole)?;
@@ -412,6 +424,19 @@ impl Into<'_> {
     }
 }
 
+/// A name below the destination, `..` undone by its text as Docker does; None when that leads out.
+fn beneath(name: &[u8]) -> Option<Vec<u8>> {
+    let mut parts: Vec<&[u8]> = Vec::new();
+    for part in name.split(|byte| *byte == b'/') {
+        match part {
+            b"" | b"." => {}
+            b".." => drop(parts.pop()?),
+            part => parts.push(part),
+        }
+    }
+    Some(parts.join(&b'/')).filter(|path| path.len() < 4096)
+}
+
 fn own(handle: &OwnedFd, (uid, gid): (u32, u32)) -> rustix::io::Result<()> {
     let (uid, gid) = (Uid::from_raw(uid), Gid::from_raw(gid));
     rustix::fs::chownat(handle, "", Some(uid), Some(gid), AtFlags::EMPTY_PATH)
@@ -461,4 +486,28 @@ fn fill<R: BufRead>(file: &mut File, archive: &mut Reader<R>, entry: &Entry) -> 
         }
     }
     file.set_len(entry.size).map_err(full)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::beneath;
+
+    #[test]
+    fn names_stay_beneath() {
+        let cases: [(&str, Option<&str>); 8] = [
+            ("/a//./b/", Some("a/b")),
+            ("a/../b", Some("b")),
+            ("./", Some("")),
+            ("a/..", Some("")),
+            ("..", None),
+            ("a/../../b", None),
+            ("/../b", None),
+            ("...", Some("...")),
+        ];
+        for (name, expected) in cases {
+            let found = beneath(name.as_bytes());
+            assert_eq!(found.as_deref(), expected.map(str::as_bytes), "{name}");
+        }
+        assert_eq!(beneath(&[b'a'; 5000]), None);
+    }
 }

@@ -27,10 +27,10 @@ pub enum Error {
     NotFound(String),
     #[error("{0:?} is not a directory")]
     NotDirectory(String),
-    #[error("cannot overwrite directory {0:?} with non-directory")]
-    OverDirectory(String),
-    #[error("cannot overwrite non-directory {0:?} with directory")]
-    OverOther(String),
+    #[error("cannot overwrite directory {0:?} with non-directory {1:?}")]
+    OverDirectory(String, String),
+    #[error("cannot overwrite non-directory {0:?} with directory {1:?}")]
+    OverOther(String, String),
     #[error("{0:?} is on a read-only file system")]
     ReadOnly(String),
     #[error("entry {path:?}: {reason}")]
@@ -91,8 +91,14 @@ impl Error {
         match self {
             Error::NotFound(_) => 4,
             Error::NotDirectory(_) => 5,
-            Error::OverDirectory(_) | Error::OverOther(_) => 6,
+            Error::OverDirectory(..) | Error::OverOther(..) => 6,
             Error::ReadOnly(_) => 7,
+            Error::Entry { .. }
+            | Error::Archive { .. }
+            | Error::Entries(_)
+            | Error::Bytes(_)
+            | Error::Read(_)
+            | Error::Cut => 8,
             _ => 1,
         }
     }
