@@ -37,7 +37,7 @@ STORIES: dict[str, tuple[list[list[Any]], list[list[Any]], str]] = {
     "rename": ([["create"]], [["rename", "other"]], "created"),
     "remove": ([["create"], ["start"]], [["remove", True]], "gone"),
 }
-BEFORE = {"create": "gone", "start": "created", "end": "running", "remove": "running", "unpause": "paused"}
+BEFORE = {"create": "gone", "start": "created", "end": "running", "remove": "exited", "unpause": "paused"}
 POINTS = [
     (name, step.name, moment)
     for name, verb in verbs.ALL.items()

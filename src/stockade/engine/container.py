@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import os
 from typing import Any, NamedTuple
 
 import msgspec
 
 from stockade.engine.answers import Waited
 from stockade.engine.records import Record, State, Status, Wanted
+from stockade.errors import StockadeError
 from stockade.host import locks
 
 TYPE_CHECKING = False
@@ -89,9 +91,13 @@ class Container:
         return record
 
     def copy(self) -> None:
-        """Write the copy of the record beside its data. A directory that is gone has none."""
-        with contextlib.suppress(OSError):
-            write_copy(self.directory, self.record)
+        """Write the copy of the record beside its data. A directory that is gone has none, nor has a full disk.
+
+        What counts is in the store.
+        """
+        with contextlib.suppress(StockadeError):
+            if os.path.isdir(self.directory):
+                write_copy(self.directory, self.record)
 
     def forget(self) -> None:
         """Drop the record."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import logging
 import time
 from collections.abc import Callable, Coroutine
 from typing import Any
@@ -38,6 +39,8 @@ if TYPE_CHECKING:
 
 _STOP_TIMEOUT = 10
 _PREPARED_FOR = 30.0
+
+log = logging.getLogger(__name__)
 
 
 class Containers:
@@ -108,8 +111,14 @@ class Containers:
         """Do something beside the callers; its failure is told to the loop's handler."""
         task = asyncio.create_task(work, name=name)
         self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
+        task.add_done_callback(self._done)
         return task
+
+    def _done(self, task: asyncio.Task[Any]) -> None:
+        self._tasks.discard(task)
+        error = None if task.cancelled() else task.exception()
+        if error is not None and not isinstance(error, StockadeError):
+            log.error("%s failed", task.get_name(), exc_info=error)
 
     async def join(
         self, container: Container, verb: str, words: tuple[object, ...], work: Callable[[], Coroutine[Any, Any, Any]]

@@ -194,11 +194,15 @@ async def _lost(containers: Containers, container: Container, shim: Shim) -> Non
 
 async def _finish(containers: Containers, container: Container, operation: Operation) -> None:
     """The rest of a verb that waits for an end."""
-    turn = Turn(containers, container)
+    turn, verb = Turn(containers, container), verbs.ALL[operation.verb]
+    finished = False
     try:
-        if operation.verb == "remove":
+        if operation.verb == "remove" and verb.final(operation.done):
             await verbs.kill(turn)
-        await containers.journal.recover(verbs.ALL[operation.verb], turn, operation)
+            async with container.lock:
+                finished = await containers.journal.recover(verb, turn, operation)
+        else:
+            finished = await containers.journal.recover(verb, turn, operation)
     except NotModified:
         operation.end()
     except StockadeError as error:
@@ -206,7 +210,7 @@ async def _finish(containers: Containers, container: Container, operation: Opera
     finally:
         if operation.verb != "stop":
             container.by_hand -= 1
-    if operation.verb == "remove" and container.state.status is not Status.DEAD:
+    if operation.verb == "remove" and finished:
         containers.gone(container)
 
 
