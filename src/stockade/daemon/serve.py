@@ -79,11 +79,16 @@ async def _engine(paths: Paths) -> AsyncIterator[tuple[Engine, Store]]:
                 os.makedirs(path, 0o700, exist_ok=True)
             except OSError as error:
                 raise Refused(f"cannot make {path}: {error.strerror}") from error
+        lost = not os.path.exists(f"{paths.data}/store.db")
         store = Store(f"{paths.data}/store.db")
         stack.callback(store.close)
-        journal = Journal(store)
-        images = await Images.open(paths, store, journal)
+        if lost:
+            # Somebody removed it: what lies beside the data says the same.
+            mending.containers(store, f"{paths.data}/engine")
+        images = await Images.open(paths, store, Journal(store), lost=lost)
         stack.push_async_callback(images.close)
+        if lost:
+            mending.leases(store, images)
         snapshots = Snapshots(paths)
         await snapshots.warm()
         engine = await Engine.open(paths, store, images, snapshots)
@@ -104,12 +109,13 @@ async def repair(paths: Paths, tell: Callable[[str], object]) -> None:
         if aside:
             tell(f"the damaged store was put aside as {aside}")
         back, failed = mending.containers(store, base)
-        images = await Images.open(paths, store, Journal(store))
+        images = await Images.open(paths, store, Journal(store), lost=True)
         try:
-            rebuilt = await images.rebuild()
+            rebuilt = images.list(all=True)
+            failed += mending.leases(store, images)
         finally:
             await images.close()
-        tell(f"records made anew: {len(back)} of containers, {len(rebuilt)} of images")
+        tell(f"records made anew: {len(back)} of containers; images that are there: {len(rebuilt)}")
         for one in failed:
             tell(f"left alone: {one}")
     finally:

@@ -9,8 +9,12 @@ import time
 import msgspec
 
 from stockade.engine.records import Record
-from stockade.errors import Conflict, Damaged
+from stockade.errors import Conflict, Damaged, StockadeError
 from stockade.store import Store
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from stockade.images import Images
 
 
 def open_anew(path: str) -> tuple[Store, str]:
@@ -47,6 +51,19 @@ def containers(store: Store, base: str) -> tuple[list[str], list[str]]:
         elif table.get(name, record.wanted.namespace) is None:
             back.append(_put(store, record))
     return back, failed
+
+
+def leases(store: Store, images: Images) -> list[str]:
+    """Have every container's image kept for it again; which could not be."""
+    failed = []
+    for record in store.table("container", Record).all(None):
+        wanted = record.wanted
+        if wanted.image_id:
+            try:
+                images.lease(wanted.image_id, wanted.id, wanted.namespace)
+            except StockadeError as error:
+                failed.append(f"the image of container {wanted.name}: {error.message}")
+    return failed
 
 
 def _put(store: Store, record: Record) -> str:

@@ -68,12 +68,20 @@ class Images:
         base.sweep = lambda: self._later("collect images", self._collect_quietly())
 
     @classmethod
-    async def open(cls, paths: Paths, store: Store, journal: Journal) -> Images:
-        """Read what is there, finish or undo what an earlier process left, and sweep what is nobody's."""
+    async def open(cls, paths: Paths, store: Store, journal: Journal, *, lost: bool = False) -> Images:
+        """Read what is there, finish or undo what an earlier process left, and sweep what is nobody's.
+
+        Args:
+            lost: the store's records are gone: they are made anew from their copies, and as nobody knows yet who uses
+                what, nothing is swept.
+        """
         base = Base(paths, store, journal)
         images = cls(base)
         await images._distrust()
         base.catalog.load()
+        if lost:
+            await images.rebuild()
+            return images
         await images._recover()
         await asyncio.to_thread(unlink, [entry.path for entry in os.scandir(base.content.ingest)])
         base.layers.sweep()
