@@ -1,110 +1,98 @@
-"""`exec`: one more program in a container that runs."""
+"""`exec` and `attach`: from a terminal into a container that runs."""
 
 from __future__ import annotations
 
 import os
-from typing import cast
 
-from stockade.cli import foreground
+from stockade.cli import foreground, front
+from stockade.cli.run import subject
+from stockade.cli.screen import out
 from stockade.cli.table import Args, Command, Option
 from stockade.embedded import environment
-from stockade.errors import BadValue, Conflict, StockadeError
-from stockade.model import Capabilities, Process, Reason
-from stockade.runtime import shim
+from stockade.errors import BadValue, Conflict
 from stockade.runtime.attach import Attachment, Streams
-from stockade.runtime.blocking import Channel, Pending, run
-from stockade.runtime.task import NO_STDIO
-from stockade.sdk import accounts, containers
+from stockade.sdk.client import Client
 
-TYPE_CHECKING = False
-if TYPE_CHECKING:
-    from typing import Any
-
-    from stockade.model import Exit
-    from stockade.runtime.task import Task
-    from stockade.sdk.containers import Found
+_KEYS = Option("--detach-keys", "keys that leave it to itself (ctrl-p,ctrl-q)", "", "KEYS")
 
 
-def main(args: Args) -> int:
+def execute(args: Args) -> int:
     """Run a program beside the container's own; its exit status is ours."""
-    found = containers.find(args.rest[0])
-    if not found.alive:
-        raise Conflict(f"container {found.record.name} is not running, it is {found.status}")
-    if args["tty"] and not os.isatty(0):
+    if args["tty"] and not args["detach"] and not os.isatty(0):
         raise BadValue("--tty needs a terminal as standard input", hint="leave --tty away")
-    identity = f"x{os.urandom(6).hex()}"
-    with foreground.Signals() as signals, containers.connect(found) as task:
+    with foreground.Signals() as signals:
         try:
-            run(task.exec(identity, _process(args, found), NO_STDIO._replace(terminal=args["tty"])))
-            end = _see_through(task, identity, args, signals)
+            return _execute(args, signals)
         except foreground.Interrupted as interrupted:
             return 128 + interrupted.number
-        finally:
-            _tidy(task, identity)
-    return end.status
 
 
-def _see_through(task: Task, identity: str, args: Args, signals: foreground.Signals) -> Exit:
-    terminal = args["tty"]
-    foreground.flush()
-    streams = Streams(0 if args["interactive"] or terminal else None, 1, None if terminal else 2)
-    attachment = Attachment(shim.attach_address(task.bundle), task.id, streams, identity)
-    with foreground.raw_terminal(terminal), signals.kept():
-        wait = run(task.begin_wait(identity))
-        pid = run(task.start(identity))
-        front = foreground.Foreground(task, cast(Pending, wait), attachment, signals, pid)
-        front.exec_id = identity
-        front.wait(terminal)
-        end = run(task.end(wait, identity, foreground.DRAIN))
-    if front.killed_by and end.reason is Reason.SIGNALED:
-        return end._replace(status=128 + front.killed_by)
-    return end
-
-
-def _tidy(task: Task, identity: str) -> None:
-    """Take the record away; a program that still runs (we were interrupted) is ended first."""
-    assert isinstance(task.channel, Channel)
-    for act in (lambda: task.kill(9, identity), lambda: task.delete(identity)):
-        try:
-            run(act())
-        except StockadeError:
-            # It has ended, or was never added.
-            continue
-    try:
-        os.unlink(f"{task.bundle}/exit-{identity}.json")
-    except FileNotFoundError:
-        return
-
-
-def _process(args: Args, found: Found) -> Process:
-    """The container's own process, but for what the options say."""
-    own = containers.process_of(found)
-    user: dict[str, Any] = own["user"]
-    env = dict(word.split("=", 1) for word in own.get("env", []) if "=" in word)
-    account = accounts.Account(user["uid"], user["gid"], tuple(user.get("additionalGids", ())))
-    if args["user"]:
-        account = accounts.resolve(args["user"], _rootfs(found))
-        env["HOME"] = account.home
-    if args["tty"]:
-        env["TERM"] = os.environ.get("TERM", "xterm")
-    env |= environment.given(args["env"], os.environ)
-    return Process(
-        args=tuple(args.rest[1:]),
-        env=tuple(f"{name}={value}" for name, value in env.items()),
-        cwd=args["workdir"] or own["cwd"],
-        uid=account.uid,
-        gid=account.gid,
-        groups=account.groups,
-        terminal=args["tty"],
-        size=foreground.window_size() if args["tty"] else None,
-        capabilities=Capabilities(tuple(own.get("capabilities", {}).get("bounding", ()))),
-        no_new_privileges=bool(own.get("noNewPrivileges")),
+def _execute(args: Args, signals: foreground.Signals) -> int:
+    client, terminal = Client(), args["tty"]
+    container = client.container(args.rest[0])
+    identity = container.exec_create(
+        args.rest[1:],
+        env=environment.given(args["env"], os.environ),
+        workdir=args["workdir"] or "",
+        user=args["user"] or "",
+        tty=terminal,
+        stdin=args["interactive"],
+        attached=not args["detach"],
+        privileged=args["privileged"],
     )
+    target = f"/exec/{identity}"
+    if args["detach"]:
+        client.call("POST", f"{target}/start", {"Detach": True, "Tty": terminal})
+        return 0
+    foreground.flush()
+    prepared = client.call("POST", f"/stockade/v1{target}/prepare")
+    streams = Streams(0 if args["interactive"] else None, 1, None if terminal else 2)
+    keys = args["detach-keys"] or ""
+    attachment = Attachment(prepared["AttachSocket"], container.id, streams, prepared["ExecID"], keys)
+
+    def pid() -> int:
+        return int(client.call("GET", f"{target}/json")["Pid"])
+
+    def kill(signal: str) -> None:
+        client.call("POST", f"/stockade/v1{target}/kill?signal={signal}")
+
+    def resize(rows: int, columns: int) -> None:
+        client.call("POST", f"{target}/resize?h={rows}&w={columns}")
+
+    with foreground.raw_terminal(terminal), signals.kept():
+        size = list(foreground.window_size()) if terminal else None
+        client.call("POST", f"{target}/start", {"Detach": True, "Tty": terminal, "ConsoleSize": size})
+        outcome = front.watch(front.Subject(kill, resize, pid), attachment, signals, terminal)
+    if outcome.detached:
+        return 0
+    if outcome.status is None:
+        return int(client.call("GET", f"{target}/json")["ExitCode"] or 0)
+    return outcome.status
 
 
-def _rootfs(found: Found) -> str:
-    """The root directory as the container sees it now, for looking up names."""
-    return f"/proc/{found.pid}/root"
+def attach(args: Args) -> int:
+    """Take a running container to the foreground."""
+    client = Client()
+    container = client.container(args.rest[0])
+    if container.status != "running":
+        raise Conflict(f"container {container.name} is not running, it is {container.status}")
+    config = container.attributes["Config"]
+    terminal = bool(config["Tty"]) and os.isatty(0)
+    own = client.call("GET", f"/stockade/v1/containers/{container.id}")
+    stdin = 0 if config["OpenStdin"] and not args["no-stdin"] else None
+    with foreground.Signals() as signals:
+        foreground.flush()
+        streams = Streams(stdin, 1, None if config["Tty"] else 2)
+        attachment = Attachment(own["AttachSocket"], container.id, streams, detach_keys=args["detach-keys"] or "")
+        with foreground.raw_terminal(terminal and stdin is not None), signals.kept():
+            one = subject(client, container)
+            if terminal:
+                one.resize(*foreground.window_size())
+            outcome = front.watch(one, attachment, signals, terminal)
+    if outcome.detached:
+        out("")
+        return 0
+    return container.wait().status if outcome.status is None else outcome.status
 
 
 COMMANDS = {
@@ -116,17 +104,30 @@ COMMANDS = {
         most=None,
         trailing=True,
         completes="container",
-        run=main,
+        run=execute,
         options=(
             Option("--interactive", "pass standard input on", "-i"),
             Option("--tty", "give it a terminal", "-t"),
+            Option("--detach", "leave it in the background", "-d"),
             Option("--env", "set a variable; NAME alone passes yours on", "-e", "NAME=VALUE", many=True),
             Option("--workdir", "where it starts, inside", "-w", "DIR"),
             Option("--user", "who it is inside, by name or number", "-u", "USER[:GROUP]"),
+            Option("--privileged", "with every capability"),
+            _KEYS,
         ),
         examples=(
             ("stockade exec -it web sh", "a shell in it"),
             ("stockade exec -u nobody web id", "as another user"),
         ),
-    )
+    ),
+    "attach": Command(
+        name="attach",
+        summary="take a running container to the foreground",
+        operands="NAME",
+        least=1,
+        most=1,
+        completes="container",
+        run=attach,
+        options=(Option("--no-stdin", "only look"), _KEYS),
+    ),
 }

@@ -158,7 +158,7 @@ class Foreground:
                     run(self._task.resize(*window_size(), self.exec_id))
             elif number == signal.SIGTSTP:
                 self._suspend()
-            elif number in ENDING and self._dies_of(number):
+            elif number in ENDING and not self.init and dies_of(self._pid, number):
                 self.killed_by = number
                 run(self._task.kill(signal.SIGKILL, self.exec_id, everything=not self.exec_id))
             else:
@@ -173,17 +173,16 @@ class Foreground:
         os.kill(os.getpid(), signal.SIGSTOP)
         run(self._task.kill(signal.SIGCONT, self.exec_id, everything=not self.exec_id))
 
-    def _dies_of(self, number: int) -> bool:
-        """Whether the program neither handles nor ignores a signal, and is process 1 of its namespace."""
-        if self.init:
-            return False
-        try:
-            with open(f"/proc/{self._pid}/status", encoding="ascii", errors="replace") as file:
-                fields = dict(line.split(":\t", 1) for line in file if ":\t" in line)
-        except OSError:
-            return False
-        heard = int(fields["SigCgt"], 16) | int(fields["SigIgn"], 16)
-        return fields["NSpid"].split()[-1] == "1" and not heard >> (number - 1) & 1
+
+def dies_of(pid: int, number: int) -> bool:
+    """Whether it is process 1 of its namespace and takes no notice of a signal, so that the kernel would not end it."""
+    try:
+        with open(f"/proc/{pid}/status", encoding="ascii", errors="replace") as file:
+            fields = dict(line.split(":\t", 1) for line in file if ":\t" in line)
+    except OSError:
+        return False
+    heard = int(fields["SigCgt"], 16) | int(fields["SigIgn"], 16)
+    return fields["NSpid"].split()[-1] == "1" and not heard >> (number - 1) & 1
 
 
 def window_size() -> tuple[int, int]:

@@ -1,37 +1,32 @@
-"""`run`: a program in a root file system of its own."""
+"""`create` and `run`: a program in an image, or on a directory of this machine."""
 
 from __future__ import annotations
 
 import os
-from typing import cast
 
-from stockade.cli import foreground
-from stockade.cli.options import LIMITS, limits_from
-from stockade.cli.screen import out
+from stockade.cli import foreground, front
+from stockade.cli.making import OPTIONS, wanted
+from stockade.cli.screen import note, out
 from stockade.cli.table import Args, Command, Option
-from stockade.embedded import delegation, environment, policy, rootfs
-from stockade.embedded.session import Request, Session
-from stockade.embedded.view import Bind
-from stockade.errors import BadValue, Unsupported
-from stockade.host import paths
-from stockade.model import Capabilities, Exit, Limits, Process, Reason, check_name
-from stockade.runtime import shim, spec
-from stockade.runtime.blocking import Pending, World, run
-from stockade.sdk import accounts
+from stockade.errors import BadValue, NotFound, Refused, StockadeError
+from stockade.runtime.attach import Attachment, Streams
+from stockade.sdk.client import Client, Container
 
-_PIDS = 4096
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from stockade.sdk.http import Exchange
 
 
-def main(args: Args) -> int:
+def create(args: Args) -> int:
+    """Make a container and print its id."""
+    container = _make(Client(), args, stdin=args["interactive"])
+    out(container.id)
+    return 0
+
+
+def run(args: Args) -> int:
     """Run a program, and see it through or leave it to itself."""
-    if args["detach"]:
-        if args["rm"]:
-            raise Unsupported(
-                "--detach with --rm is not served without a daemon", hint="`stockade rm NAME` when it has ended"
-            )
-        if args["interactive"] or args["tty"]:
-            raise Unsupported("--detach with --interactive or --tty is not served yet", hint="leave them away")
-    if args["tty"] and not os.isatty(0):
+    if args["tty"] and not args["detach"] and not os.isatty(0):
         raise BadValue("--tty needs a terminal as standard input", hint="leave --tty away")
     with foreground.Signals() as signals:
         try:
@@ -41,160 +36,132 @@ def main(args: Args) -> int:
 
 
 def _run(args: Args, signals: foreground.Signals) -> int:
-    where = paths.find(os.environ)
-    request = _request(args, where)
-    session = run(Session.open(World(), where, request))
-    ours = True
+    client = Client()
+    container = _make(client, args, stdin=args["interactive"])
+    if args["detach"]:
+        container.start()
+        out(container.id)
+        return 0
     try:
-        if args["detach"]:
-            run(session.start())
-            name = session.claim.record.name
-            session.release()
-            ours = False
-            out(name)
-            return 0
-        end = _see_through(session, args, signals)
-        run(session.finish())
-        if not args["rm"]:
-            session.release()
-            ours = False
-        return end.status
-    finally:
-        if ours:
-            run(session.close())
+        return _see_through(client, container, args, signals)
+    except foreground.Interrupted:
+        # Before it ran: nobody will start it any more.
+        container.remove(force=True)
+        raise
+    except StockadeError:
+        if args["rm"]:
+            foreground.quietly(lambda: container.remove(force=True))
+        raise
 
 
-def _see_through(session: Session, args: Args, signals: foreground.Signals) -> Exit:
+def _see_through(client: Client, container: Container, args: Args, signals: foreground.Signals) -> int:
     terminal = args["tty"]
     foreground.flush()
-    stdin = 0 if args["interactive"] or terminal else None
-    attachment = run(session.attach(stdin, 1, None if terminal else 2))
-    with foreground.raw_terminal(terminal), signals.kept():
-        pid = run(session.start())
-        front = foreground.Foreground(session.task, cast(Pending, session.pending), attachment, signals, pid)
-        front.wait(terminal)
-        end = run(session.wait(foreground.DRAIN))
-    if front.killed_by and end.reason is Reason.SIGNALED:
-        return end._replace(status=128 + front.killed_by)
-    return end
+    end = _waiting(client, container, removed=args["rm"])
+    try:
+        streams = Streams(0 if args["interactive"] else None, 1, None if terminal else 2)
+        attachment = Attachment(container.prepare(), container.id, streams, detach_keys=args["detach-keys"] or "")
+        with foreground.raw_terminal(terminal), signals.kept():
+            if terminal:
+                rows, columns = foreground.window_size()
+                client.call("POST", f"/containers/{container.id}/resize?h={rows}&w={columns}")
+            container.start()
+            outcome = front.watch(subject(client, container), attachment, signals, terminal)
+        if outcome.detached:
+            return 0
+        said = _answer(end)
+        return said if outcome.status is None else outcome.status
+    finally:
+        end.close()
 
 
-def _request(args: Args, where: paths.Paths) -> Request:
-    source, *words = args.rest
-    directory = rootfs.find(where, shim.program("stockade-layer"), source)
-    limits = delegation.held(where, limits_from(args), Limits(pids=_PIDS))
-    account = accounts.resolve(args["user"], directory)
-    env = {"PATH": environment.PATH, "HOME": account.home}
-    if args["tty"]:
-        env["TERM"] = os.environ.get("TERM", "xterm")
-    for file in args["env-file"]:
-        env |= environment.from_file(file)
-    env |= environment.given(args["env"], os.environ)
-    process = Process(
-        args=tuple(words),
-        env=tuple(f"{name}={value}" for name, value in env.items()),
-        cwd=_workdir(args["workdir"]),
-        uid=account.uid,
-        gid=account.gid,
-        groups=account.groups,
-        terminal=args["tty"],
-        size=foreground.window_size() if args["tty"] else None,
-        capabilities=Capabilities(capabilities(args["cap-add"], args["cap-drop"])),
-        no_new_privileges=False,
-    )
-    return Request(
-        process=process,
-        limits=limits,
-        kind="run",
-        name=check_name(args["name"]) if args["name"] else "",
-        hostname=args["hostname"] or args["name"] or "stockade",
-        binds=tuple(_bind(text) for text in args["volume"]),
-        rootfs=directory,
-        detached=not args["rm"],
-        logged=not args["rm"],
-        adjust=lambda bundle: bundle._replace(readonly=args["read-only"]),
-        image=source,
-    )
+def subject(client: Client, container: Container) -> front.Subject:
+    """A container as the foreground acts on it."""
+
+    def pid() -> int:
+        container.reload()
+        return int(container.attributes["State"]["Pid"])
+
+    def resize(rows: int, columns: int) -> None:
+        client.call("POST", f"/containers/{container.id}/resize?h={rows}&w={columns}")
+
+    return front.Subject(container.kill, resize, pid)
 
 
-def capabilities(add: tuple[str, ...], drop: tuple[str, ...]) -> tuple[str, ...]:
-    """The usual capabilities, less and more some; ALL is every one.
-
-    Raises:
-        BadValue: a name that no kernel knows.
-    """
-    add, drop = tuple(map(_capability, add)), tuple(map(_capability, drop))
-    held = set() if "ALL" in drop else set(spec.USUAL_CAPABILITIES)
-    if "ALL" in add:
-        held = set(spec.ALL_CAPABILITIES)
-    return tuple(sorted((held | set(add) - {"ALL"}) - (set(drop) - {"ALL"})))
+def _waiting(client: Client, container: Container, *, removed: bool) -> Exchange:
+    """A wait for its next end, which was sent before it starts."""
+    condition = "removed" if removed else "next-exit"
+    return client.open("POST", f"/containers/{container.id}/wait?condition={condition}")
 
 
-def _capability(text: str) -> str:
-    name = text.upper()
-    if name == "ALL":
-        return name
-    name = f"CAP_{name.removeprefix('CAP_')}"
-    if name not in spec.ALL_CAPABILITIES:
-        raise BadValue(f"{text!r} is no capability", hint="as NET_RAW; capabilities(7) lists them")
-    return name
+def _answer(end: Exchange) -> int:
+    from stockade.runtime.blocking import run as blocking
+
+    return int(blocking(end.json())["StatusCode"])
 
 
-def _workdir(text: str | None) -> str:
-    if text and not text.startswith("/"):
-        raise BadValue(f"--workdir {text!r} is not absolute", hint="a path inside, as /srv")
-    return text or "/"
+def _make(client: Client, args: Args, *, stdin: bool) -> Container:
+    """Make the container; its id goes to --cidfile, warnings to standard error."""
+    cidfile = args["cidfile"]
+    if cidfile and os.path.exists(cidfile):
+        raise Refused(f"{cidfile} exists", hint="remove it, or another --cidfile")
+    try:
+        container = client.create(wanted(args, stdin))
+    except NotFound as error:
+        raise NotFound(
+            error.message, hint=error.hint or "`stockade load` or `stockade import` brings an image"
+        ) from error
+    for warning in container.warnings:
+        note(f"stockade: warning: {warning}")
+    if cidfile:
+        with open(cidfile, "x", encoding="ascii") as file:
+            file.write(container.id)
+    return container
 
 
-def _bind(text: str) -> Bind:
-    words = text.split(":")
-    if len(words) not in (2, 3) or not words[0] or words[1][:1] != "/" or words[2:] not in ([], ["ro"], ["rw"]):
-        raise BadValue(f"--volume {text!r} is not SOURCE:DESTINATION[:ro]", hint="--volume ./data:/data:ro")
-    source = policy.resolve(words[0])
-    found = os.stat(source)
-    return Bind(source, os.path.normpath(words[1]), words[2:] == ["ro"], found.st_uid, found.st_gid)
-
+_ABOUT = (
+    "IMAGE is the name of an image, or the path of a directory (it begins with / or .), which is never changed: the "
+    "program writes to a layer of its own, which lasts as long as the container. The program has its own user "
+    "namespace, so that root inside is nobody outside, and no network. Without --rm the container stays after its end, "
+    "for `logs`, `start` and `commit`, until `stockade rm`."
+)
 
 COMMANDS = {
     "run": Command(
         name="run",
-        summary="run a program in a root file system of its own: a directory or a tar archive",
-        operands="ROOTFS CMD…",
-        least=2,
+        summary="run a program in an image, or on a directory of this machine",
+        operands="IMAGE [CMD…]",
+        least=1,
         most=None,
         trailing=True,
-        completes="file",
-        run=main,
-        about=(
-            "ROOTFS is never changed: the program writes to a layer of its own, which lasts as long as the container. "
-            "An archive (plain, gzip or zstd) is unpacked once and found again by its digest. The program has its own "
-            "user namespace, so that root inside is nobody outside, and no network. Without --rm the container stays "
-            "after its end, for `logs` and `ps --all`, until `stockade rm`."
-        ),
+        completes="image",
+        run=run,
+        about=_ABOUT,
         examples=(
-            ("stockade run --rm ./debian python3 -c 'print(6*7)'", "run one command and leave nothing"),
-            ("stockade run --rm -it alpine.tar.gz sh", "a shell in an archive's root file system"),
+            ("stockade run --rm debian python3 -c 'print(6*7)'", "run one command and leave nothing"),
+            ("stockade run --rm -it ./rootfs sh", "a shell on a directory of this machine"),
             (
-                "stockade run -d --name job --memory 256m --time-limit 1h ./debian ./train",
+                "stockade run -d --name job --memory 256m --time-limit 1h debian ./train",
                 "in the background, with limits",
             ),
         ),
         options=(
-            Option("--interactive", "pass standard input on", "-i"),
-            Option("--tty", "give it a terminal", "-t"),
-            Option("--detach", "leave it in the background and print its name", "-d"),
-            Option("--rm", "remove it when it ends, also when this command is killed"),
-            Option("--name", "what to call it", metavar="NAME"),
-            Option("--env", "set a variable; NAME alone passes yours on", "-e", "NAME=VALUE", many=True),
-            Option("--env-file", "set the variables of a file", metavar="FILE", many=True, completes="file"),
-            Option("--workdir", "where it starts, inside", "-w", "DIR"),
-            Option("--user", "who it is inside, by name or number", "-u", "USER[:GROUP]", default="0"),
-            Option("--hostname", "the host name inside", metavar="NAME"),
-            Option("--volume", "show a directory or file of this machine", "-v", "SRC:DST[:ro]", many=True),
-            Option("--read-only", "let it not change its root file system"),
-            Option("--cap-add", "grant a capability", metavar="NAME", many=True),
-            Option("--cap-drop", "take a capability away; ALL takes every one", metavar="NAME", many=True),
-            *LIMITS,
+            Option("--detach", "leave it in the background and print its id", "-d"),
+            Option("--detach-keys", "keys that leave it to itself (ctrl-p,ctrl-q)", "", "KEYS"),
+            *OPTIONS,
         ),
-    )
+    ),
+    "create": Command(
+        name="create",
+        summary="make a container without starting it",
+        operands="IMAGE [CMD…]",
+        least=1,
+        most=None,
+        trailing=True,
+        completes="image",
+        run=create,
+        about=_ABOUT,
+        examples=(("stockade create --name web debian sleep 1h", "`stockade start web` lets it run"),),
+        options=OPTIONS,
+    ),
 }

@@ -64,6 +64,7 @@ class Container:
     stats = blocking(AsyncContainer.stats)
     top = blocking(AsyncContainer.top)
     changes = blocking(AsyncContainer.changes)
+    stat = blocking(AsyncContainer.stat)
     export = blocking(AsyncContainer.export)
     get_archive = blocking(AsyncContainer.get_archive)
     put_archive = blocking(AsyncContainer.put_archive)
@@ -149,3 +150,4 @@ class Client:
     disk_usage = blocking(AsyncClient.disk_usage)
     events = iterating(AsyncClient.events)
     call = blocking(AsyncClient.call)
+    open = blocking(AsyncClient.open)

@@ -34,7 +34,7 @@ PATIENCE = 60.0
 class Exchange:
     """A request that was sent, and its answer. Closing it ends what the daemon does for it."""
 
-    def __init__(self, io: Io, connection: socket.socket, path: str) -> None:
+    def __init__(self, io: Io, connection: socket.socket, path: str, *, bodiless: bool = False) -> None:
         self.status = 0
         self.headers: dict[str, str] = {}
         self._io = io
@@ -44,7 +44,7 @@ class Exchange:
         self._left: int | None = None
         """Bytes of the body (or of the present chunk) still to come; None: until the connection ends."""
         self._chunked = False
-        self._ended = False
+        self._ended = bodiless
 
     def fileno(self) -> int:
         """For poll(2)."""
@@ -168,7 +168,6 @@ class Exchange:
         """Whether the daemon answered without reading on: then the answer says why."""
         with contextlib.suppress(StockadeError):
             await self._head(deadline)
-            self._ended = False
             return self.status >= 400
         return False
 
@@ -246,8 +245,8 @@ class Exchange:
             raise TimedOut(f"the daemon at {self._path} did not answer in time")
 
 
-async def connect(io: Io, path: str) -> Exchange:
-    """A connection to the daemon.
+async def connect(io: Io, path: str, *, bodiless: bool = False) -> Exchange:
+    """A connection to the daemon; `bodiless`: for a HEAD request.
 
     Raises:
         Unavailable: nobody listens there.
@@ -260,14 +259,14 @@ async def connect(io: Io, path: str) -> Exchange:
     except OSError as error:
         connection.close()
         raise Unavailable(f"no daemon answers at {path}: {error.strerror or error}") from error
-    return Exchange(io, connection, path)
+    return Exchange(io, connection, path, bodiless=bodiless)
 
 
 async def request(
     io: Io, path: str, method: str, target: str, body: Json = None, headers: Mapping[str, str] | None = None
 ) -> Exchange:
     """Send a request whose body, if any, is a JSON value; its answer is still to be waited for."""
-    exchange = await connect(io, path)
+    exchange = await connect(io, path, bodiless=method == "HEAD")
     try:
         text = b"" if body is None else json.dumps(body).encode("utf-8", "surrogateescape")
         more = {"Content-Type": "application/json"} if body is not None else {}

@@ -71,16 +71,16 @@ class AsyncClient:
         Raises:
             NotFound: there is none.
         """
-        return AsyncContainer(self, await self.call("GET", f"{API}/containers/{quote(reference, safe='')}/json"))
+        return AsyncContainer(self, await self.call("GET", f"/containers/{quote(reference, safe='')}/json"))
 
     async def containers(self, *, all: bool = False, filters: Mapping[str, Sequence[str]] | None = None) -> list[Json]:
         """Summaries as Docker's ContainerList has them; without `all` of those that run."""
-        found = await self.call("GET", f"{API}/containers/json{_query(all=all, filters=filters)}")
+        found = await self.call("GET", f"/containers/json{_query(all=all, filters=filters)}")
         return _list(found)
 
     async def prune_containers(self, filters: Mapping[str, Sequence[str]] | None = None) -> Json:
         """Remove every container that does not run; Docker's ContainersDeleted and SpaceReclaimed."""
-        return await self.call("POST", f"{API}/containers/prune{_query(filters=filters)}")
+        return await self.call("POST", f"/containers/prune{_query(filters=filters)}")
 
     # Images
 
@@ -90,11 +90,11 @@ class AsyncClient:
         Raises:
             NotFound: there is none.
         """
-        return AsyncImage(self, await self.call("GET", f"{API}/images/{quote(reference, safe='/:@')}/json"))
+        return AsyncImage(self, await self.call("GET", f"/images/{quote(reference, safe='/:@')}/json"))
 
     async def images(self, *, all: bool = False, filters: Mapping[str, Sequence[str]] | None = None) -> list[Json]:
         """Summaries as Docker's ImageList has them."""
-        return _list(await self.call("GET", f"{API}/images/json{_query(all=all, filters=filters)}"))
+        return _list(await self.call("GET", f"/images/json{_query(all=all, filters=filters)}"))
 
     async def load(self, descriptor: int) -> AsyncGenerator[Json, None]:
         """Take in the images of an archive (OCI layout or docker-archive); gives what the daemon says of its progress.
@@ -107,7 +107,7 @@ class AsyncClient:
             await exchange.send(
                 http.head(
                     "POST",
-                    f"{API}/images/load?quiet=0",
+                    _versioned("/images/load?quiet=0"),
                     {"Content-Type": "application/x-tar", "Transfer-Encoding": "chunked"},
                 )
             )
@@ -118,7 +118,7 @@ class AsyncClient:
 
     async def save(self, references: Sequence[str], descriptor: int) -> None:
         """Write images as one archive, which is a docker-archive and an OCI layout, to a descriptor."""
-        await self._download(f"{API}/images/get{_query(names=list(references))}", descriptor)
+        await self._download(f"/images/get{_query(names=list(references))}", descriptor)
 
     async def import_tree(
         self, source: str, reference: str = "", *, changes: Sequence[str] = (), message: str = ""
@@ -132,32 +132,32 @@ class AsyncClient:
 
     async def remove_image(self, reference: str, *, force: bool = False, prune: bool = True) -> list[Json]:
         """Untag an image, and remove it with its last name; what was untagged and deleted."""
-        target = f"{API}/images/{quote(reference, safe='/:@')}{_query(force=force, noprune=not prune)}"
+        target = f"/images/{quote(reference, safe='/:@')}{_query(force=force, noprune=not prune)}"
         return _list(await self.call("DELETE", target, timeout=None))
 
     async def prune_images(self, filters: Mapping[str, Sequence[str]] | None = None) -> Json:
         """Remove images that nothing uses; Docker's ImagesDeleted and SpaceReclaimed."""
-        return await self.call("POST", f"{API}/images/prune{_query(filters=filters)}", timeout=None)
+        return await self.call("POST", f"/images/prune{_query(filters=filters)}", timeout=None)
 
     # The daemon
 
     async def version(self) -> Json:
         """Docker's SystemVersion."""
-        return await self.call("GET", f"{API}/version")
+        return await self.call("GET", "/version")
 
     async def info(self) -> Json:
         """Docker's SystemInfo."""
-        return await self.call("GET", f"{API}/info")
+        return await self.call("GET", "/info")
 
     async def disk_usage(self) -> Json:
         """Docker's SystemDataUsage."""
-        return await self.call("GET", f"{API}/system/df", timeout=None)
+        return await self.call("GET", "/system/df", timeout=None)
 
     async def events(
         self, *, since: str = "", until: str = "", filters: Mapping[str, Sequence[str]] | None = None
     ) -> AsyncGenerator[Json, None]:
         """What happens, as it happens; with `until` it ends."""
-        async with await self.open("GET", f"{API}/events{_query(since=since, until=until, filters=filters)}") as said:
+        async with await self.open("GET", f"/events{_query(since=since, until=until, filters=filters)}") as said:
             async for one in said.lines():
                 yield one
 
@@ -170,7 +170,7 @@ class AsyncClient:
         self, method: str, target: str, body: Json = None, timeout: float | None = http.PATIENCE
     ) -> http.Exchange:
         """One request whose answer's head is there."""
-        exchange = await http.request(self.io, await self.socket(), method, target, body)
+        exchange = await http.request(self.io, await self.socket(), method, _versioned(target), body)
         try:
             return await exchange.answer(timeout)
         except BaseException:
@@ -266,7 +266,7 @@ class AsyncContainer:
 
     async def remove(self, *, force: bool = False, volumes: bool = False) -> None:
         """Remove it and what it wrote; with `force` also if it runs."""
-        target = f"{API}/containers/{self.id}{_query(force=force, v=volumes)}"
+        target = f"/containers/{self.id}{_query(force=force, v=volumes)}"
         await self.client.call("DELETE", target, timeout=None)
 
     async def prepare(self) -> str:
@@ -310,10 +310,10 @@ class AsyncContainer:
         identity = await self.exec_create(args, env=env, workdir=workdir, user=user)
         streams = (bytearray(), bytearray())
         body = {"Detach": False, "Tty": False}
-        async with await self.client.open("POST", f"{API}/exec/{identity}/start", body) as exchange:
+        async with await self.client.open("POST", f"/exec/{identity}/start", body) as exchange:
             async for number, piece in _frames(exchange):
                 streams[number - 1].extend(piece)
-        end = await self.client.call("GET", f"{API}/exec/{identity}/json")
+        end = await self.client.call("GET", f"/exec/{identity}/json")
         status = int(end["ExitCode"])
         return Completed(tuple(args), status, bytes(streams[0]), bytes(streams[1]), exits.from_status(status))
 
@@ -332,7 +332,7 @@ class AsyncContainer:
         query = _query(
             follow=follow, tail=tail, since=since, until=until, timestamps=timestamps, stdout=stdout, stderr=stderr
         )
-        async with await self.client.open("GET", f"{API}/containers/{self.id}/logs{query}", timeout=None) as exchange:
+        async with await self.client.open("GET", f"/containers/{self.id}/logs{query}", timeout=None) as exchange:
             if self.attributes["Config"]["Tty"]:
                 while piece := await exchange.some():
                     yield piece
@@ -368,29 +368,37 @@ class AsyncContainer:
         query = _query(
             container=self.id, repo=repo, tag=tag, comment=message, author=author, changes=list(changes), pause=pause
         )
-        said = await self.client.call("POST", f"{API}/commit{query}", {}, timeout=None)
+        said = await self.client.call("POST", f"/commit{query}", {}, timeout=None)
         return await self.client.image(said["Id"])
 
     async def export(self, descriptor: int) -> None:
         """Write its file system as a tar archive to a descriptor."""
-        await self.client._download(f"{API}/containers/{self.id}/export", descriptor)
+        await self.client._download(f"/containers/{self.id}/export", descriptor)
+
+    async def stat(self, path: str) -> Json:
+        """Docker's ContainerPathStat of a path in it: name, size, mode (Go's bits), mtime, linkTarget."""
+        import base64
+        import json
+
+        async with await self.client.open("HEAD", f"/containers/{self.id}/archive{_query(path=path)}") as exchange:
+            return json.loads(base64.b64decode(exchange.headers["x-docker-container-path-stat"]))
 
     async def get_archive(self, path: str, descriptor: int) -> None:
         """Write a file or directory of it as a tar archive to a descriptor."""
-        await self.client._download(f"{API}/containers/{self.id}/archive{_query(path=path)}", descriptor)
+        await self.client._download(f"/containers/{self.id}/archive{_query(path=path)}", descriptor)
 
     async def put_archive(self, path: str, descriptor: int, *, copy_owners: bool = False) -> None:
         """Unpack a tar archive from a descriptor into a directory of it."""
         query = _query(path=path, copyUIDGID=copy_owners)
         async with await http.connect(self.client.io, await self.client.socket()) as exchange:
-            target = f"{API}/containers/{self.id}/archive{query}"
+            target = f"/containers/{self.id}/archive{query}"
             fields = {"Content-Type": "application/x-tar", "Transfer-Encoding": "chunked"}
-            await exchange.send(http.head("PUT", target, fields))
+            await exchange.send(http.head("PUT", _versioned(target), fields))
             await exchange.send_file(descriptor)
             await exchange.answer(timeout=None)
 
     async def _call(self, method: str, verb: str, body: Json = None, timeout: float | None = http.PATIENCE) -> Json:
-        return await self.client.call(method, f"{API}/containers/{self.id}/{verb}", body, timeout)
+        return await self.client.call(method, f"/containers/{self.id}/{verb}", body, timeout)
 
 
 class AsyncImage:
@@ -415,11 +423,11 @@ class AsyncImage:
         repo, colon, tag = reference.rpartition(":")
         if not colon or "/" in tag:
             repo, tag = reference, "latest"
-        await self.client.call("POST", f"{API}/images/{self.id}/tag{_query(repo=repo, tag=tag)}")
+        await self.client.call("POST", f"/images/{self.id}/tag{_query(repo=repo, tag=tag)}")
 
     async def history(self) -> list[Json]:
         """How it was made, newest first."""
-        return _list(await self.client.call("GET", f"{API}/images/{self.id}/history"))
+        return _list(await self.client.call("GET", f"/images/{self.id}/history"))
 
     async def remove(self, *, force: bool = False) -> list[Json]:
         """Remove it with all its names if `force`, else if it has one at most."""
@@ -439,6 +447,11 @@ async def _frames(exchange: http.Exchange) -> AsyncGenerator[tuple[int, bytes], 
                 break
             yield buffer[0], bytes(buffer[8 : 8 + size])
             del buffer[: 8 + size]
+
+
+def _versioned(target: str) -> str:
+    """Docker's paths carry the version of the API that is meant; ours have their own."""
+    return target if target.startswith("/stockade/") else f"{API}{target}"
 
 
 def _query(**fields: Any) -> str:

@@ -66,6 +66,8 @@ class Wanted(NamedTuple):
     """Whether it ends with the first client that was attached to it."""
     binds: tuple[str, ...] = ()
     """`SOURCE:TARGET[:OPTIONS]`; the source is made absolute."""
+    mounts: tuple[Mapping[str, Any], ...] = ()
+    """Docker's Mount objects, for what `binds` cannot say."""
     tmpfs: Mapping[str, str] = {}
     """Path → options."""
     read_only: bool = False
@@ -134,6 +136,7 @@ class Wanted(NamedTuple):
         return _said(
             {
                 "Binds": [_bind(text) for text in self.binds],
+                "Mounts": [dict(one) for one in self.mounts],
                 "Tmpfs": dict(self.tmpfs),
                 "ReadonlyRootfs": self.read_only,
                 "NetworkMode": self.network,

@@ -1,0 +1,327 @@
+"""Images: brought in, listed, named, written out, removed."""
+
+from __future__ import annotations
+
+import os
+import sys
+
+from stockade.cli import answers
+from stockade.cli.answers import FILTER
+from stockade.cli.screen import note, out
+from stockade.cli.table import Args, Command, Option
+from stockade.errors import BadValue, NotFound, StockadeError, exit_code
+from stockade.model import render_size
+from stockade.sdk.client import Client
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
+
+_NONE = "<none>"
+
+
+def images(args: Args) -> int:
+    """List images."""
+    wanted = answers.filters(args["filter"])
+    if args.rest:
+        wanted["reference"] = [args.rest[0]]
+    found = [line for one in Client().images(all=args["all"], filters=wanted) for line in _lines(one, args["no-trunc"])]
+    if args["quiet"]:
+        for identity in dict.fromkeys(one["ID"] for one in found):
+            out(identity)
+        return 0
+    titles = ("REPOSITORY", "TAG", "IMAGE ID", "CREATED", "SIZE")
+    answers.listing(args["format"], found, titles, lambda one: [one[name] for name in _COLUMNS])
+    return 0
+
+
+_COLUMNS = ("Repository", "Tag", "ID", "CreatedSince", "Size")
+
+
+def _lines(one: dict[str, Any], whole: bool) -> list[dict[str, Any]]:
+    """A line for each name."""
+    identity = one["Id"] if whole else one["Id"].removeprefix("sha256:")[:12]
+    found = []
+    for name in one.get("RepoTags") or [f"{_NONE}:{_NONE}"]:
+        repository, _, tag = name.rpartition(":")
+        found.append(
+            {
+                "Repository": repository,
+                "Tag": tag,
+                "ID": identity,
+                "CreatedAt": one["Created"],
+                "CreatedSince": answers.age(one["Created"]),
+                "Size": render_size(one["Size"]),
+                "Labels": one.get("Labels") or {},
+            }
+        )
+    return found
+
+
+def load(args: Args) -> int:
+    """Take in the images of an archive."""
+    path = args["input"]
+    if path is None and os.isatty(0):
+        raise BadValue("an archive is read from standard input, which is a terminal", hint="stockade load -i FILE")
+    try:
+        descriptor = 0 if path is None else os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    except OSError as error:
+        raise NotFound(f"cannot read {path}: {error.strerror}") from error
+    try:
+        for said in Client().load(descriptor):
+            if "stream" in said:
+                out(said["stream"].rstrip("\n"))
+            elif not args["quiet"] and sys.stderr.isatty():
+                _progress(said)
+    finally:
+        if path is not None:
+            os.close(descriptor)
+    return 0
+
+
+def _progress(said: dict[str, Any]) -> None:
+    sys.stderr.write(f"\r\033[K{said.get('id', '')} {said.get('status', '')} {said.get('progress', '')}".rstrip())
+    sys.stderr.write("\r\033[K" if said.get("status") in ("Loaded", "") else "")
+    sys.stderr.flush()
+
+
+def save(args: Args) -> int:
+    """Write images as one archive."""
+    return _to_file(args["output"], lambda descriptor: Client().save(args.rest, descriptor))
+
+
+def export(args: Args) -> int:
+    """Write a container's file system as an archive."""
+    return _to_file(args["output"], lambda descriptor: Client().container(args.rest[0]).export(descriptor))
+
+
+def _to_file(path: str | None, write: Any) -> int:
+    """Write to a file, which is there as a whole or not at all, or to standard output."""
+    if path is None:
+        if os.isatty(1):
+            raise BadValue("an archive would be written to the terminal", hint="-o FILE, or redirect it")
+        write(1)
+        return 0
+    beside = f"{path}.stockade-{os.getpid()}"
+    try:
+        descriptor = os.open(beside, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
+    except OSError as error:
+        raise BadValue(f"cannot write {path}: {error.strerror}") from error
+    try:
+        write(descriptor)
+        os.rename(beside, path)
+    except BaseException:
+        os.unlink(beside)
+        raise
+    finally:
+        os.close(descriptor)
+    return 0
+
+
+def import_(args: Args) -> int:
+    """Make an image of a directory or of an archive of one."""
+    source = args.rest[0]
+    if not os.path.exists(source):
+        raise NotFound(f"there is no {source}", hint="a directory, or a tar archive (plain, gzip or zstd) of one")
+    reference = args.rest[1] if len(args.rest) > 1 else ""
+    image = Client().import_tree(
+        os.path.abspath(source), reference, changes=args["change"], message=args["message"] or ""
+    )
+    out(image.id)
+    return 0
+
+
+def commit(args: Args) -> int:
+    """Make an image of a container."""
+    container = Client().container(args.rest[0])
+    image = container.commit(
+        args.rest[1] if len(args.rest) > 1 else "",
+        message=args["message"] or "",
+        author=args["author"] or "",
+        changes=args["change"],
+        pause=not args["no-pause"],
+    )
+    out(image.id)
+    return 0
+
+
+def tag(args: Args) -> int:
+    """Give an image one more name."""
+    Client().image(args.rest[0]).tag(args.rest[1])
+    return 0
+
+
+def history(args: Args) -> int:
+    """Show how an image was made."""
+    found = [
+        {
+            "ID": one["Id"].removeprefix("sha256:")[:12] if one["Id"] != "<missing>" else one["Id"],
+            "CreatedSince": answers.age(one["Created"]),
+            "CreatedBy": one["CreatedBy"] if args["no-trunc"] else one["CreatedBy"][:45],
+            "Size": render_size(one["Size"]),
+            "Comment": one.get("Comment", ""),
+        }
+        for one in Client().image(args.rest[0]).history()
+    ]
+    titles = ("IMAGE", "CREATED", "CREATED BY", "SIZE", "COMMENT")
+    answers.listing(args["format"], found, titles, lambda one: list(one.values()))
+    return 0
+
+
+def rmi(args: Args) -> int:
+    """Remove images."""
+    from stockade.cli import complain
+
+    code, client = 0, Client()
+    for word in args.rest:
+        try:
+            for said in client.remove_image(word, force=args["force"]):
+                out("".join(f"{name}: {value}" for name, value in said.items()))
+        except StockadeError as error:
+            if not (args["force"] and isinstance(error, NotFound)):
+                complain(error.message, error.hint)
+                code = exit_code(error)
+    return code
+
+
+def cp(args: Args) -> int:
+    """Copy files between a container and this machine."""
+    from stockade.cli import copying
+
+    source, target = args.rest
+    inside, outside = copying.side(source), copying.side(target)
+    if (inside is None) == (outside is None):
+        raise BadValue("one of the two must be NAME:PATH", hint="stockade cp web:/etc/hosts .")
+    if inside is not None:
+        copying.out_of(Client().container(inside[0]), inside[1], target)
+    elif outside is not None:
+        copying.into(Client().container(outside[0]), outside[1], source)
+    if not os.environ.get("STOCKADE_QUIET") and sys.stderr.isatty():
+        note(f"copied {source} to {target}")
+    return 0
+
+
+_CHANGE = Option("--change", "an instruction of a Dockerfile, as 'CMD [\"sh\"]'", "-c", "INSTRUCTION", many=True)
+_MESSAGE = Option("--message", "what to remember of it", "-m", "TEXT")
+_OUTPUT = Option("--output", "a file in place of standard output", "-o", "FILE", completes="file")
+_TRUNC = Option("--no-trunc", "whole ids and commands")
+
+COMMANDS = {
+    "images": Command(
+        name="images",
+        summary="list images",
+        operands="[REFERENCE]",
+        most=1,
+        completes="image",
+        run=images,
+        options=(
+            Option("--all", "also those in between", "-a"),
+            Option("--quiet", "only the ids", "-q"),
+            _TRUNC,
+            FILTER,
+            answers.FORMAT,
+        ),
+        examples=(("stockade images --filter dangling=true -q", "those without a name"),),
+    ),
+    "load": Command(
+        name="load",
+        summary="take in the images of an archive (OCI layout, or what docker save writes)",
+        operands="",
+        run=load,
+        options=(
+            Option("--input", "a file in place of standard input", "-i", "FILE", completes="file"),
+            Option("--quiet", "no progress", "-q"),
+        ),
+        examples=(("docker save debian | stockade load", "an image that docker has"),),
+    ),
+    "save": Command(
+        name="save",
+        summary="write images as one archive",
+        operands="IMAGE…",
+        least=1,
+        most=None,
+        completes="image",
+        run=save,
+        options=(_OUTPUT,),
+        examples=(("stockade save -o all.tar web db", "two images in one file"),),
+    ),
+    "import": Command(
+        name="import",
+        summary="make an image of a directory or of an archive of one",
+        operands="PATH [REFERENCE]",
+        least=1,
+        most=2,
+        completes="file",
+        run=import_,
+        options=(_CHANGE, _MESSAGE),
+        examples=(("stockade import ./rootfs mine:1 -c 'CMD [\"/bin/sh\"]'", "an image of a directory"),),
+    ),
+    "commit": Command(
+        name="commit",
+        summary="make an image of a container as it is now",
+        operands="NAME [REFERENCE]",
+        least=1,
+        most=2,
+        completes="container",
+        run=commit,
+        options=(
+            _CHANGE,
+            _MESSAGE,
+            Option("--author", "who made it", "-a", "TEXT"),
+            Option("--no-pause", "while it goes on"),
+        ),
+    ),
+    "export": Command(
+        name="export",
+        summary="write a container's file system as a tar archive",
+        operands="NAME",
+        least=1,
+        most=1,
+        completes="container",
+        run=export,
+        options=(_OUTPUT,),
+    ),
+    "tag": Command(
+        name="tag",
+        summary="give an image one more name",
+        operands="IMAGE REFERENCE",
+        least=2,
+        most=2,
+        completes="image",
+        run=tag,
+    ),
+    "history": Command(
+        name="history",
+        summary="show how an image was made",
+        operands="IMAGE",
+        least=1,
+        most=1,
+        completes="image",
+        run=history,
+        options=(_TRUNC, answers.FORMAT),
+    ),
+    "rmi": Command(
+        name="rmi",
+        summary="remove images",
+        operands="IMAGE…",
+        least=1,
+        most=None,
+        completes="image",
+        run=rmi,
+        options=(Option("--force", "with all names, and mind nothing missing", "-f"),),
+    ),
+    "cp": Command(
+        name="cp",
+        summary="copy files between a container and this machine",
+        operands="NAME:PATH PATH | PATH NAME:PATH",
+        least=2,
+        most=2,
+        completes="file",
+        run=cp,
+        about="A path of - is a tar archive on standard input or output. Links are followed inside the container only.",
+        examples=(
+            ("stockade cp web:/var/log/app.log .", "out of it"),
+            ("stockade cp ./site web:/srv", "into it"),
+        ),
+    ),
+}

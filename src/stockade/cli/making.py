@@ -1,0 +1,242 @@
+"""Options of `create` and `run`, and the container that they ask for."""
+
+from __future__ import annotations
+
+import os
+from typing import Any
+
+from stockade.cli.options import LIMITS, limits_from, positive
+from stockade.cli.table import Args, Option
+from stockade.errors import BadValue
+from stockade.model import parse_duration, parse_size
+from stockade.sdk.wanted import Health, Wanted, parse_ulimit
+
+_HEALTH = "Health"
+_SECURITY = "Security"
+_INSIDE = "What it sees"
+
+OPTIONS = (
+    Option("--interactive", "pass standard input on", "-i"),
+    Option("--tty", "give it a terminal", "-t"),
+    Option("--name", "what to call it", metavar="NAME"),
+    Option("--rm", "remove it when it ends"),
+    Option("--init", "let process 1 be an init, which passes signals on and collects orphans"),
+    Option("--restart", "start it again: no, always, unless-stopped, on-failure[:TIMES]", "", "POLICY", default="no"),
+    Option("--wall", "what stands between it and this machine: `stockade system check` lists them", "", "WALL"),
+    Option("--runtime", "docker's word for --wall", "", "WALL"),
+    Option("--stop-signal", "what asks it to end", metavar="SIGNAL"),
+    Option("--stop-timeout", "seconds until it is killed when it does not", "", "SECONDS", positive),
+    Option("--label", "mark it", "-l", "NAME=VALUE", many=True),
+    Option("--annotation", "say something to the runtime", "", "NAME=VALUE", many=True),
+    Option("--cidfile", "write its id to a file that does not exist yet", metavar="FILE", completes="file"),
+    Option("--log-driver", "where its output goes: json-file or none", "", "DRIVER", completes=("json-file", "none")),
+    Option("--log-opt", "as max-size=10m, max-file=3", "", "NAME=VALUE", many=True),
+    Option("--entrypoint", "run this instead of the image's; empty for none", "", "PROGRAM", heading=_INSIDE),
+    Option("--env", "set a variable; NAME alone passes yours on", "-e", "NAME=VALUE", many=True, heading=_INSIDE),
+    Option("--env-file", "set the variables of a file", metavar="FILE", many=True, completes="file", heading=_INSIDE),
+    Option("--workdir", "where it starts, inside", "-w", "DIR", heading=_INSIDE),
+    Option("--hostname", "the host name inside", "", "NAME", heading=_INSIDE),
+    Option("--domainname", "the domain name inside", "", "NAME", heading=_INSIDE),
+    Option("--volume", "show a directory or file of this machine", "-v", "SRC:DST[:ro]", many=True, heading=_INSIDE),
+    Option("--mount", "the same in words: type=bind,src=…,dst=…,ro", "", "WORDS", many=True, heading=_INSIDE),
+    Option("--tmpfs", "a file system in memory, as /tmp:size=64m", "", "DST[:OPTIONS]", many=True, heading=_INSIDE),
+    Option("--device", "show a device, as /dev/fuse", "", "SRC[:DST[:rwm]]", many=True, heading=_INSIDE),
+    Option("--read-only", "let it not change its root file system", heading=_INSIDE),
+    Option("--network", "none, or host for this machine's", "", "NETWORK", heading=_INSIDE),
+    Option("--add-host", "one more line of /etc/hosts", "", "NAME:ADDRESS", many=True, heading=_INSIDE),
+    Option("--dns", "a name server", "", "ADDRESS", many=True, heading=_INSIDE),
+    Option("--shm-size", "the size of /dev/shm", "", "SIZE", parse_size, heading=_INSIDE),
+    Option("--pid", "whose processes it sees: host, container:NAME", "", "MODE", heading=_INSIDE),
+    Option("--ipc", "whose shared memory: host, none, container:NAME", "", "MODE", heading=_INSIDE),
+    Option("--uts", "whose host name: host", "", "MODE", heading=_INSIDE),
+    Option("--cgroupns", "which cgroups it sees: host, private", "", "MODE", heading=_INSIDE),
+    Option("--user", "who it is inside, by name or number", "-u", "USER[:GROUP]", heading=_SECURITY),
+    Option("--group-add", "one more group", "", "GROUP", many=True, heading=_SECURITY),
+    Option("--userns", "host: root inside is root outside", "", "MODE", heading=_SECURITY),
+    Option("--cap-add", "grant a capability", "", "NAME", many=True, heading=_SECURITY),
+    Option("--cap-drop", "take a capability away; ALL takes every one", "", "NAME", many=True, heading=_SECURITY),
+    Option("--privileged", "take the wall down: every capability and device", heading=_SECURITY),
+    Option(
+        "--security-opt",
+        "no-new-privileges, seccomp=FILE, seccomp=unconfined",
+        "",
+        "WORDS",
+        many=True,
+        heading=_SECURITY,
+    ),
+    Option("--sysctl", "set a kernel parameter of its namespaces", "", "NAME=VALUE", many=True, heading=_SECURITY),
+    Option("--ulimit", "a resource limit, as nofile=1024:2048", "", "NAME=SOFT[:HARD]", parse_ulimit, many=True),
+    Option("--oom-score-adj", "how readily the kernel kills it", "", "NUMBER", int, 0),
+    Option("--health-cmd", "ask it by this line of its shell whether it is well", "", "LINE", heading=_HEALTH),
+    Option("--health-interval", "how often (30s)", "", "DURATION", parse_duration, 0.0, heading=_HEALTH),
+    Option(
+        "--health-timeout", "how long it may take to answer (30s)", "", "DURATION", parse_duration, 0.0, heading=_HEALTH
+    ),
+    Option("--health-retries", "how often it may fail (3)", "", "NUMBER", positive, 0, heading=_HEALTH),
+    Option(
+        "--health-start-period", "how long failing counts nothing", "", "DURATION", parse_duration, 0.0, heading=_HEALTH
+    ),
+    Option(
+        "--health-start-interval", "how often until then (5s)", "", "DURATION", parse_duration, 0.0, heading=_HEALTH
+    ),
+    Option("--no-healthcheck", "never ask, whatever the image says", heading=_HEALTH),
+    *LIMITS,
+)
+
+
+def wanted(args: Args, stdin: bool) -> Wanted:
+    """The container that the options and operands ask for."""
+    source, *words = args.rest
+    tree = source if source.startswith(("/", "./", "../")) or source in (".", "..") else ""
+    if tree and not os.path.exists(tree):
+        raise BadValue(f"there is no {tree}", hint="a directory of this machine, or the name of an image")
+    if args["wall"] and args["runtime"] and args["wall"] != args["runtime"]:
+        raise BadValue(f"--wall {args['wall']} and --runtime {args['runtime']} contradict each other")
+    entrypoint = args["entrypoint"]
+    return Wanted(
+        image="" if tree else source,
+        rootfs=tree,
+        command=tuple(words) or None,
+        entrypoint=None if entrypoint is None else (entrypoint,) if entrypoint else (),
+        name=args["name"] or "",
+        env=_variables(args),
+        workdir=args["workdir"] or "",
+        user=args["user"] or "",
+        groups=args["group-add"],
+        hostname=args["hostname"] or "",
+        domainname=args["domainname"] or "",
+        labels=_pairs(args["label"]),
+        annotations=_pairs(args["annotation"]),
+        tty=args["tty"],
+        stdin=stdin,
+        binds=args["volume"],
+        mounts=tuple(mount(text) for text in args["mount"]),
+        tmpfs=dict(_split(text, ":") for text in args["tmpfs"]),
+        read_only=args["read-only"],
+        network=args["network"] or "",
+        wall=args["wall"] or args["runtime"] or "",
+        limits=limits_from(args),
+        ulimits=args["ulimit"],
+        devices=args["device"],
+        cap_add=args["cap-add"],
+        cap_drop=args["cap-drop"],
+        privileged=args["privileged"],
+        security=tuple(_security(text) for text in args["security-opt"]),
+        user_namespace=args["userns"] or "",
+        pid_namespace=args["pid"] or "",
+        ipc_namespace=args["ipc"] or "",
+        uts_namespace=args["uts"] or "",
+        cgroup_namespace=args["cgroupns"] or "",
+        sysctls=_pairs(args["sysctl"]),
+        shm_size=args["shm-size"] or 0,
+        extra_hosts=args["add-host"],
+        dns=args["dns"],
+        oom_score_adj=args["oom-score-adj"],
+        init=args["init"],
+        remove=args["rm"],
+        restart=args["restart"],
+        stop_signal=args["stop-signal"] or "",
+        stop_timeout=args["stop-timeout"],
+        health=_health(args),
+        log=(args["log-driver"] or "", _pairs(args["log-opt"])),
+    )
+
+
+def mount(text: str) -> dict[str, Any]:
+    """Read docker's `--mount` words as a Mount object of its API.
+
+    Raises:
+        BadValue: a word means nothing here.
+    """
+    found: dict[str, Any] = {"Type": "volume"}
+    for word in text.split(","):
+        name, equals, value = word.partition("=")
+        name = _MOUNT_NAMES.get(name.lower(), name.lower())
+        if name in ("readonly", "bind-nonrecursive") and not equals:
+            value = "true"
+        if name == "Source":
+            found[name] = os.path.abspath(value) if found["Type"] == "bind" or value.startswith(".") else value
+        elif name in ("Type", "Target"):
+            found[name] = value
+        elif name == "readonly":
+            found["ReadOnly"] = _truth(word, value)
+        elif name == "bind-propagation":
+            found.setdefault("BindOptions", {})["Propagation"] = value
+        elif name == "bind-nonrecursive":
+            found.setdefault("BindOptions", {})["NonRecursive"] = _truth(word, value)
+        elif name == "tmpfs-size":
+            found.setdefault("TmpfsOptions", {})["SizeBytes"] = parse_size(value)
+        elif name == "tmpfs-mode":
+            found.setdefault("TmpfsOptions", {})["Mode"] = _octal(word, value)
+        else:
+            raise BadValue(f"--mount: {word!r} is not served", hint="type, src, dst, ro, bind-propagation, tmpfs-size")
+    if "Target" not in found:
+        raise BadValue(f"--mount {text!r} has no dst", hint="type=bind,src=./data,dst=/data")
+    return found
+
+
+_MOUNT_NAMES = {
+    "type": "Type",
+    "src": "Source",
+    "source": "Source",
+    "dst": "Target",
+    "destination": "Target",
+    "target": "Target",
+    "ro": "readonly",
+}
+
+
+def _truth(word: str, value: str) -> bool:
+    if value not in ("true", "false", "1", "0"):
+        raise BadValue(f"--mount: {word!r} is neither true nor false")
+    return value in ("true", "1")
+
+
+def _octal(word: str, value: str) -> int:
+    try:
+        return int(value, 8)
+    except ValueError:
+        raise BadValue(f"--mount: {word!r} is no octal mode", hint="tmpfs-mode=1777") from None
+
+
+def _variables(args: Args) -> dict[str, str]:
+    from stockade.embedded import environment
+
+    found: dict[str, str] = {}
+    for file in args["env-file"]:
+        found |= environment.from_file(file)
+    return found | environment.given(args["env"], os.environ)
+
+
+def _pairs(words: tuple[str, ...]) -> dict[str, str]:
+    return dict(_split(word, "=") for word in words)
+
+
+def _split(text: str, separator: str) -> tuple[str, str]:
+    name, _, value = text.partition(separator)
+    if not name:
+        raise BadValue(f"{text!r} has no name", hint=f"NAME{separator}VALUE")
+    return name, value
+
+
+def _security(text: str) -> str:
+    """A seccomp profile is given by file here, and to the daemon by its text."""
+    name, _, value = text.replace(":", "=", 1).partition("=")
+    if name != "seccomp" or value == "unconfined":
+        return text
+    try:
+        with open(value, encoding="utf-8") as file:
+            return f"seccomp={file.read()}"
+    except OSError as error:
+        raise BadValue(f"--security-opt {text!r}: cannot read {value}: {error.strerror}") from error
+
+
+def _health(args: Args) -> Health | None:
+    if args["no-healthcheck"]:
+        if args["health-cmd"]:
+            raise BadValue("--no-healthcheck and --health-cmd contradict each other")
+        return Health(("NONE",))
+    values = [args[f"health-{name}"] for name in ("interval", "timeout", "retries", "start-period", "start-interval")]
+    if not args["health-cmd"] and not any(values):
+        return None
+    return Health(("CMD-SHELL", args["health-cmd"]) if args["health-cmd"] else (), *values)
