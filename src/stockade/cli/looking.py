@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-import os
 import time
 
 from stockade.cli import answers
 from stockade.cli.answers import FILTER
+from stockade.cli.options import positive
 from stockade.cli.screen import as_line, out, rows
 from stockade.cli.table import Args, Command, Option
 from stockade.errors import Conflict, NotFound, exit_code
 from stockade.model import render_size
+from stockade.sdk import logs as logreader
 from stockade.sdk.client import Client
 
 TYPE_CHECKING = False
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
     from typing import Any
 
 _KINDS = ("C", "A", "D")
+_ALIVE = ("running", "paused", "restarting", "created")
 
 
 def inspect(args: Args) -> int:
@@ -50,19 +52,24 @@ def _look(client: Client, word: str, kind: str | None) -> Any:
 
 def logs(args: Args) -> int:
     """Become the program that reads them."""
-    from stockade.runtime import shim
-
     client = Client()
     container = client.container(args.rest[0])
     own = client.call("GET", f"/stockade/v1/containers/{container.id}")
     if not own.get("LogPath"):
         raise Conflict(f"container {container.name} keeps no log", hint="--log-driver json-file keeps one")
-    words = ["stockade-logs", own["LogPath"], "--stdout", "--stderr", "--until-exit", own["Directory"]]
-    for name in ("follow", "timestamps"):
-        words += [f"--{name}"] if args[name] else []
-    for name in ("tail", "since", "until"):
-        words += [f"--{name}", args[name]] if args[name] else []
-    os.execv(shim.program("stockade-logs"), words)
+    view = logreader.View(
+        until_exit=own["Directory"] if args["follow"] and container.status in _ALIVE else "",
+        tail=args["tail"],
+        since=args["since"] or "",
+        until=args["until"] or "",
+        timestamps=args["timestamps"],
+        json=args["format"] == "json",
+    )
+    logreader.show(own["LogPath"], view)
+
+
+def _tail(text: str) -> int | None:
+    return None if text == "all" else positive(text)
 
 
 def top(args: Args) -> int:
@@ -168,10 +175,11 @@ COMMANDS = {
         run=logs,
         options=(
             Option("--follow", "go on as it prints more", "-f"),
-            Option("--tail", "only so many last lines", "-n", "NUMBER"),
-            Option("--since", "from then on: RFC 3339, or 10m for ten minutes ago", "", "TIME"),
-            Option("--until", "up to then", "", "TIME"),
+            Option("--tail", "only so many last lines", "-n", "NUMBER", _tail),
+            Option("--since", "from then on: RFC 3339, or 10m for ten minutes ago", "", "TIME", logreader.parse_moment),
+            Option("--until", "up to then", "", "TIME", logreader.parse_moment),
             Option("--timestamps", "when each line was printed", "-t"),
+            Option("--format", "`json`: an object a line", "", "FORMAT", default="text", completes=("text", "json")),
         ),
         examples=(("stockade logs -f --tail 10 web", "the last lines, and what comes"),),
     ),

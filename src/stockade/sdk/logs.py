@@ -28,7 +28,8 @@ class View(NamedTuple):
     """The bundle of a container that lives: go on until it ends."""
     tail: int | None = None
     since: str = ""
-    """A moment in UTC, as `parse_since` gives it."""
+    """A moment in UTC, as `parse_moment` gives it."""
+    until: str = ""
     timestamps: bool = False
     json: bool = False
     """The entries as they are kept: an object a line."""
@@ -39,6 +40,7 @@ class View(NamedTuple):
             *(("--follow", "--until-exit", self.until_exit) if self.until_exit else ()),
             *(("--tail", str(self.tail)) if self.tail is not None else ()),
             *(("--since", self.since) if self.since else ()),
+            *(("--until", self.until) if self.until else ()),
             *(("--timestamps",) if self.timestamps and not self.json else ()),
             *(("--json",) if self.json else ()),
         ]
@@ -52,7 +54,7 @@ def show(path: str, view: View) -> NoReturn:
     os.execv(program, [PROGRAM, *view.words(), "--", path])
 
 
-def parse_since(text: str, now: float | None = None) -> str:
+def parse_moment(text: str, now: float | None = None) -> str:
     """Read a moment, `2026-01-31T12:00:00Z`, or how long ago, `10m`, as a moment in UTC."""
     from datetime import UTC, datetime
 

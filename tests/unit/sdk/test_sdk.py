@@ -104,9 +104,9 @@ def test_a_passwd_that_leads_outside_or_blocks_is_not_followed(rootfs: Path) -> 
     ],
 )
 def test_moments(text: str, moment: str) -> None:
-    assert logs.parse_since(text, now=1200.0) == moment
+    assert logs.parse_moment(text, now=1200.0) == moment
 
 
 def test_no_moment() -> None:
     with pytest.raises(BadValue):
-        logs.parse_since("2026-13-01")
+        logs.parse_moment("2026-13-01")
