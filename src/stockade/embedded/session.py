@@ -44,9 +44,6 @@ if TYPE_CHECKING:
     from .records import Claim
 
 NAMESPACE = "stockade"
-LOG = "log.json"
-# Three files of ten MiB (rotated: log.json.1 is the one before).
-LOG_ROTATION = "max-size=10485760&max-file=3"
 
 
 # Seconds. Looking whether the cached tree is up to date takes a few milliseconds; what takes longer than this, builds.
@@ -75,10 +72,6 @@ class Request(NamedTuple):
     """Whether its changes may be kept after its end."""
     init: bool = False
     """Whether process 1 is an init of ours and the program its child: it passes signals on and collects orphans."""
-    detached: bool = False
-    """Whether it outlives this process (`release`), until it is removed by name."""
-    logged: bool = False
-    """Whether what it prints is kept in its directory (`LOG`)."""
     adjust: Callable[[spec.Bundle], spec.Bundle] | None = None
     """The last word on config.json, for what is not said above."""
     image: str = ""
@@ -162,9 +155,6 @@ class Session:
         began = time.perf_counter()
         self._pending = await self.task.begin_wait()
         pid = await self.task.start()
-        if self.request.detached:
-            # From here on it is nobody's: until now a killed maker's half-made container was the sweep's.
-            self._claim = records.rewrite(self.claim, self.claim.record._replace(owner=None))
         self.times["start"] = time.perf_counter() - began
         if self._outdated:
             self._outdated = False
@@ -225,12 +215,6 @@ class Session:
             raise Conflict(f"container {self.claim.record.id} was not made to be kept")
         self._claim = records.keep(self.paths, self.claim, name)
 
-    def release(self) -> None:
-        """Leave a detached container to itself: it runs on, and is found again by its record."""
-        if self._channel is not None:
-            self._channel.close()
-        self._channel = self._task = self._claim = self._pending = None
-
     async def renew(self) -> None:
         """End everything inside and make the container anew on the same files, its program held back."""
         await self._kill()
@@ -284,13 +268,8 @@ class Session:
         self._channel = await self.io.connect(socket_path)
         launched = time.perf_counter()
         self._task = Task(self._channel, identity, self.bundle)
-        await self._task.create(mounts, self._stdio())
+        await self._task.create(mounts, Stdio(terminal=self.request.process.terminal))
         self.times |= {"shim": launched - began, "create": time.perf_counter() - launched}
-
-    def _stdio(self) -> Stdio:
-        request = self.request
-        log = f"json-file://{self.claim.directory}/{LOG}?{LOG_ROTATION}" if request.logged else ""
-        return Stdio("", log, "" if request.process.terminal else log, request.process.terminal)
 
     def _ask_for_tree(self) -> layer.Running:
         return self.tool.start("view", "--dest", self.paths.view, "--only-if-stale")
@@ -342,7 +321,7 @@ class Session:
             mounts=(*spec.USUAL_MOUNTS, *(view.bind_mount(bind, ids) for bind in request.binds)),
             limits=request.limits,
             cgroup=delegation.cgroup(self.paths, claim.record.id),
-            lifeline=not request.detached,
+            lifeline=True,
             annotations=(("dev.stockade.init", "true"),) if request.init else (),
         )
         spec.write(self.bundle, bundle if request.adjust is None else request.adjust(bundle))

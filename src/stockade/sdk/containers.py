@@ -7,7 +7,6 @@ shim, found by the bundle's `address`, what it does now. Used by the command lin
 from __future__ import annotations
 
 import contextlib
-import json
 import os
 import signal
 from typing import NamedTuple
@@ -26,7 +25,6 @@ from stockade.runtime.task import Task
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Mapping
-    from typing import Any
 
     from stockade.embedded.records import Record
     from stockade.model import Exit
@@ -53,32 +51,6 @@ class Found(NamedTuple):
     def alive(self) -> bool:
         """Whether something may run in it."""
         return self.status in ("created", "running", "paused")
-
-    def plain(self) -> dict[str, Any]:
-        """For JSON."""
-        record, end = self.record, self.end
-        found: dict[str, Any] = {
-            "id": record.id,
-            "name": record.name,
-            "kind": record.kind,
-            "image": record.image,
-            "command": list(record.argv),
-            "created": record.created,
-            "status": self.status,
-            "pid": self.pid,
-        }
-        if end is not None:
-            found["exit"] = {
-                "status": end.status,
-                "reason": end.reason.value,
-                "message": end.message,
-                "exited_at": end.exited_at,
-                "oom_kills": end.oom_kills,
-                "pids_refused": end.pids_refused,
-                "cpu_seconds": end.usage.cpu,
-                "memory_peak": end.usage.memory_peak,
-            }
-        return found
 
 
 def listing(environ: Mapping[str, str] = os.environ) -> list[Found]:
@@ -174,17 +146,6 @@ def remove(found: Found, force: bool = False) -> None:
         shim.clean_up(shim.program(shim.PROGRAM), found.bundle, found.record.id, NAMESPACE)
     if not Keeper(paths.find(os.environ)).drop(found.record):
         raise NotFound(f"there is no container {name!r} any more: somebody else removed it")
-
-
-def process_of(found: Found) -> dict[str, Any]:
-    """The `process` object of a container's config.json."""
-    path = f"{found.bundle}/config.json"
-    try:
-        with open(path, encoding="utf-8") as file:
-            process: dict[str, Any] = json.load(file)["process"]
-    except (OSError, ValueError, KeyError) as error:
-        raise Unavailable(f"{path} cannot be read: {error}") from error
-    return process
 
 
 def parse_signal(text: str) -> int:

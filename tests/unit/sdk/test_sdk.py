@@ -11,7 +11,7 @@ import pytest
 import stockade
 from stockade import sdk
 from stockade.errors import BadValue
-from stockade.sdk import accounts, logs
+from stockade.sdk import logs
 from stockade.sdk.running import words
 
 
@@ -48,50 +48,6 @@ def test_a_command_is_a_list(args: str) -> None:
 
 def test_words_may_be_paths() -> None:
     assert words(["a", Path("b")]) == ("a", "b")  # type: ignore[list-item]
-
-
-@pytest.fixture
-def rootfs(tmp_path: Path) -> Path:
-    (tmp_path / "etc").mkdir()
-    (tmp_path / "etc/passwd").write_text(
-        "root:x:0:0::/root:/bin/sh\nweb:x:33:34::/srv:/bin/sh\nbroken\nevil:x:99999:0::/:\n"
-    )
-    (tmp_path / "etc/group").write_text("root:x:0:\nweb:x:34:\nlogs:x:7:web,other\n")
-    return tmp_path
-
-
-@pytest.mark.parametrize(
-    ("text", "account"),
-    [
-        ("0", accounts.Account(0, 0, (), "/root")),
-        ("web", accounts.Account(33, 34, (7,), "/srv")),
-        ("33:logs", accounts.Account(33, 7, (), "/srv")),
-        ("1234", accounts.Account(1234, 0, (), "/")),
-        ("1234:5", accounts.Account(1234, 5, (), "/")),
-    ],
-)
-def test_accounts(text: str, account: accounts.Account, rootfs: Path) -> None:
-    assert accounts.resolve(text, str(rootfs)) == account
-
-
-@pytest.mark.parametrize("text", ["nobody", "web:none", "70000", "evil", "-1", "0:70000"])
-def test_no_accounts(text: str, rootfs: Path) -> None:
-    with pytest.raises(BadValue):
-        accounts.resolve(text, str(rootfs))
-
-
-def test_a_passwd_that_leads_outside_or_blocks_is_not_followed(rootfs: Path) -> None:
-    passwd = rootfs / "etc/passwd"
-    passwd.unlink()
-    passwd.symlink_to("/../../etc/passwd")
-    with pytest.raises(BadValue):
-        accounts.resolve("root-of-the-host", str(rootfs))
-    passwd.unlink()
-    import os
-
-    os.mkfifo(passwd)
-    with pytest.raises(BadValue, match="looked up"):
-        accounts.resolve("web", str(rootfs))
 
 
 @pytest.mark.parametrize(
