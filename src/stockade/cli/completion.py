@@ -12,6 +12,7 @@ from stockade.errors import BadValue
 
 # What lists the containers while a word is being completed.
 _CONTAINERS = "stockade ps --all --format names 2>/dev/null"
+_IMAGES = "stockade images --format names 2>/dev/null"
 
 
 def completion(args: Args) -> int:
@@ -59,6 +60,7 @@ _stockade() {{
   if [ -z "$value" ] && [[ "$word" == -* ]]; then COMPREPLY=($(compgen -W "$options --help" -- "$word")); return; fi
   case "$kind" in
     container) COMPREPLY=($(compgen -W "$({_CONTAINERS})" -- "$word")) ;;
+    image) COMPREPLY=($(compgen -W "$({_IMAGES})" -- "$word")) ;;
     directory) compopt -o filenames; COMPREPLY=($(compgen -d -- "$word")) ;;
     file) compopt -o filenames; COMPREPLY=($(compgen -f -- "$word")) ;;
     *) COMPREPLY=($(compgen -W "$words" -- "$word")) ;;
@@ -90,6 +92,7 @@ def zsh(commands: dict[str, Command]) -> str:
 #compdef stockade
 # zsh completion of stockade: source <(stockade completion zsh)
 _stockade_containers() {{ compadd -- ${{(f)"$({_CONTAINERS})"}} }}
+_stockade_images() {{ compadd -- ${{(f)"$({_IMAGES})"}} }}
 _stockade() {{
   local -a firsts=({firsts} {only_groups})
   (( CURRENT == 2 )) && {{ _describe command firsts; return }}
@@ -152,7 +155,8 @@ def _zsh_option(option: Option) -> str:
 def _zsh_values(completes: str | tuple[str, ...]) -> str:
     if isinstance(completes, tuple):
         return f"({' '.join(completes)})"
-    return {"container": "_stockade_containers", "directory": "_files -/", "file": "_files"}.get(completes, " ")
+    places = {"directory": "_files -/", "file": "_files"}
+    return {"container": "_stockade_containers", "image": "_stockade_images", **places}.get(completes, " ")
 
 
 def _fish_option(option: Option, seen: str) -> str:
@@ -164,7 +168,8 @@ def _fish_option(option: Option, seen: str) -> str:
 def _fish_values(completes: str | tuple[str, ...]) -> str:
     if isinstance(completes, tuple):
         return f"-a '{' '.join(completes)}'"
-    wanted = {"container": f"-a '({_CONTAINERS})'", "directory": "-a '(__fish_complete_directories)'", "file": "-F"}
+    names = {"container": f"-a '({_CONTAINERS})'", "image": f"-a '({_IMAGES})'"}
+    wanted = names | {"directory": "-a '(__fish_complete_directories)'", "file": "-F"}
     return wanted.get(completes, "")
 
 

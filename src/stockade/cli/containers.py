@@ -238,11 +238,17 @@ COMMANDS = {
             ("stockade ps --format '{{.Names}}: {{.Status}}'", "in words of your own"),
         ),
     ),
-    "start": _verb("start", "start containers that were made or have ended", start),
+    "start": _verb("start", "start containers that were made or have ended", start, example="stockade start web"),
     "stop": _verb("stop", "ask containers to end, then kill them", stop, (_TIME, _SIGNAL), "stockade stop -t 3 web"),
-    "restart": _verb("restart", "stop containers and start them again", restart, (_TIME, _SIGNAL)),
-    "pause": _verb("pause", "freeze containers", pause),
-    "unpause": _verb("unpause", "let frozen containers go on", unpause),
+    "restart": _verb(
+        "restart",
+        "stop containers and start them again",
+        restart,
+        (_TIME, _SIGNAL),
+        example="stockade restart -t 3 web",
+    ),
+    "pause": _verb("pause", "freeze containers", pause, example="stockade pause web"),
+    "unpause": _verb("unpause", "let frozen containers go on", unpause, example="stockade unpause web"),
     "kill": _verb(
         "kill",
         "send a signal to containers",
@@ -257,7 +263,7 @@ COMMANDS = {
         (Option("--force", "kill what runs, and mind nothing missing", "-f"),),
         "stockade rm -f web",
     ),
-    "wait": _verb("wait", "wait for containers to end and print their exit status", wait),
+    "wait": _verb("wait", "wait for containers to end and print their exit status", wait, example="stockade wait job"),
     "rename": Command(
         name="rename",
         summary="give a container another name",
@@ -266,6 +272,7 @@ COMMANDS = {
         most=2,
         completes="container",
         run=rename,
+        examples=(("stockade rename web old-web", "another name, the same container"),),
     ),
     "update": _verb(
         "update",

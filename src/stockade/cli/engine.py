@@ -6,6 +6,7 @@ import os
 import sys
 
 from stockade.cli import answers
+from stockade.cli.options import FORMAT
 from stockade.cli.screen import as_json, out, rows
 from stockade.cli.table import Args, Command, Option
 from stockade.errors import Refused
@@ -118,7 +119,12 @@ _FORCE = Option("--force", "do not ask", "-f")
 
 COMMANDS = {
     "info": Command(
-        name="info", summary="show what the daemon says of itself", operands="", run=info, options=(answers.FORMAT,)
+        name="info",
+        summary="show what the daemon says of itself",
+        operands="",
+        run=info,
+        options=(answers.FORMAT,),
+        examples=(("stockade info --format '{{.ServerVersion}}'", "one field of it"),),
     ),
     "system df": Command(
         name="system df",
@@ -126,6 +132,7 @@ COMMANDS = {
         operands="",
         run=usage,
         options=(answers.FORMAT,),
+        examples=(("stockade system df", "images and containers"),),
     ),
     "system prune": Command(
         name="system prune",
@@ -133,15 +140,22 @@ COMMANDS = {
         operands="",
         run=prune,
         options=(Option("--all", "also images that no container uses", "-a"), _FORCE, answers.FILTER),
+        examples=(("stockade system prune --all --force", "what no container uses, without a question"),),
     ),
     "system walls": Command(
-        name="system walls", summary="list the walls that there are", operands="", run=walls, options=(answers.FORMAT,)
+        name="system walls",
+        summary="list the walls that there are",
+        operands="",
+        run=walls,
+        options=(FORMAT,),
+        examples=(("stockade system walls", "native, and what else is installed"),),
     ),
     "system repair": Command(
         name="system repair",
         summary="rebuild the daemon's records from what lies beside its data",
         operands="",
         run=repair,
+        examples=(("stockade system repair", "after the daemon said that its store is damaged"),),
     ),
     "system uninstall": Command(
         name="system uninstall",
@@ -149,6 +163,7 @@ COMMANDS = {
         operands="",
         run=uninstall,
         options=(Option("--purge", "remove images, containers and reserved ids too"), _FORCE),
+        examples=(("stockade system uninstall --purge", "leave nothing of it on this machine"),),
     ),
     "daemon": Command(
         name="daemon",
@@ -160,5 +175,6 @@ COMMANDS = {
             "Containers outlive the daemon; a new one finds them. "
             "Whoever may write to its socket is root on this machine."
         ),
+        examples=(("stockade daemon --exit-when-idle 300", "leave after five minutes without work"),),
     ),
 }

@@ -129,5 +129,6 @@ COMMANDS = {
         completes="container",
         run=attach,
         options=(Option("--no-stdin", "only look"), _KEYS),
+        examples=(("stockade attach web", "ctrl-p, ctrl-q leave it to itself"),),
     ),
 }

@@ -31,7 +31,8 @@ def images(args: Args) -> int:
             out(identity)
         return 0
     titles = ("REPOSITORY", "TAG", "IMAGE ID", "CREATED", "SIZE")
-    answers.listing(args["format"], found, titles, lambda one: [one[name] for name in _COLUMNS])
+    wish = "{{.Repository}}:{{.Tag}}" if args["format"] == "names" else args["format"]
+    answers.listing(wish, found, titles, lambda one: [one[name] for name in _COLUMNS])
     return 0
 
 
@@ -270,6 +271,7 @@ COMMANDS = {
             Option("--author", "who made it", "-a", "TEXT"),
             Option("--no-pause", "while it goes on"),
         ),
+        examples=(("stockade commit -m fixed web web:2", "as it is now"),),
     ),
     "export": Command(
         name="export",
@@ -280,6 +282,7 @@ COMMANDS = {
         completes="container",
         run=export,
         options=(_OUTPUT,),
+        examples=(("stockade export -o web.tar web", "all of its files"),),
     ),
     "tag": Command(
         name="tag",
@@ -289,6 +292,7 @@ COMMANDS = {
         most=2,
         completes="image",
         run=tag,
+        examples=(("stockade tag web:2 web:latest", "one more name"),),
     ),
     "history": Command(
         name="history",
@@ -299,6 +303,7 @@ COMMANDS = {
         completes="image",
         run=history,
         options=(_TRUNC, answers.FORMAT),
+        examples=(("stockade history web", "its layers"),),
     ),
     "rmi": Command(
         name="rmi",
@@ -309,6 +314,7 @@ COMMANDS = {
         completes="image",
         run=rmi,
         options=(Option("--force", "with all names, and mind nothing missing", "-f"),),
+        examples=(("stockade rmi web:1", "a name, and the image with its last one"),),
     ),
     "cp": Command(
         name="cp",

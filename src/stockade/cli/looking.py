@@ -192,6 +192,7 @@ COMMANDS = {
         trailing=True,
         completes="container",
         run=top,
+        examples=(("stockade top web -o pid,comm", "two columns of ps"),),
     ),
     "stats": Command(
         name="stats",
@@ -201,6 +202,7 @@ COMMANDS = {
         completes="container",
         run=stats,
         options=(Option("--no-stream", "once"), answers.FORMAT),
+        examples=(("stockade stats --no-stream", "once, for every one that runs"),),
     ),
     "diff": Command(
         name="diff",
@@ -212,6 +214,7 @@ COMMANDS = {
         run=diff,
         options=(answers.FORMAT,),
         about="C is changed, A added, D deleted.",
+        examples=(("stockade diff web", "what it changed"),),
     ),
     "events": Command(
         name="events",

@@ -141,9 +141,9 @@ def _of_archive(client: Client, path: str) -> str:
 
 _ABOUT = (
     "IMAGE is the name of an image, or a path (it begins with / or .) of a directory or of an archive of one (plain, "
-    "gzip or zstd), which is never changed: the program writes to a layer of its own, which lasts as long as the container. The program has its own user "
-    "namespace, so that root inside is nobody outside, and no network. Without --rm the container stays after its end, "
-    "for `logs`, `start` and `commit`, until `stockade rm`."
+    "gzip or zstd), which is never changed: the program writes to a layer of its own, which lasts as long as "
+    "the container. It has its own user namespace, so that root inside is nobody outside, and no network. Without --rm "
+    "the container stays after its end, for `logs`, `start` and `commit`, until `stockade rm`."
 )
 
 COMMANDS = {

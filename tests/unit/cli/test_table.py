@@ -124,10 +124,10 @@ def test_completion_knows_every_command_and_option(shell: str) -> None:
 @pytest.mark.parametrize(
     ("line", "offers"),
     [
-        (["stockade", "ex"], {"exec"}),
-        (["stockade", "system", ""], {"check"}),
+        (["stockade", "ex"], {"exec", "export"}),
+        (["stockade", "system", ""], {"check", "df", "prune", "walls", "repair", "uninstall"}),
         (["stockade", "run", "--mem"], {"--memory", "--memory-swap"}),
-        (["stockade", "ps", "--format", "j"], {"json"}),
+        (["stockade", "logs", "--format", "j"], {"json"}),
         (["stockade", "system", "check", "--f"], {"--format"}),
     ],
 )
