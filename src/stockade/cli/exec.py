@@ -48,7 +48,7 @@ def _execute(args: Args, signals: foreground.Signals) -> int:
     prepared = client.call("POST", f"/stockade/v1{target}/prepare")
     streams = Streams(0 if args["interactive"] else None, 1, None if terminal else 2)
     keys = args["detach-keys"] or ""
-    attachment = Attachment(prepared["AttachSocket"], container.id, streams, prepared["ExecID"], keys)
+    attachment = Attachment(prepared["AttachSocket"], container.id, streams, identity, keys)
 
     def pid() -> int:
         return int(client.call("GET", f"{target}/json")["Pid"])

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from typing import Any
 
+from stockade.cli.foreground import window_size
 from stockade.cli.options import LIMITS, limits_from, positive
 from stockade.cli.table import Args, Option
 from stockade.errors import BadValue
@@ -108,12 +109,13 @@ def wanted(args: Args, stdin: bool) -> Wanted:
         labels=_pairs(args["label"]),
         annotations=_pairs(args["annotation"]),
         tty=args["tty"],
+        size=window_size() if args["tty"] else None,
         stdin=stdin,
         binds=args["volume"],
         mounts=tuple(mount(text) for text in args["mount"]),
         tmpfs=dict(_split(text, ":") for text in args["tmpfs"]),
         read_only=args["read-only"],
-        network=args["network"] or "",
+        network=args["network"] or "none",
         wall=args["wall"] or args["runtime"] or "",
         limits=limits_from(args),
         ulimits=args["ulimit"],

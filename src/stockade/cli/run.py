@@ -62,9 +62,6 @@ def _see_through(client: Client, container: Container, args: Args, signals: fore
         streams = Streams(0 if args["interactive"] else None, 1, None if terminal else 2)
         attachment = Attachment(container.prepare(), container.id, streams, detach_keys=args["detach-keys"] or "")
         with foreground.raw_terminal(terminal), signals.kept():
-            if terminal:
-                rows, columns = foreground.window_size()
-                client.call("POST", f"/containers/{container.id}/resize?h={rows}&w={columns}")
             container.start()
             outcome = front.watch(subject(client, container), attachment, signals, terminal)
         if outcome.detached:

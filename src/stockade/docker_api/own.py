@@ -13,7 +13,9 @@ from stockade.docker_api.images import Images
 from stockade.docker_api.query import served
 from stockade.docker_api.router import Route
 from stockade.docker_api.versions import NEWEST, OLDEST
+from stockade.engine import signals
 from stockade.errors import BadValue
+from stockade.runtime import shim
 
 if TYPE_CHECKING:
     from stockade.docker_api.server import Request
@@ -47,6 +49,7 @@ class Own:
             Route("GET", one, self.container),
             Route("POST", f"{one}/prepare", self.prepare),
             Route("POST", f"{PREFIX}/exec/{{name}}/prepare", self.prepare_exec),
+            Route("POST", f"{PREFIX}/exec/{{name}}/kill", self.kill_exec, served("signal")),
             Route("POST", f"{PREFIX}/images/import", self.import_image, imported),
         ]
 
@@ -79,6 +82,7 @@ class Own:
                 "UserNamespace": wanted.namespaces.user,
                 "Rootfs": wanted.rootfs,
                 "TimeLimit": wanted.time_limit,
+                "AttachSocket": shim.attach_address(directory) if record.state.pid else "",
             }
         )
 
@@ -89,6 +93,11 @@ class Own:
     async def prepare_exec(self, request: Request) -> Answer:
         """The same for an exec."""
         return json({"AttachSocket": await self._engine.execs.prepare(request.name)})
+
+    async def kill_exec(self, request: Request) -> Answer:
+        """A signal for an exec's process."""
+        await self._engine.execs.kill(request.name, signals.number(request.query.text("signal") or "SIGKILL"))
+        return Answer(204)
 
     async def import_image(self, request: Request) -> Answer:
         """An image of a tree or archive of this machine."""

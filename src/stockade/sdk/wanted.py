@@ -60,6 +60,8 @@ class Wanted(NamedTuple):
     labels: Mapping[str, str] = {}
     annotations: Mapping[str, str] = {}
     tty: bool = False
+    size: tuple[int, int] | None = None
+    """Rows and columns of its terminal."""
     stdin: bool = False
     """Whether its standard input is open."""
     stdin_once: bool = True
@@ -135,6 +137,7 @@ class Wanted(NamedTuple):
             raise BadValue(f"{self.restart!r} is no restart policy", hint=", ".join((*_RESTART, "on-failure:5")))
         return _said(
             {
+                "ConsoleSize": list(self.size or ()),
                 "Binds": [_bind(text) for text in self.binds],
                 "Mounts": [dict(one) for one in self.mounts],
                 "Tmpfs": dict(self.tmpfs),

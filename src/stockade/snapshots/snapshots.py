@@ -102,9 +102,7 @@ class Snapshots:
         [answer] = await self._program.call("usage", f"{bundle}/upper")
         return int(answer["size"])
 
-    async def diff(
-        self, bundle: str, layers: Sequence[str], ids: Ids | None, hidden: Iterable[str] = ()
-    ) -> LayerBlob:
+    async def diff(self, bundle: str, layers: Sequence[str], ids: Ids | None, hidden: Iterable[str] = ()) -> LayerBlob:
         """What a container changed as a layer, ids as in an image; the file is the caller's.
 
         Args:
