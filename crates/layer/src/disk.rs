@@ -170,6 +170,36 @@ pub fn unsorted_names(dir: impl AsFd, limit: usize) -> rustix::io::Result<Vec<Na
     Ok(found)
 }
 
+/// Names that are held in memory at once: a stranger's directory may have any number.
+const BATCH: usize = 64 * 1024;
+
+/// A directory and the names in it: in the order of their bytes, as long as they are not more than one batch.
+#[derive(Debug)]
+pub struct Listing {
+    pub open: OwnedFd,
+    names: std::vec::IntoIter<Name>,
+}
+
+impl Listing {
+    /// Lists a directory that was opened for reading, from where it stands.
+    pub fn new(open: OwnedFd) -> Listing {
+        Listing {
+            open,
+            names: Vec::new().into_iter(),
+        }
+    }
+
+    pub fn take(&mut self) -> rustix::io::Result<Option<Name>> {
+        if let Some(name) = self.names.next() {
+            return Ok(Some(name));
+        }
+        let mut batch = unsorted_names(&self.open, BATCH)?;
+        batch.sort_unstable_by(|a, b| a.bytes.cmp(&b.bytes));
+        self.names = batch.into_iter();
+        Ok(self.names.next())
+    }
+}
+
 /// The type of what was looked at.
 pub fn kind(found: &Statx) -> FileType {
     FileType::from_raw_mode(u32::from(found.stx_mode))

@@ -13,7 +13,7 @@ use rustix::fs::{AtFlags, FileType, Gid, Mode, OFlags, Statx, Uid, XattrFlags};
 use rustix::io::Errno;
 
 use crate::diff::holes;
-use crate::disk::{self, Context, Name};
+use crate::disk::{self, Context, Listing};
 use crate::ids::{self, Map};
 use crate::overlay;
 use crate::tar::Segment;
@@ -70,11 +70,10 @@ struct Copier<'a> {
 
 /// A directory that is being copied, and what of it is still to come.
 struct Level {
-    from: OwnedFd,
+    from: Listing,
     to: OwnedFd,
     found: Statx,
     path: Vec<u8>,
-    names: std::vec::IntoIter<Name>,
 }
 
 /// Copies what lies in `source` into the new directory `target`. What was made before a failure stays.
@@ -92,16 +91,16 @@ pub fn copy(source: &OwnedFd, target: &Path, ids: (&Map, &Map)) -> Result<Copied
     let from = disk::directory(source, b"").on("open", b".")?;
     let to = disk::directory(&copier.target, b"").on("open", b".")?;
     let found = disk::look_at(&from).on("look at", b".")?;
-    let mut levels = vec![level(from, to, found, Vec::new())?];
+    let mut levels = vec![level(from, to, found, Vec::new())];
     while let Some(here) = levels.last_mut() {
-        match here.names.next() {
+        match here.from.take().on("list", &here.path)? {
             Some(name) => {
                 if let Some(below) = copier.one(here, &name.bytes)? {
                     levels.push(below);
                 }
             }
             None => {
-                copier.finish(&here.from, &here.to, &here.found, &here.path)?;
+                copier.finish(&here.from.open, &here.to, &here.found, &here.path)?;
                 levels.pop();
             }
         }
@@ -109,29 +108,27 @@ pub fn copy(source: &OwnedFd, target: &Path, ids: (&Map, &Map)) -> Result<Copied
     Ok(copier.copied)
 }
 
-fn level(from: OwnedFd, to: OwnedFd, found: Statx, path: Vec<u8>) -> Result<Level> {
-    let names = disk::names(&from).on("list", &path)?.into_iter();
-    Ok(Level {
-        from,
+fn level(from: OwnedFd, to: OwnedFd, found: Statx, path: Vec<u8>) -> Level {
+    Level {
+        from: Listing::new(from),
         to,
         found,
         path,
-        names,
-    })
+    }
 }
 
 impl Copier<'_> {
     fn one(&mut self, here: &Level, name: &[u8]) -> Result<Option<Level>> {
         let path = disk::join(&here.path, name);
-        let found = disk::look(&here.from, name).and_then(|found| found.ok_or(Errno::NOENT));
+        let found = disk::look(&here.from.open, name).and_then(|found| found.ok_or(Errno::NOENT));
         let found = found.on("look at", &path)?;
         self.copied.entries += 1;
         let kind = disk::kind(&found);
         if kind == FileType::Directory {
-            let from = disk::beneath(&here.from, name, LOOK_IN).on("open", &path)?;
+            let from = disk::beneath(&here.from.open, name, LOOK_IN).on("open", &path)?;
             rustix::fs::mkdirat(&here.to, name, Mode::RWXU).on("make directory", &path)?;
             let to = disk::beneath(&here.to, name, LOOK_IN).on("open", &path)?;
-            return Ok(Some(level(from, to, found, path)?));
+            return Ok(Some(level(from, to, found, path)));
         }
         if found.stx_nlink > 1 {
             let inode = (found.stx_ino, found.stx_dev_major, found.stx_dev_minor);
@@ -145,7 +142,7 @@ impl Copier<'_> {
         }
         match kind {
             FileType::RegularFile => {
-                let from = disk::beneath(&here.from, name, READ).on("open", &path)?;
+                let from = disk::beneath(&here.from.open, name, READ).on("open", &path)?;
                 let found = disk::look_at(&from).on("look at", &path)?;
                 let to = rustix::fs::openat(&here.to, name, NEW, Mode::RUSR | Mode::WUSR)
                     .on("create", &path)?;
@@ -154,8 +151,8 @@ impl Copier<'_> {
                 self.finish(&from, &to, &found, &path)?;
             }
             FileType::Symlink => {
-                let link =
-                    rustix::fs::readlinkat(&here.from, name, Vec::new()).on("read link", &path)?;
+                let link = rustix::fs::readlinkat(&here.from.open, name, Vec::new())
+                    .on("read link", &path)?;
                 rustix::fs::symlinkat(&link, &here.to, name).on("link", &path)?;
                 self.finish_node(&here.to, name, &found, &path)?;
             }
@@ -256,6 +253,11 @@ impl Copier<'_> {
         let (uid, gid) = self.owner(found, path)?;
         let flags = AtFlags::SYMLINK_NOFOLLOW;
         rustix::fs::chownat(to, name, uid, gid, flags).on("set owner of", path)?;
+        if disk::kind(found) != FileType::Symlink && disk::mode(found) & 0o6000 != 0 {
+            // A change of owner takes these bits away. The name was made here, and is no link.
+            let mode = Mode::from_raw_mode(disk::mode(found));
+            rustix::fs::chmodat(to, name, mode, AtFlags::empty()).on("set mode of", path)?;
+        }
         Ok(rustix::fs::utimensat(to, name, &disk::times_of(found), flags).on("date", path)?)
     }
 }

@@ -3,10 +3,13 @@
 use std::collections::HashSet;
 use std::os::fd::OwnedFd;
 
-use rustix::fs::FileType;
+use rustix::fs::{FileType, OFlags};
 use rustix::io::Errno;
 
-use crate::disk::{self, Context, Result};
+use crate::disk::{self, Context, Listing, Result};
+
+/// Files with several names that are told apart; of more each name counts.
+const MOST_LINKED: usize = 1 << 22;
 
 #[derive(Debug, Default, Clone, Copy, PartialEq, Eq, serde::Serialize)]
 pub struct Usage {
@@ -18,38 +21,43 @@ pub struct Usage {
 }
 
 /// Adds up `root` and what lies below it on the same mount. What vanishes meanwhile is not counted.
-pub fn usage(root: OwnedFd) -> Result<Usage> {
+pub fn usage(root: &OwnedFd) -> Result<Usage> {
     let mut usage = Usage::default();
     let mut seen = HashSet::new();
-    let own = disk::look_at(&root).on("look at", b".")?;
+    let own = disk::look_at(root).on("look at", b".")?;
     usage.bytes += own.stx_blocks * 512;
     usage.inodes += 1;
-    let mut todo = vec![Vec::new()];
-    while let Some(path) = todo.pop() {
-        let open = match disk::directory(&root, &path) {
-            Err(Errno::NOENT | Errno::NOTDIR | Errno::LOOP) => continue,
-            open => open.on("open", &path)?,
+    let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW;
+    let open = disk::directory(root, b"").on("open", b".")?;
+    let mut levels = vec![Listing::new(open)];
+    while let Some(here) = levels.last_mut() {
+        let Some(name) = here.take().on("list", b".")? else {
+            levels.pop();
+            continue;
         };
-        for name in disk::unsorted_names(&open, usize::MAX).on("list", &path)? {
-            let whole = disk::join(&path, &name.bytes);
-            let Some(found) = disk::look(&open, &name.bytes).on("look at", &whole)? else {
-                continue;
-            };
-            if found.stx_mnt_id != own.stx_mnt_id {
-                continue;
-            }
-            let directory = disk::kind(&found) == FileType::Directory;
-            let inode = (found.stx_ino, found.stx_dev_major, found.stx_dev_minor);
-            if !directory && found.stx_nlink > 1 && !seen.insert(inode) {
-                continue;
-            }
-            usage.bytes += found.stx_blocks * 512;
-            usage.inodes += 1;
-            if directory {
-                todo.push(whole);
-            } else {
-                usage.size += found.stx_size;
-            }
+        let name = &name.bytes;
+        let Some(found) = disk::look(&here.open, name).on("look at", name)? else {
+            continue;
+        };
+        if found.stx_mnt_id != own.stx_mnt_id {
+            continue;
+        }
+        let directory = disk::kind(&found) == FileType::Directory;
+        let inode = (found.stx_ino, found.stx_dev_major, found.stx_dev_minor);
+        let several = !directory && found.stx_nlink > 1;
+        if several && (seen.contains(&inode) || seen.len() < MOST_LINKED && !seen.insert(inode)) {
+            continue;
+        }
+        usage.bytes += found.stx_blocks * 512;
+        usage.inodes += 1;
+        if !directory {
+            usage.size += found.stx_size;
+            continue;
+        }
+        match disk::beneath(&here.open, name, flags) {
+            Ok(open) => levels.push(Listing::new(open)),
+            Err(Errno::NOENT | Errno::NOTDIR | Errno::LOOP) => {}
+            Err(errno) => return Err(errno).on("open", name),
         }
     }
     Ok(usage)

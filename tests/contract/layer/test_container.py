@@ -6,6 +6,7 @@ import contextlib
 import io
 import json
 import os
+import random
 import shutil
 import socket
 import stat as modes
@@ -23,6 +24,7 @@ from support.layer import Layer
 pytestmark = pytest.mark.root
 
 BASE = 300_000
+NAMES = ("x", "ä" * 60, "-n", "a b", "\n", ".wh.x")
 MAPS = ("--uid-map", f"0:{BASE}:65536", "--gid-map", f"0:{BASE}:65536")
 
 
@@ -489,3 +491,78 @@ def test_a_layer_with_other_owners(tool: Tool, disk: Path, root: Path) -> None:
     assert "File exists" in tool("copy-shifted", *MAPS, str(root), str(copy), code=1)
     os.chown(root / "etc/group", 70_000, 0)
     assert "70000" in tool("copy-shifted", *MAPS, str(root), str(disk / "other"), code=1)
+
+
+def test_a_tree_that_is_deeper_than_a_path_can_say_and_a_crowded_directory(tool: Tool, room: Path) -> None:
+    root = room / "deep"
+    root.mkdir()
+    here = os.open(root, os.O_RDONLY)
+    for _ in range(300):
+        os.mkdir("a-name-of-some-length", dir_fd=here)
+        below = os.open("a-name-of-some-length", os.O_RDONLY, dir_fd=here)
+        os.close(here)
+        here = below
+    os.close(here)
+    crowd = root / "crowd"
+    crowd.mkdir()
+    for number in range(70_000):
+        os.symlink("x", crowd / str(number))
+    [line] = [json.loads(line) for line in subprocess.run(
+        [tool.program, "usage", root], capture_output=True, check=True, timeout=60).stdout.splitlines()]  # fmt: skip
+    assert line["inodes"] == 300 + 70_000 + 2
+    answer, tar = tool.out("export", "--dir", str(root))
+    with tar:
+        assert answer == {"entries": 300 + 70_000 + 1, "skipped": 0}
+        names = set(tar.getnames())
+        assert len(names) == answer["entries"]
+        assert max(map(len, names)) > 6_000
+    tool("copy-shifted", *MAPS, str(root), str(room / "copy"))
+    assert len(os.listdir(room / "copy/crowd")) == 70_000
+    for path in (root, room / "copy"):
+        subprocess.run([tool.program, "remove", path], check=True, timeout=60)
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_a_tree_comes_back_as_it_was(tool: Tool, room: Path, seed: int) -> None:
+    chance = random.Random(seed)
+    root, back = room / "there", room / "back"
+    root.mkdir()
+    back.mkdir()
+    directories, files = [root], list[Path]()
+    for number in range(200):
+        path = chance.choice(directories) / f"{chance.choice(NAMES)}{number}"
+        kind = chance.randrange(6)
+        if kind == 0:
+            path.mkdir()
+            directories.append(path)
+        elif kind == 1:
+            path.symlink_to(chance.choice(["/etc/passwd", "..", "x" * 200]))
+        elif kind == 2 and files:
+            path.hardlink_to(chance.choice(files))
+        elif kind == 3:
+            os.mkfifo(path)
+        else:
+            path.write_bytes(chance.randbytes(chance.choice([0, 1, 511, 512, 513, 100_000])))
+            files.append(path)
+        uid = BASE + chance.randrange(65_536)
+        os.chown(path, uid, BASE + chance.randrange(65_536), follow_symlinks=False)
+        if not path.is_symlink():
+            path.chmod(chance.randrange(0o10000) if kind != 0 else chance.randrange(0o2000))
+        os.utime(path, ns=(chance.randrange(1 << 60), chance.randrange(1 << 60)), follow_symlinks=False)
+    reader, writer = os.pipe()
+    out = subprocess.Popen([tool.program, "export", "--dir", root, *MAPS, "--to", str(writer)], pass_fds=[writer])
+    os.close(writer)
+    answer = tool("copy-in", "--dir", str(back), *MAPS, "--body", str(reader), "/", give=(reader,))
+    os.close(reader)
+    assert out.wait(20) == 0
+    there = sorted(root.rglob("*"))
+    assert answer["entries"] == len(there) == len(list(back.rglob("*")))
+    for old in there:
+        new = back / old.relative_to(root)
+        was, now = old.lstat(), new.lstat()
+        fields = ("st_mode", "st_uid", "st_gid", "st_mtime_ns", "st_nlink")
+        assert [getattr(now, field) for field in fields] == [getattr(was, field) for field in fields], old
+        if modes.S_ISREG(was.st_mode):
+            assert new.read_bytes() == old.read_bytes()
+        elif old.is_symlink():
+            assert new.readlink() == old.readlink()

@@ -161,9 +161,10 @@ struct Used {
 
 pub(super) fn usage(arguments: lexopt::Parser) -> Result<()> {
     let mut lines = Lines::new();
+    crate::container::allow_depth();
     for path in several(arguments, "a directory")? {
         use std::os::unix::ffi::OsStrExt;
-        let usage = usage::usage(disk::root(&path)?)?;
+        let usage = usage::usage(&disk::root(&path)?)?;
         lines.put(&Used {
             path: Shown::new(path.as_os_str().as_bytes()),
             usage,

@@ -6,7 +6,7 @@
 
 use std::fs::File;
 use std::io::{BufRead, Write};
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::os::unix::fs::FileExt;
 use std::rc::Rc;
 
@@ -380,6 +380,11 @@ impl Into<'_> {
             return Err(Errno::STALE).on("set owner of", whole)?;
         }
         own(&made, owner).on("set owner of", whole)?;
+        if entry.kind != Kind::Symlink && entry.mode & 0o7000 != 0 {
+            // What a handle refers to, without its name.
+            let handle = format!("/proc/self/fd/{}", made.as_raw_fd());
+            rustix::fs::chmod(handle, Mode::from_raw_mode(entry.mode)).on("set mode of", whole)?;
+        }
         let flags = AtFlags::SYMLINK_NOFOLLOW;
         let times = disk::times(entry.mtime.0, entry.mtime.1);
         Ok(rustix::fs::utimensat(parent, name, &times, flags).on("date", whole)?)

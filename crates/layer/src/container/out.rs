@@ -15,13 +15,15 @@ use rustix::io::Errno;
 use super::inside::{Asked, within};
 use super::{Error, Result};
 use crate::diff::holes;
-use crate::disk::{self, Context, Name};
+use crate::disk::{self, Context, Listing};
 use crate::ids::{self, Map};
 use crate::tar::{Attributes, Entry, Kind, Segment, Writer};
 
 /// Who owns what nobody of the container owns: what its processes see there too.
 const NOBODY: u32 = 65_534;
 const BUFFER: usize = 256 * 1024;
+/// Files with several names that are remembered; more come as files of their own.
+const MOST_LINKED: usize = 1 << 20;
 
 /// File systems whose files are no files (linux/magic.h, and those of their own headers): proc, sysfs, cgroup and cgroup2,
 /// devpts, mqueue, debugfs, tracefs, securityfs, bpf, pstore, efivarfs, configfs, binfmt_misc, nsfs.
@@ -98,10 +100,9 @@ pub fn export<W: Write>(root: &OwnedFd, ids: (&Map, &Map), target: W) -> Result<
 
 /// A directory on the way, and what of it is still to come.
 struct Level {
-    open: OwnedFd,
+    listing: Listing,
     prefix: Vec<u8>,
     slash: bool,
-    names: std::vec::IntoIter<Name>,
 }
 
 impl<'a, W: Write> Packer<'a, W> {
@@ -128,37 +129,34 @@ impl<'a, W: Write> Packer<'a, W> {
 
     /// Everything below a directory, in the order of names. `slash`: these begin with one even where the prefix is empty.
     fn below(&mut self, open: OwnedFd, prefix: Vec<u8>, slash: bool) -> Result<()> {
-        let level = |open: OwnedFd, prefix: Vec<u8>, slash| -> Result<Level> {
-            let names = disk::names(&open).on("list", &prefix)?.into_iter();
-            Ok(Level {
-                open,
-                prefix,
-                slash,
-                names,
-            })
+        let level = |open: OwnedFd, prefix: Vec<u8>, slash| Level {
+            listing: Listing::new(open),
+            prefix,
+            slash,
         };
-        let mut levels = vec![level(open, prefix, slash)?];
+        let mut levels = vec![level(open, prefix, slash)];
         while let Some(here) = levels.last_mut() {
-            let Some(name) = here.names.next() else {
+            let Some(name) = here.listing.take().on("list", &here.prefix)? else {
                 levels.pop();
                 continue;
             };
+            let dir = &here.listing.open;
             let mut path = here.prefix.clone();
             if here.slash || !path.is_empty() {
                 path.push(b'/');
             }
             path.extend_from_slice(&name.bytes);
-            let Some(found) = disk::look(&here.open, &name.bytes).on("look at", &path)? else {
+            let Some(found) = disk::look(dir, &name.bytes).on("look at", &path)? else {
                 self.skip();
                 continue;
             };
             if self.mount.is_some_and(|mount| mount != found.stx_mnt_id) {
                 self.mount_point(&found, path)?;
             } else if disk::kind(&found) != FileType::Directory {
-                self.other(&here.open, &name.bytes, &found, &path)?;
+                self.other(dir, &name.bytes, &found, &path)?;
             } else {
                 let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW;
-                let open = match disk::beneath(&here.open, &name.bytes, flags) {
+                let open = match disk::beneath(dir, &name.bytes, flags) {
                     Ok(open) => open,
                     Err(errno @ (Errno::MFILE | Errno::NFILE | Errno::NOMEM)) => {
                         return Err(errno).on("open", &path)?;
@@ -169,10 +167,10 @@ impl<'a, W: Write> Packer<'a, W> {
                     }
                 };
                 let other_mount =
-                    found.stx_mnt_id != disk::look_at(&here.open).on("look at", &path)?.stx_mnt_id;
+                    found.stx_mnt_id != disk::look_at(dir).on("look at", &path)?.stx_mnt_id;
                 self.directory(&open, &found, &[&path[..], b"/"].concat())?;
                 if !(other_mount && is_pseudo(&open)) {
-                    levels.push(level(open, path, false)?);
+                    levels.push(level(open, path, false));
                 }
             }
         }
@@ -251,7 +249,7 @@ impl<'a, W: Write> Packer<'a, W> {
     }
 
     fn remember(&mut self, found: &Statx, path: &[u8]) {
-        if found.stx_nlink > 1 {
+        if found.stx_nlink > 1 && self.linked.len() < MOST_LINKED {
             let inode = (found.stx_ino, found.stx_dev_major, found.stx_dev_minor);
             self.linked.entry(inode).or_insert_with(|| path.to_vec());
         }
