@@ -227,6 +227,12 @@ class Catalog:
             copy = Copy(namespace, image.kept, names)
             locks.replace(path, msgspec.json.encode(copy).decode(), synced=False)
 
+    @property
+    def lost(self) -> bool:
+        """Whether the store knows no image, and copies of records lie there."""
+        copies = any(name.endswith(".json") for name in os.listdir(self._content.copies))
+        return copies and not self._kept.all(None) and not self._leases.all(None)
+
     def rebuild(self) -> list[str]:
         """Put what the copies say into a store that lost it; the ids of the images that are there again."""
         found = []

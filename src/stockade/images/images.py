@@ -77,6 +77,10 @@ class Images:
         """
         base = Base(paths, store, journal)
         images = cls(base)
+        lost = base.catalog.lost
+        if lost:
+            base.layers.rebuild()
+            base.catalog.rebuild()
         await images._distrust()
         base.catalog.load()
         if lost:
@@ -85,7 +89,9 @@ class Images:
         await images._recover()
         await asyncio.to_thread(unlink, [entry.path for entry in os.scandir(base.content.ingest)])
         base.layers.sweep()
-        await images.collect()
+        if not lost:
+            # Leases are lost with the store; until they are given anew, what only they keep looks like garbage.
+            await images.collect()
         if base.content.any_unsettled:
             images._settle_soon()
         return images
@@ -521,7 +527,8 @@ class Images:
     # From one process to the next ---------------------------------------------------------------------------------
 
     async def rebuild(self) -> List[str]:
-        """Put records that the store lost back, out of the copies beside the blobs; the images that are there again."""
+        """Put records that the store lost back, out of the copies beside blobs and layers; the images."""
+        self._base.layers.rebuild()
         found = self._catalog.rebuild()
         self._catalog.load()
         return found

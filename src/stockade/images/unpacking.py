@@ -1,6 +1,7 @@
 """Layers as directories: one a chain id, unpacked once, whoever asks and however often at the same time.
 
     layers/N            an unpacked layer, ids as in the image; N is short, because overlayfs bounds its options
+    layers/N.json       a copy of its record, for repair
     layers/0            an empty directory: what an image without layers stands on
     layers/.gone-…      on its way out
 
@@ -16,7 +17,11 @@ import os
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
+import msgspec
+from msgspec import Struct
+
 from stockade.errors import NotFound, RuntimeFailed
+from stockade.host import locks
 from stockade.host.paths import Paths
 from stockade.host.tool import Program
 from stockade.store import Store
@@ -27,10 +32,18 @@ from .values import Layer, Progress, Unpacked
 EMPTY = "0"
 _AT_ONCE = 2
 _PREFIX = "layer:"
+_MAX_COPY = 1 << 16
 
 
 def silently(_: Progress) -> None:
     """Nobody is told."""
+
+
+class Copy(Struct, frozen=True):
+    """What stands beside a layer's directory."""
+
+    chain: str
+    layer: Unpacked
 
 
 class Layers:
@@ -127,6 +140,7 @@ class Layers:
                     directory, answer = await self._into_new(layer, lowers)
             made = Unpacked(os.path.basename(directory), layer.diff_id, answer["bytes"])
             self._content.doubt(_PREFIX + made.directory)
+            locks.replace(f"{directory}.json", msgspec.json.encode(Copy(chain, made)).decode(), synced=False)
             self._table.put(chain, made)
             self._known[chain] = made
         tell(Progress(layer.diff_id.removeprefix("sha256:")[:12], "Loading layer", layer.size, layer.size))
@@ -169,6 +183,20 @@ class Layers:
         wanted = {name.removeprefix(_PREFIX) for name in names if name.startswith(_PREFIX)}
         return [chain for chain, one in self._known.items() if one.directory in wanted]
 
+    def rebuild(self) -> None:
+        """Put what the copies say into a store that lost it."""
+        for name in os.listdir(self.top):
+            if not name.endswith(".json"):
+                continue
+            with open(f"{self.top}/{name}", "rb") as file:
+                data = file.read(_MAX_COPY)
+            # A copy that cannot be read leaves its layer unknown: it is unpacked anew when it is needed.
+            with contextlib.suppress(msgspec.DecodeError, msgspec.ValidationError):
+                copy = msgspec.json.decode(data, type=Copy)
+                if copy.layer.directory in self.directories() and copy.chain not in self._known:
+                    self._table.put(copy.chain, copy.layer)
+                    self._known[copy.chain] = copy.layer
+
     def sweep(self) -> None:
         """Go on removing what an earlier process took out of sight."""
         left = [f"{self.top}/{name}" for name in os.listdir(self.top) if name.startswith(".gone-")]
@@ -199,6 +227,8 @@ class Layers:
             with contextlib.suppress(FileNotFoundError):
                 os.rename(directory, place)
                 gone.append(place)
+            with contextlib.suppress(FileNotFoundError):
+                os.unlink(f"{directory}.json")
             self._content.trust(_PREFIX + name)
         if gone:
             self._remove_later(gone)

@@ -48,7 +48,10 @@ class Shop:
         return {f"sha256:{path.name}" for path in (self.content / "blobs/sha256").iterdir()}
 
     def directories(self) -> set[str]:
-        return {path.name for path in self.layers.iterdir()} - {"0"}
+        names = {path.name for path in self.layers.iterdir()} - {"0"}
+        layers = {name for name in names if not name.endswith(".json")}
+        assert names - layers == {f"{name}.json" for name in layers if name.isdigit()}
+        return layers
 
     async def save(self, *references: str) -> bytes:
         path = self.place.top / "saved.tar"

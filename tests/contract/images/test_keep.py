@@ -1,6 +1,6 @@
 """What stays, what goes and when: names, removal, prune, leases, collection; also when the process is killed."""
 
-# ruff: noqa: ASYNC221 - a story has its loop to itself
+# ruff: noqa: ASYNC110, ASYNC221 - a story has its loop to itself
 
 from __future__ import annotations
 
@@ -13,8 +13,9 @@ from pathlib import Path
 
 import pytest
 
-from stockade.errors import Conflict, NotFound
+from stockade.errors import Conflict, NotFound, RuntimeFailed
 from stockade.images import Deleted, Untagged, Use
+from stockade.images.values import Unsettled
 from stockade.model.connection import Body
 from stockade.model.layers import LayerBlob
 from support import images
@@ -181,6 +182,44 @@ def test_usage_is_what_the_disk_says(in_shop: Run) -> None:
         files = (shop.content / "blobs/sha256").iterdir()
         assert usage.blobs == sum(file.stat().st_blocks * 512 for file in files)
         assert usage.images[SMALL.id] == (10_001, 10_000)
+
+    in_shop(story)
+
+
+def test_a_store_that_is_lost_is_made_anew_from_what_lies_beside_the_data(in_shop: Run) -> None:
+    async def story(shop: Shop) -> None:
+        await shop.load(SMALL.docker_archive("a:1", "b:2"))
+        before = shop.blobs(), shop.directories(), await shop.images.unpacked(shop.images.find("a:1"))
+        await shop.images.close()
+        shop.store.close()
+        for path in shop.place.data.glob("store.db*"):
+            path.unlink()
+        shop.images, shop.store = await opened(shop.place)
+        found = shop.images.find("b:2")
+        assert (shop.blobs(), shop.directories(), await shop.images.unpacked(found)) == before
+        assert shop.images.names(found.id) == ["a:1", "b:2"]
+        await shop.images.collect()
+        assert (shop.blobs(), shop.directories()) == before[:2]
+
+    in_shop(story)
+
+
+def test_what_another_boot_left_unsynced_is_looked_at_anew(in_shop: Run) -> None:
+    async def story(shop: Shop) -> None:
+        await shop.load(SMALL.docker_archive("a:1"))
+        image = shop.images.find("a:1")
+        content = shop.images._base.content
+        for name in (*image.kept.blobs, "layer:1", "layer:2"):
+            content._unsettled.put(name, Unsettled("another boot"))
+        (shop.content / "blobs/sha256" / image.layers[1].digest[7:]).write_bytes(b"cut")
+        await shop.reopen()
+        await quiet(shop)
+        assert image.layers[1].digest not in shop.blobs()
+        assert shop.directories() == set()
+        with pytest.raises(RuntimeFailed):
+            await shop.images.unpacked(shop.images.find("a:1"))
+        await shop.load(SMALL.docker_archive("a:1"))
+        assert len(await shop.images.unpacked(shop.images.find("a:1"))) == 2
 
     in_shop(story)
 
