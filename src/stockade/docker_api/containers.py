@@ -70,11 +70,6 @@ class Containers:
         self._processors = os.cpu_count() or 1
         self._hostname = socket.gethostname()
 
-    @property
-    def _archive(self) -> Any:
-        engine: Any = self._engine
-        return engine.archive
-
     def routes(self) -> list[Route]:
         """Docker's table."""
         one = "/containers/{name}"
@@ -334,8 +329,8 @@ class Containers:
             details=query.flag("details"),
         )
 
-        async def take(framed: bool) -> int:
-            return await request.give(stream_kind(request.version, framed))
+        async def take(framed: bool) -> Hijack:
+            return Hijack(await request.give(stream_kind(request.version, framed)), b"", framed)
 
         await self._engine.streams.logs(request.name, options, take)
 
@@ -365,7 +360,7 @@ class Containers:
 
     async def changes(self, request: Request) -> Answer:
         """Docker's ContainerChanges."""
-        found = await self._archive.changes(request.name)
+        found = await self._engine.archive.changes(request.name)
         return json([{"Path": one.path, "Kind": one.kind} for one in found] or None)
 
     async def export(self, request: Request) -> None:
@@ -374,11 +369,11 @@ class Containers:
         async def take() -> int:
             return await request.give(TAR)
 
-        await self._archive.export(request.name, take)
+        await self._engine.archive.export(request.name, take)
 
     async def archive_stat(self, request: Request) -> Answer:
         """Docker's ContainerArchiveInfo."""
-        found = await self._archive.stat(request.name, _path(request.query))
+        found = await self._engine.archive.stat(request.name, _path(request.query))
         return Answer(200, headers=(path_stat(found),))
 
     async def archive_get(self, request: Request) -> None:
@@ -387,7 +382,7 @@ class Containers:
         async def take(found: Any) -> int:
             return await request.give(TAR, (path_stat(found),))
 
-        await self._archive.get(request.name, _path(request.query), take)
+        await self._engine.archive.get(request.name, _path(request.query), take)
 
     async def archive_put(self, request: Request) -> Answer:
         """Docker's PutContainerArchive."""
@@ -395,7 +390,7 @@ class Containers:
         options = PutOptions(query.flag("noOverwriteDirNonDir"), query.flag("copyUIDGID"))
         path = _path(query)
         self._engine.find(request.name)
-        await self._archive.put(request.name, path, await request.body(), options)
+        await self._engine.archive.put(request.name, path, await request.body(), options)
         return Answer(200)
 
     async def commit(self, request: Request) -> Answer:
@@ -415,7 +410,7 @@ class Containers:
             pause=query.flag("pause", default=True),
             config=config,
         )
-        made = await self._archive.commit(query.text("container"), options)
+        made = await self._engine.archive.commit(query.text("container"), options)
         return json({"Id": made}, 201)
 
 

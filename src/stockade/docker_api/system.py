@@ -6,12 +6,13 @@ import os
 import platform
 import sys
 import time
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from stockade.docker_api import render
 from stockade.docker_api.answers import Answer, encode, json
 from stockade.docker_api.containers import architecture
-from stockade.docker_api.query import Filters, only, served
+from stockade.docker_api.query import only, served
 from stockade.docker_api.router import Route
 from stockade.docker_api.times import NEVER, nanoseconds
 from stockade.docker_api.versions import NEWEST, OLDEST, Version
@@ -255,7 +256,7 @@ def render_event(event: Event) -> dict[str, Any]:
     }
 
 
-def event_matches(event: Event, filters: Filters) -> bool:
+def event_matches(event: Event, filters: Mapping[str, tuple[str, ...]]) -> bool:
     """Whether an event passes Docker's filters: of one name any value, of all names each."""
     attributes = event.attributes
     for name, values in filters.items():
