@@ -317,7 +317,10 @@ class Update(Resources, frozen=True, kw_only=True, rename=_rename):
 class ExecCreate(Fields, frozen=True, kw_only=True):
     """The body of /containers/{id}/exec."""
 
-    NEUTRAL = {"detach": "it counts when the exec is started, where it is sent again"}
+    NEUTRAL = {
+        "detach": "it counts when the exec is started, where it is sent again",
+        "container": "docker-py repeats what the path says",
+    }
 
     user: str | None = None
     privileged: bool | None = None
@@ -331,6 +334,7 @@ class ExecCreate(Fields, frozen=True, kw_only=True):
     env: list[str] | None = None
     working_dir: str | None = None
     cmd: list[str] | None = None
+    container: str | None = None
 
 
 class ExecStart(Fields, frozen=True, kw_only=True):

@@ -45,7 +45,7 @@ REFUSED: dict[str, str] = {
         POST /plugins/{name}/enable, POST /plugins/{name}/disable, POST /plugins/{name}/upgrade, POST /plugins/create,
         POST /plugins/{name}/push, POST /plugins/{name}/set
     """,
-    _BUILD: "POST /build, POST /build/prune, POST /build/cancel, POST /session, POST /grpc",
+    _BUILD: "POST /build, POST /build/cancel, POST /session, POST /grpc",
     REGISTRIES: "POST /images/{name}/push, GET /images/search, POST /auth, GET /distribution/{name}/json",
     NETWORKS: """
         POST /networks/create, POST /networks/{name}/connect, POST /networks/{name}/disconnect
@@ -56,6 +56,7 @@ REFUSED: dict[str, str] = {
         DELETE /containers/{name}/checkpoints/{checkpoint}
     """,
 }
+_BUILD_PRUNE = served("filters", "all", "keep-storage", "reserved-space", "max-used-space", "min-free-space")
 _ANYTHING = Parameters(all=True)
 
 
@@ -98,6 +99,7 @@ class Networks:
             Route("GET", "/volumes/{name}", self.volume),
             Route("DELETE", "/volumes/{name}", self.volume, served(neutral=("force",))),
             Route("POST", "/volumes/prune", self.prune_volumes, served("filters")),
+            Route("POST", "/build/prune", self.prune_builds, _BUILD_PRUNE),
             Route("GET", "/plugins", self.plugins, served("filters")),
             Route("GET", "/plugins/{name}/json", self.plugin),
         ]
@@ -141,6 +143,10 @@ class Networks:
         """Docker's VolumePrune."""
         only(request.query.filters(), frozenset({"all", "label", "label!"}))
         return json({"VolumesDeleted": [], "SpaceReclaimed": 0})
+
+    async def prune_builds(self, request: Request) -> Answer:
+        """Docker's BuildPrune, which `docker system prune` calls: nothing is kept of builds."""
+        return json({"CachesDeleted": None, "SpaceReclaimed": 0})
 
     async def plugins(self, request: Request) -> Answer:
         """Docker's PluginList."""
