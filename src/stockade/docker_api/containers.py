@@ -329,8 +329,8 @@ class Containers:
             details=query.flag("details"),
         )
 
-        async def take(framed: bool) -> Hijack:
-            return Hijack(await request.give(stream_kind(request.version, framed)), b"", framed)
+        async def take(framed: bool) -> int:
+            return await request.give(stream_kind(request.version, framed))
 
         await self._engine.streams.logs(request.name, options, take)
 
