@@ -18,6 +18,8 @@ from stockade.errors import BadValue
 
 LOG_OPTIONS = {"max-size": "10m", "max-file": "3"}
 DEFAULT_WALL = "native"
+WALLS = (DEFAULT_WALL,)
+"""Names of HostConfig.Runtime."""
 SHM_SIZE = 64 << 20
 _SIZE = re.compile(r"\d+[kKmMgG]?[bB]?|-1")
 _HOSTNAME = re.compile(r"[a-zA-Z0-9]([a-zA-Z0-9.-]{0,62}[a-zA-Z0-9])?")
@@ -80,7 +82,7 @@ def wanted(body: fields.Create, image: Image | None, asked: Asked) -> tuple[Want
         image_id=base.id,
         namespace=asked.namespace,
         rootfs=own.rootfs,
-        wall=host.runtime or DEFAULT_WALL,
+        wall=_wall(host.runtime or DEFAULT_WALL),
         entrypoint=entrypoint,
         command=command,
         env=_environment(base.env, body.env or ()),
@@ -105,6 +107,12 @@ def wanted(body: fields.Create, image: Image | None, asked: Asked) -> tuple[Want
         origin={"HostConfig": _origin(host)},
     )
     return result, warnings
+
+
+def _wall(name: str) -> str:
+    if name not in WALLS:
+        raise BadValue(f"unknown or invalid runtime name: {name}", hint=f"there is {', '.join(WALLS)}")
+    return name
 
 
 def _streams(body: fields.Create, host: fields.HostConfig) -> dict[str, Any]:

@@ -84,7 +84,6 @@ HOST: dict[str, Any] = {
     "UsernsMode": "host",
     "ShmSize": 1 << 20,
     "Sysctls": {"net.a": "1"},
-    "Runtime": "runc",
     "Mounts": [{"Type": "bind", "Source": "/a", "Target": "/b"}],
     "MaskedPaths": [],
     "ReadonlyPaths": [],
@@ -116,7 +115,7 @@ RESOURCES: dict[str, Any] = {
     "Ulimits": [{"Name": "nofile", "Soft": 1, "Hard": 2}],
 }
 # Served, and meant for one value only or together with another.
-ELSEWHERE = {"NetworkDisabled", "Isolation", "MemorySwap", "HostConfig", "NetworkingConfig", "Stockade"}
+ELSEWHERE = {"NetworkDisabled", "Isolation", "Runtime", "MemorySwap", "HostConfig", "NetworkingConfig", "Stockade"}
 
 
 def served(kind: type[fields.Fields]) -> set[str]:
@@ -241,6 +240,7 @@ def test_what_clients_send_without_a_meaning_is_let_in() -> None:
         ({"OomScoreAdj": 2000}, "range for oom score adj"),
         ({"UTSMode": "odd"}, "invalid UTSMode"),
         ({"Isolation": "hyperv"}, "it is for Windows"),
+        ({"Runtime": "odd"}, "unknown or invalid runtime name: odd"),
     ],
 )
 def test_refusals_of_host_config(host: dict[str, Any], words: str) -> None:
