@@ -65,5 +65,13 @@ def committed(
         "comment": signed.message,
         "config": dict(config),
         "rootfs": {"type": "layers", "diff_ids": diff_ids},
-        "history": [*(base.get("history") or ()), line],
+        "history": [*_history(base), line],
     }
+
+
+def _history(base: Mapping[str, Any]) -> list[Any]:
+    """The lines of an image's history, and one for each layer that they do not speak of: what follows is its layer's."""
+    lines = list(base.get("history") or ())
+    told = sum(not line.get("empty_layer") for line in lines)
+    untold = len((base.get("rootfs") or {}).get("diff_ids") or ()) - told
+    return lines + [{"created": base.get("created")} if base.get("created") else {}] * untold
