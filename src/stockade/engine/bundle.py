@@ -27,6 +27,7 @@ from stockade.runtime import spec
 _PATH = "PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 _INIT = "dev.stockade.init"
 _STDIN = "dev.stockade.stdin"
+DEVICES = "devices"
 _TMPFS = ("noexec", "nosuid", "nodev")
 _PROPAGATIONS = ("rshared", "rslave", "shared", "slave")
 
@@ -86,7 +87,7 @@ def render(wanted: Wanted, given: Given) -> bytes:
             "namespaces": _namespaces(wanted, given, user_path),
             "cgroupsPath": cgroup(wanted),
             "resources": resources.render(wanted.resources, privileged=privileged),
-            "devices": _devices(wanted, privileged),
+            "devices": _devices(wanted, ids is None),
             "sysctl": wanted.sysctls,
             "maskedPaths": _paths(wanted.security.masked_paths, spec.MASKED_PATHS, privileged),
             "readonlyPaths": _paths(wanted.security.readonly_paths, spec.READONLY_PATHS, privileged),
@@ -175,6 +176,8 @@ def _mounts(wanted: Wanted, given: Given, ids: tuple[tuple[IdMap, ...], ...] | N
     usual = [one for mount in spec.USUAL_MOUNTS if (one := _usual(wanted, mount)) is not None]
     files = [Mount(f"/etc/{name}", "bind", f"{given.directory}/{name}", ("rbind", "rprivate")) for name in NAMES]
     asked = [_asked(one, ids) for one in wanted.mounts]
+    if ids is not None:
+        asked += _bound_devices(wanted, given.directory)
     given_places = {one.destination for one in asked}
     kept = [one for one in (*usual, *files) if one.destination not in given_places]
     return kept + sorted(asked, key=lambda one: one.destination.count("/") if one.destination != "/" else 0)
@@ -221,6 +224,17 @@ def _asked(point: MountPoint, ids: tuple[tuple[IdMap, ...], ...] | None) -> Moun
     return Mount(point.target, "bind", point.source, tuple(options), uids, gids)
 
 
+def _bound_devices(wanted: Wanted, directory: str) -> list[Mount]:
+    """Nodes that were made for it on the host: one made in a user namespace could not be opened, the host's own would
+    be nobody's.
+    """
+    options = ("bind", "rprivate", "nosuid", "noexec")
+    return [
+        Mount(node["path"], "bind", f"{directory}/{DEVICES}/{number}", options)
+        for number, node in enumerate(resources.nodes(wanted.resources.devices))
+    ]
+
+
 def _namespaces(wanted: Wanted, given: Given, user_path: str) -> list[dict[str, str]]:
     spaces = wanted.namespaces
     found = [{"type": "mount"}]
@@ -251,8 +265,11 @@ def _maps(ids: tuple[tuple[IdMap, ...], ...] | None) -> dict[str, Any]:
     return {"uidMappings": spec.map_objects(ids[0]), "gidMappings": spec.map_objects(ids[1])}
 
 
-def _devices(wanted: Wanted, privileged: bool) -> list[dict[str, Any]]:
-    found = resources.of_host() if privileged else []
+def _devices(wanted: Wanted, hosts_ids: bool) -> list[dict[str, Any]]:
+    """Nodes to be made; in a user namespace of its own they are bound from its directory (`_bound_devices`)."""
+    if not hosts_ids:
+        return []
+    found = resources.of_host() if wanted.security.privileged else []
     found += resources.nodes(wanted.resources.devices)
     return [{key: value for key, value in node.items() if key != "access"} for node in found]
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import socket
+import stat
 import urllib.parse
 
 from stockade.engine import bundle, files, resources
@@ -87,7 +88,23 @@ async def render(engine: Engine, container: Container) -> None:
     owner = host_ids(engine, container)
     for file, content in files.texts(wanted, name, _read("/etc/hosts"), _read("/etc/resolv.conf")).items():
         _write(f"{directory}/{file}", content.encode(), 0o644, owner)
+    _make_devices(wanted, directory, owner)
     _write(f"{directory}/config.json", text, 0o600, None)
+
+
+def _make_devices(wanted: Wanted, directory: str, owner: Ids | None) -> None:
+    """Nodes whose owners are the host's, as seen within the container's user namespace."""
+    if owner is None or not wanted.resources.devices:
+        return
+    os.makedirs(f"{directory}/{bundle.DEVICES}", 0o700, exist_ok=True)
+    for number, node in enumerate(resources.nodes(wanted.resources.devices)):
+        path = f"{directory}/{bundle.DEVICES}/{number}"
+        with contextlib.suppress(FileNotFoundError):
+            os.unlink(path)
+        kind = stat.S_IFCHR if node["type"] == "c" else stat.S_IFBLK
+        os.mknod(path, kind | 0o600, os.makedev(node["major"], node["minor"]))
+        os.chown(path, owner.base + node["uid"] % ids.RANGE, owner.group_base + node["gid"] % ids.RANGE)
+        os.chmod(path, node["fileMode"])
 
 
 async def _accounts(engine: Engine, wanted: Wanted) -> Accounts:

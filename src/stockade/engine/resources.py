@@ -198,8 +198,8 @@ def _node(source: str, target: str, access: str) -> dict[str, Any]:
         "type": "c" if stat.S_ISCHR(found.st_mode) else "b",
         **numbers,
         "fileMode": stat.S_IMODE(found.st_mode),
-        "uid": 0,
-        "gid": 0,
+        "uid": found.st_uid,
+        "gid": found.st_gid,
         "access": access,
     }
 
