@@ -22,6 +22,7 @@ from stockade.errors import (
     CommandNotExecutable,
     CommandNotFound,
     Conflict,
+    Damaged,
     NotFound,
     NotModified,
     RuntimeFailed,
@@ -39,6 +40,7 @@ if TYPE_CHECKING:
 
 _STOP_TIMEOUT = 10
 _PREPARED_FOR = 30.0
+_AGAIN = 1.0
 
 log = logging.getLogger(__name__)
 
@@ -267,8 +269,22 @@ class Containers:
                 # Its shim died: what is left is undone first, which records the end.
                 await turn.shim.end()
             turn.ended = end
-            await self.journal.run(verbs.END, turn, container.id)
+            await self._record_end(container, turn)
         await self.after(container, turn.then)
+
+    async def _record_end(self, container: Container, turn: Turn) -> None:
+        """An end is not forgotten because the disk is full: it is tried until there is room."""
+        while True:
+            try:
+                await self.journal.run(verbs.END, turn, container.id)
+            except Damaged as error:
+                log.error("the end of container %s cannot be recorded: %s", container.id, error)
+                await asyncio.sleep(_AGAIN)
+                if container.alive:
+                    continue
+            except StockadeError as error:
+                log.error("what container %s left cannot be undone: %s", container.id, error)
+            return
 
     async def after(self, container: Container, then: policy.Next) -> None:
         """Tell of an end, and go on as the policy decided."""

@@ -17,6 +17,7 @@ T = TypeVar("T", bound=msgspec.Struct)
 
 NAMESPACE = "default"
 VERSION = 1
+_RESERVE, _LOW = 2 << 20, 512 << 10
 _HINT = "stockade system repair"
 # Version → what brings a database of the version before to it. The first makes everything.
 _MIGRATIONS: dict[int, tuple[str, ...]] = {
@@ -51,6 +52,25 @@ class Store:
                 self.connection.close()
                 raise
         self._depth = 0
+        self._reserve = f"{path}.reserve"
+        self.refill()
+
+    def refill(self) -> None:
+        """Have room set aside for the day when the disk is full, unless it is full already."""
+        room = os.statvfs(os.path.dirname(self.path))
+        if os.path.exists(self._reserve) or room.f_bavail * room.f_frsize < 4 * _RESERVE:
+            return
+        with contextlib.suppress(OSError), open(self._reserve, "wb") as file:
+            os.posix_fallocate(file.fileno(), 0, _RESERVE)
+
+    def _make_room(self) -> None:
+        """On a disk that is nearly full the room that was set aside is given up: ends must be recorded, and what is
+        removed makes more room.
+        """
+        room = os.statvfs(os.path.dirname(self.path))
+        if room.f_bavail * room.f_frsize < _LOW:
+            with contextlib.suppress(OSError):
+                os.unlink(self._reserve)
 
     def table(self, kind: str, type: type[T]) -> Table[T]:
         """The records of one kind."""
@@ -63,6 +83,7 @@ class Store:
             if self._depth:
                 yield
                 return
+            self._make_room()
             self.connection.execute("BEGIN IMMEDIATE")
             self._depth = 1
             try:
@@ -86,7 +107,9 @@ class Store:
     def checkpoint(self) -> None:
         """Carry the write-ahead log over into the database; takes milliseconds, so call it in a thread of its own."""
         with self.guarded(), contextlib.closing(_connect(self.path)) as own:
-            own.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+            # Not truncated: what is written next needs no new room on a disk that may be full by then.
+            own.execute("PRAGMA wal_checkpoint(RESTART)")
+        self.refill()
 
     def close(self) -> None:
         """Idempotent."""

@@ -16,7 +16,7 @@ from typing import Any, Generic, NamedTuple, Protocol, TypeVar
 
 import msgspec
 
-from stockade.errors import StockadeError
+from stockade.errors import RuntimeFailed, StockadeError
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -173,11 +173,20 @@ async def _forward(verb: Verb[C], context: C, operation: Operation) -> None:
         if step.name in operation.done:
             continue
         _crash(verb.name, step.name, "before")
-        await step.do(context)
+        await _perform(verb.name, step.do, context)
         _crash(verb.name, step.name, "done")
         operation.step(step.name)
         _crash(verb.name, step.name, "after")
     operation.end()
+
+
+async def _perform(verb: str, act: Callable[[C], Awaitable[None]], context: C) -> None:
+    """One act; what the file system refuses becomes a condition, so that the verb is undone and its caller told."""
+    try:
+        await act(context)
+    except OSError as error:
+        place = f" at {error.filename}" if error.filename else ""
+        raise RuntimeFailed(f"{verb}{place}: {error.strerror or error}") from error
 
 
 async def _back(verb: Verb[C], context: C, operation: Operation) -> None:
@@ -186,7 +195,7 @@ async def _back(verb: Verb[C], context: C, operation: Operation) -> None:
     failures: list[StockadeError] = []
     for step in reversed(verb.steps[:begun]):
         try:
-            await step.undo(context)
+            await _perform(verb.name, step.undo, context)
         except StockadeError as error:
             failures.append(error)
     if failures:
