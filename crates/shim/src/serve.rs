@@ -4,6 +4,7 @@ use std::io::{self, Read, Write};
 use std::path::{Path, PathBuf};
 
 use prost::Message;
+use rustix::fs::{Mode, OFlags};
 use rustix::process::Signal;
 use sys::{SignalFd, SignalSet};
 
@@ -31,8 +32,10 @@ pub enum Error {
 /// Serves until the last container is deleted and the engine says so.
 pub fn serve(args: &Args) -> Result<(), Error> {
     jail::seal().map_err(Error::Seal)?;
-    let listeners = listeners().map_err(Error::Listeners)?;
+    let mut listeners = listeners().map_err(Error::Listeners)?;
     let prepare = |what| move |error: rustix::io::Errno| Error::Prepare(what, error.into());
+    let path = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
+    listeners.bundle = rustix::fs::open(".", path, Mode::empty()).ok();
     // Out of the engine's session and of the bundle's directory: neither may end or hold this process.
     rustix::process::setsid().map_err(prepare("begin a session"))?;
     rustix::process::chdir("/").map_err(prepare("leave the bundle's directory"))?;
@@ -70,6 +73,7 @@ fn listeners() -> io::Result<Listeners> {
         ttrpc,
         attach,
         sockets,
+        bundle: None,
     })
 }
 

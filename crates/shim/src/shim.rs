@@ -6,7 +6,7 @@
 use std::collections::{BTreeMap, VecDeque};
 use std::io;
 use std::os::fd::OwnedFd;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use rustix::process::Signal;
 use sys::SignalFd;
@@ -21,8 +21,9 @@ use crate::stdio::{Scratch, Turn};
 use crate::ttrpc::{Incoming, answer};
 use crate::wire::Wire;
 
-/// A shim that nobody uses leaves after this time.
+/// A shim that nobody uses leaves after this time; or when it looks and its bundle is gone.
 const UNUSED: Duration = Duration::from_secs(30);
+const LOOK: Duration = Duration::from_secs(2);
 /// Buffers are given back when nothing was copied for so long.
 const COOL_DOWN: Duration = Duration::from_millis(200);
 /// How long the last events and answers may take when the shim leaves.
@@ -33,6 +34,8 @@ pub struct Listeners {
     pub ttrpc: OwnedFd,
     pub attach: OwnedFd,
     pub sockets: Option<Sockets>,
+    /// The directory that it was started for; held only while it holds no container.
+    pub bundle: Option<OwnedFd>,
 }
 
 pub struct Shim {
@@ -52,6 +55,7 @@ pub struct Shim {
     /// A lifeline was cut here: with its last container the shim goes too.
     pub mortal: bool,
     leaving: bool,
+    unused_since: Instant,
 }
 
 impl Shim {
@@ -65,7 +69,7 @@ impl Shim {
         poll.add(&listeners.ttrpc, READ, Source::TtrpcListener)?;
         poll.add(&listeners.attach, READ, Source::AttachListener)?;
         poll.add(&signals, READ, Source::Signals)?;
-        poll.set_alarm(UNUSED, Alarm::Unused);
+        poll.set_alarm(LOOK, Alarm::Unused);
         Ok(Shim {
             namespace: namespace.into(),
             poll,
@@ -81,6 +85,7 @@ impl Shim {
             next_key: 0,
             mortal: false,
             leaving: false,
+            unused_since: Instant::now(),
         })
     }
 
@@ -176,11 +181,28 @@ impl Shim {
             Alarm::Publish => self.publisher.advance(&mut self.poll),
             Alarm::Linger(key) => self.forget_process(key),
             Alarm::Taken(key) => self.look_again(key),
-            Alarm::Unused | Alarm::Leave => {
-                if self.containers.is_empty() && self.conns.is_empty() {
-                    self.leave();
-                }
-            }
+            Alarm::Unused => self.look_whether_used(),
+            Alarm::Leave => {}
+        }
+    }
+
+    /// Whoever had it started may have been killed before he said what for, and have been swept since.
+    fn look_whether_used(&mut self) {
+        if !self.containers.is_empty() {
+            self.listeners.bundle = None;
+            return;
+        }
+        // The end of the last connection sets the alarm again.
+        if !self.conns.is_empty() {
+            return;
+        }
+        let bundle = self.listeners.bundle.as_ref();
+        let gone =
+            bundle.is_some_and(|fd| rustix::fs::fstat(fd).is_ok_and(|now| now.st_nlink == 0));
+        if gone || self.unused_since.elapsed() >= UNUSED {
+            self.leave();
+        } else {
+            self.poll.set_alarm(LOOK, Alarm::Unused);
         }
     }
 
@@ -262,7 +284,8 @@ impl Shim {
             if self.mortal {
                 self.leave();
             } else {
-                self.poll.set_alarm(UNUSED, Alarm::Unused);
+                self.unused_since = Instant::now();
+                self.poll.set_alarm(LOOK, Alarm::Unused);
             }
         }
     }

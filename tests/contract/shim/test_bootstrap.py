@@ -57,6 +57,15 @@ def test_a_dead_shim_is_replaced(shim: Shim, config: Config) -> None:
     assert shim.connect(shim.command("c", "start").decode()).call("Connect", {1: "c"})[1] == shim.pid("c")
 
 
+def test_a_shim_that_nobody_uses_ends_with_its_bundle(shim: Shim, config: Config) -> None:
+    """Who had it started was killed before he created anything, and was swept."""
+    peer = shim.start("c", config("true"))
+    directory, pid = Path((shim.bundle("c") / "attach").read_text()).parent, shim.pid("c")
+    shutil.rmtree(shim.bundle("c"))
+    peer.close()
+    until(lambda: not os.listdir(directory) and not Path(f"/proc/{pid}").exists(), 10)
+
+
 def test_a_shim_that_leaves_removes_what_killed_ones_left(shim: Shim, config: Config) -> None:
     shim.start("lives", config("true"))
     leaver = shim.start("leaves", config("true"))
