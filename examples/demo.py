@@ -19,6 +19,8 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 HERE = Path(__file__).resolve().parent
+sys.path.insert(0, str(HERE))
+import engine  # noqa: E402 (it lies beside this file)
 SEARCHED = "/usr/local/bin:/usr/bin:/bin"
 
 
@@ -63,6 +65,8 @@ def main() -> int:
             failures += try_attack(place, interpreter, attack)
         if sorted(os.listdir(place)) != ["attacks", "untrusted.py"]:
             failures.append(f"the directory was changed: {sorted(os.listdir(place))}")
+    title("The engine: a container outlives its daemon", "an image, limits, a log; no network")
+    failures += engine.story(line)
     failures += afterwards(before)
     for failure in failures:
         print(red(f"  FAILED  {failure}"))

@@ -1,7 +1,8 @@
 """The public face: run code that nobody trusts from Python. Sync and async from one source, typed (docs/sdk.md).
 
-Law: what is not named in `__all__` here may change. Knows embedded (and later the daemon's API), no engine. The async
-half is imported only when it is asked for, as asyncio takes longer to import than a sandbox to start.
+Law: what is not named in `__all__` here may change. Knows embedded and the daemon's API, no engine. The async
+half and the daemon's client are imported only when they are asked for: asyncio takes longer to import than a sandbox to
+start.
 """
 
 from __future__ import annotations
@@ -26,18 +27,27 @@ from stockade.sdk.values import (
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from stockade.sdk.aio import AsyncProcess, AsyncSandbox
+    from stockade.sdk.client import Client, Container, Health, Image, Waited, Wanted
+    from stockade.sdk.remote import AsyncClient, AsyncContainer, AsyncImage
 
 __all__ = [
     "DEVNULL",
     "PIPE",
     "STDOUT",
+    "AsyncClient",
+    "AsyncContainer",
+    "AsyncImage",
     "AsyncProcess",
     "AsyncSandbox",
+    "Client",
     "CommandNotExecutable",
     "CommandNotFound",
     "Completed",
+    "Container",
     "Exit",
+    "Health",
     "HostView",
+    "Image",
     "Limits",
     "OutOfMemory",
     "OutputTooLarge",
@@ -50,12 +60,23 @@ __all__ = [
     "SandboxTimeout",
     "StockadeError",
     "Usage",
+    "Waited",
+    "Wanted",
 ]
 
 
-def __getattr__(name: str) -> object:
-    if name in ("AsyncProcess", "AsyncSandbox"):
-        from stockade.sdk import aio
+# What is imported only when it is asked for, and where it lies.
+_LATER = {
+    **dict.fromkeys(("AsyncProcess", "AsyncSandbox"), "aio"),
+    **dict.fromkeys(("AsyncClient", "AsyncContainer", "AsyncImage"), "remote"),
+    **dict.fromkeys(("Client", "Container", "Health", "Image", "Waited", "Wanted"), "client"),
+}
 
-        return getattr(aio, name)
+
+def __getattr__(name: str) -> object:
+    place = _LATER.get(name)
+    if place is not None:
+        from importlib import import_module
+
+        return getattr(import_module(f"stockade.sdk.{place}"), name)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
