@@ -66,6 +66,8 @@ class Request(NamedTuple):
     binds: tuple[Bind, ...] = ()
     rootfs: str = ""
     """An unpacked root file system to stand on, ids as they are; empty: the view of the host."""
+    beneath: tuple[str, ...] = ()
+    """Layers under `rootfs`, the lowest last."""
     again: Record | None = None
     """A kept container whose changes are to be there again."""
     durable: bool = False
@@ -330,7 +332,7 @@ class Session:
     def _mounts(self, claim: Claim, ids: Ids | None) -> tuple[RootfsMount, ...]:
         request = self.request
         durable = request.durable or request.again is not None
-        return view.mounts(self._tree, claim.directory, self._parts(), request.given, ids, durable)
+        return view.mounts((self._tree, *request.beneath), claim.directory, self._parts(), request.given, ids, durable)
 
     def _parts(self) -> tuple[view.Layer, ...]:
         return view.layers(self._tree, self.request.given, host=not self.request.rootfs)

@@ -75,18 +75,24 @@ def layers(tree: str, given: Given | None, host: bool = True) -> tuple[Layer, ..
 
 
 def mounts(
-    tree: str, directory: str, parts: tuple[Layer, ...], given: Given | None, ids: Ids | None, durable: bool = False
+    trees: tuple[str, ...],
+    directory: str,
+    parts: tuple[Layer, ...],
+    given: Given | None,
+    ids: Ids | None,
+    durable: bool = False,
 ) -> tuple[RootfsMount, ...]:
     """The rootfs list of CreateTask.
 
     Args:
-        tree: the cached tree (one version of it: it must stay while the container runs).
+        trees: the cached tree (one version of it: it must stay while the container runs), or the layers of a root file
+            system, topmost first.
         directory: of the container; its `layers/<name>/upper` and `work` exist.
         ids: the ids to map files to, as root; None in user mode, where the user namespace itself makes the caller root.
         durable: whether the layers outlive the container: then syncing in it means something.
     """
     options = ["ro", "rbind"] + (_idmap(0, 0, ids.base, ids.group_base, ids.uid[0].size) if ids else [])
-    found = [RootfsMount("bind", tree, "", tuple(options))]
+    found = [RootfsMount("bind", tree, "", tuple(options)) for tree in trees]
     for part in parts:
         where = f"{directory}/layers/{part.name}"
         if part.name == "given":
@@ -98,7 +104,7 @@ def mounts(
         elif part.lower:
             lower = f"{{{{ mount 0 }}}}/{part.name}:{part.lower}"
         else:
-            lower = "{{ mount 0 }}"
+            lower = ":".join(f"{{{{ mount {number} }}}}" for number in range(len(trees)))
         overlay = [f"lowerdir={lower}", f"upperdir={where}/upper", f"workdir={where}/work"]
         overlay += [] if durable else ["volatile"]
         found.append(RootfsMount("format/overlay", "overlay", part.mountpoint.lstrip("/"), tuple(overlay)))

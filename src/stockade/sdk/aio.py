@@ -10,7 +10,7 @@ from stockade.model import Limits
 from stockade.runtime.aio import World
 from stockade.sdk.core import Core
 from stockade.sdk.running import Running, Wish, words
-from stockade.sdk.values import OUTPUT_LIMIT, PIPE, Completed, HostView, Rootfs, Settings
+from stockade.sdk.values import OUTPUT_LIMIT, PIPE, Completed, HostView, OfImage, Rootfs, Settings
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -32,7 +32,7 @@ class AsyncSandbox:
 
     def __init__(
         self,
-        root: HostView | Rootfs = HostView(),  # noqa: B008 (immutable)
+        root: HostView | Rootfs | OfImage = HostView(),  # noqa: B008 (immutable)
         *,
         limits: Limits = Limits(),  # noqa: B008 (immutable)
         network: str = "none",

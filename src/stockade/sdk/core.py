@@ -24,13 +24,14 @@ from stockade.model import Capabilities, Limits, Mount, Process, Reason
 from stockade.runtime import exits, shim, spec
 from stockade.runtime.attach import root as root_of
 from stockade.sdk.running import Running
-from stockade.sdk.values import Completed, HostView, SandboxEnded, SandboxTimeout, Settings
+from stockade.sdk.values import Completed, HostView, OfImage, Rootfs, SandboxEnded, SandboxTimeout, Settings
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import IO
 
     from stockade.runtime.io import Io
+    from stockade.sdk.lease import Lease
     from stockade.sdk.running import Wish
 
 _INIT = "/dev/.stockade-init"
@@ -52,15 +53,18 @@ class Core:
         self._gate = io.lock()
         self._started = False
         self._root: int | None = None
+        self._lease: Lease | None = None
 
     async def open(self) -> None:
         """Make the container, with its files, and start its first process."""
         if self.settings.network != "none":
             raise Unsupported(f"the network {self.settings.network!r} is not served yet", hint='network="none"')
         where = paths.find(os.environ)
-        request = self._request(where)
-        self._session = await Session.open(self.io, where, request)
         try:
+            if isinstance(self.settings.root, OfImage):
+                self._lease = await self._take(self.settings.root.reference)
+                self.home = "/"
+            self._session = await Session.open(self.io, where, self._request(where))
             await self._ready()
             for path, content in self.settings.files.items():
                 await self.put(path, content)
@@ -68,12 +72,20 @@ class Core:
             await self.close()
             raise
 
+    async def _take(self, reference: str) -> Lease:
+        from stockade.sdk.lease import take
+
+        return await take(self.io, reference)
+
     async def close(self) -> None:
         """End everything inside and remove it. Idempotent."""
         session, self._session = self._session, None
         self._forget_root()
         if session is not None:
             await session.close()
+        lease, self._lease = self._lease, None
+        if lease is not None:
+            await lease.release()
         for running in list(self.living.values()):
             running.cut()
         self.living.clear()
@@ -227,7 +239,10 @@ class Core:
 
     def _process(self, wish: Wish) -> Process:
         settings = self.settings
-        env = environment.clean({"LANG": "C.UTF-8"}, self.home, False) | dict(settings.env) | dict(wish.env)
+        env = environment.clean({"LANG": "C.UTF-8"}, self.home, False)
+        if self._lease is not None:
+            env |= self._lease.env
+        env |= {**settings.env, **wish.env}
         user = settings.user if wish.user is None else wish.user
         return Process(
             args=wish.args,
@@ -242,19 +257,23 @@ class Core:
         settings = self.settings
         if settings.workdir:
             return settings.workdir
+        if self._lease is not None:
+            return self._lease.workdir
         given = settings.root.directory if isinstance(settings.root, HostView) else None
         return os.path.realpath(given) if given else self.home
 
     def _request(self, where: paths.Paths) -> Request:
         settings = self.settings
         limits = delegation.held(where, settings.limits, Limits(pids=_PIDS))
-        given, directory = None, ""
+        given, directory, beneath = None, "", list[str]()
         if isinstance(settings.root, HostView):
             if settings.root.directory is not None:
                 path = policy.resolve(settings.root.directory)
                 found = policy.check(path, named=True)
                 given = Given(path, found.st_uid, found.st_gid)
-        else:
+        elif self._lease is not None:
+            directory, *beneath = self._lease.layers
+        elif isinstance(settings.root, Rootfs):
             directory = rootfs.find(where, shim.program("stockade-layer"), settings.root.path)
         mount = Mount(_INIT, "bind", shim.program("stockade-init"), ("bind", "ro", "nosuid", "nodev"))
         return Request(
@@ -264,6 +283,7 @@ class Core:
             kind="sdk",
             hostname=settings.hostname,
             rootfs=directory,
+            beneath=tuple(beneath),
             image=(directory and settings.root[0]) or "",
             adjust=lambda bundle: bundle._replace(mounts=(*bundle.mounts, mount)),
         )

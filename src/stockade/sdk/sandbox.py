@@ -10,7 +10,7 @@ from stockade.model import Limits
 from stockade.runtime.blocking import World, run
 from stockade.sdk.core import Core
 from stockade.sdk.running import Running, Wish, words
-from stockade.sdk.values import OUTPUT_LIMIT, PIPE, Completed, HostView, Rootfs, Settings
+from stockade.sdk.values import OUTPUT_LIMIT, PIPE, Completed, HostView, OfImage, Rootfs, Settings
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -30,7 +30,8 @@ class Sandbox:
     b'42\\n'
 
     Args:
-        root: what it sees: `HostView()`, this machine's programs and nobody's files, or `Rootfs(path)`.
+        root: what it sees: `HostView()`, this machine's programs and nobody's files, `Rootfs(path)`, or
+            `OfImage(name)`.
         limits: for all its commands together; `limits.time` is how long the sandbox may live.
         network: "none": a network of its own, with loopback only.
         files: path → content, there from the beginning.
@@ -42,7 +43,7 @@ class Sandbox:
 
     def __init__(
         self,
-        root: HostView | Rootfs = HostView(),  # noqa: B008 (immutable)
+        root: HostView | Rootfs | OfImage = HostView(),  # noqa: B008 (immutable)
         *,
         limits: Limits = Limits(),  # noqa: B008 (immutable)
         network: str = "none",

@@ -32,10 +32,16 @@ class Rootfs(NamedTuple):
     path: str
 
 
+class OfImage(NamedTuple):
+    """An image that the daemon has; commands start in its directory and with its environment."""
+
+    reference: str
+
+
 class Settings(NamedTuple):
     """A sandbox, as it was asked for."""
 
-    root: HostView | Rootfs = HostView()
+    root: HostView | Rootfs | OfImage = HostView()
     limits: Limits = Limits()
     network: str = "none"
     files: Mapping[str, bytes] = {}

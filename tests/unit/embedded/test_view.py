@@ -31,7 +31,7 @@ def test_links_of_the_tree_are_no_mounts(tree: str) -> None:
 
 def test_as_root_only_the_tree_and_the_given_directory_are_mapped(tree: str) -> None:
     parts = view.layers(tree, GIVEN)
-    assert view.mounts(tree, "/d", parts, GIVEN, IDS) == (
+    assert view.mounts((tree,), "/d", parts, GIVEN, IDS) == (
         RootfsMount("bind", tree, "", ("ro", "rbind", "uidmap=0:1000000:65536", "gidmap=0:1000000:65536")),
         RootfsMount(
             "format/overlay",
@@ -61,7 +61,7 @@ def test_as_root_only_the_tree_and_the_given_directory_are_mapped(tree: str) -> 
 
 
 def test_as_a_user_nothing_is_mapped(tree: str) -> None:
-    for mount in view.mounts(tree, "/d", view.layers(tree, GIVEN), GIVEN, None):
+    for mount in view.mounts((tree,), "/d", view.layers(tree, GIVEN), GIVEN, None):
         assert not [option for option in mount.options if "idmap=" in option]
 
 
