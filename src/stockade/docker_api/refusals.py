@@ -56,7 +56,7 @@ REFUSED: dict[str, str] = {
         DELETE /containers/{name}/checkpoints/{checkpoint}
     """,
 }
-_BUILD_PRUNE = served("filters", "all", "keep-storage", "reserved-space", "max-used-space", "min-free-space")
+_BUILD_PRUNE = served(neutral=("filters", "all", "keep-storage", "reserved-space", "max-used-space", "min-free-space"))
 _ANYTHING = Parameters(all=True)
 
 

@@ -70,7 +70,7 @@ def committed(
 
 
 def _history(base: Mapping[str, Any]) -> list[Any]:
-    """The lines of an image's history, and one for each layer that they do not speak of: what follows is its layer's."""
+    """The lines of an image's history, and one more for each layer that they do not speak of."""
     lines = list(base.get("history") or ())
     told = sum(not line.get("empty_layer") for line in lines)
     untold = len((base.get("rootfs") or {}).get("diff_ids") or ()) - told
