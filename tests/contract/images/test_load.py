@@ -59,6 +59,11 @@ def test_every_form_is_the_same_image(in_shop: Run, form: str) -> None:
             assert file.read() == "1"
         assert shop.directories() == {"1", "2", "3"}
         assert list((shop.content / "ingest").iterdir()) == []
+        accounts = await shop.images.accounts(found)
+        assert [(user.name, user.uid, user.home) for user in accounts.users] == [
+            ("root", 0, "/root"), ("nobody", 65534, "/"),
+        ]  # fmt: skip
+        assert [(group.name, group.gid, group.members) for group in accounts.groups][1] == ("wheel", 10, ("nobody",))
 
     in_shop(story)
 

@@ -108,6 +108,24 @@ def test_root_inside_owns_the_image_and_what_it_changes_is_a_layer(bench: Bench)
     asyncio.run(story())
 
 
+def test_where_mounts_cannot_be_mapped_a_copy_is_made_once_a_range(bench: Bench) -> None:
+    async def story() -> None:
+        base = images.busybox()
+        layers = await bench.unpack(images.TestImage((*base.layers, images.layer({"bin/ls": b"", "bin/x": b"1"}))))
+        bench.snapshots._mapped[os.stat(layers[0]).st_dev] = False
+        two = [bench.run(layers, "stat -c %u /bin/busybox; rm /bin/x; echo 1 > /n") for _ in range(2)]
+        (said, bundle), (again, _) = await asyncio.gather(*two)
+        assert said == again == "0\n"
+        shifted = bench.place.data / f"shifted/{BASE}"
+        assert sorted(os.listdir(shifted)) == ["1", "2"]
+        assert os.stat(shifted / "1/bin/busybox").st_uid == BASE
+        assert await bench.snapshots.changes(bundle, layers, IDS) == [("/bin", 0), ("/bin/x", 2), ("/n", 1)]
+        await bench.snapshots.sweep(layers[:1])
+        assert os.listdir(shifted) == ["2"]
+
+    asyncio.run(story())
+
+
 def test_127_layers(bench: Bench) -> None:
     async def story() -> None:
         layers = await bench.unpack(images.deep(127))
