@@ -34,8 +34,6 @@ if TYPE_CHECKING:
     from stockade.model.layers import Change
 
 _LIVE = (Status.RUNNING, Status.PAUSED)
-# Exit codes of stockade-layer (docs/layer.md).
-_NO_PATH, _NO_DIRECTORY, _OVERWRITES, _READ_ONLY = 4, 5, 6, 7
 _STAT_TIMEOUT = 30.0
 _READERS_TIMEOUT = 10.0
 """Seconds that a start waits for those who still read the root of the run before."""
@@ -287,7 +285,7 @@ def stat_of(answer: dict[str, Any]) -> PathStat:
 
 
 def _check(answer: Answer, reference: str, path: str) -> None:
-    """Raise what an exit code says, in Docker's words."""
+    """Raise what an exit code of stockade-layer says (docs/layer.md), in Docker's words."""
     said = answer.complaint.decode(errors="replace").strip().rpartition("\n")[2].removeprefix("stockade-layer: ")
     match answer.status:
         case 0:
@@ -300,6 +298,8 @@ def _check(answer: Answer, reference: str, path: str) -> None:
             raise BadValue(said)
         case 7:
             raise BadValue("container rootfs is marked read-only")
+        case 8:
+            raise RuntimeFailed(f"Error processing tar file: {said}")
         case _:
             raise RuntimeFailed(said or f"stockade-layer ended with status {answer.status}")
 
