@@ -149,7 +149,7 @@ class Archive:
         images = self._frame.images
         parent = images.leased(wanted.id) if wanted.image_id else None
         config = committing.config(wanted, images.commit_config(parent) if parent else {}, options.config)
-        config = changes.apply(config, options.changes)
+        config = changes.apply(config, committing.instructions(options.changes))
         async with self._still(record, options.pause):
             layers, ids = await self._frame.footing(wanted.id)
             hidden = committing.made_by_runtime(wanted)

@@ -6,6 +6,10 @@ from typing import Any
 
 from stockade.engine.records import HealthCheck, Wanted
 
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
 _MADE = (
     "/dev",
     "/dev/console",
@@ -40,6 +44,12 @@ def config(wanted: Wanted, image: dict[str, Any], given: dict[str, Any]) -> dict
     if "Entrypoint" not in found:
         rest |= {key: own[key] for key in ("Cmd", "Entrypoint") if key in own and key not in found}
     return {**rest, **found, "Env": env, **{key: value for key, value in joined.items() if value}}
+
+
+def instructions(changes: Sequence[str]) -> list[str]:
+    """The lines of all changes, as of one Dockerfile: a backslash at the end goes on, `#` begins a comment."""
+    text = "\n".join(changes).replace("\\\n", "")
+    return [line.strip() for line in text.splitlines() if line.strip() and not line.lstrip().startswith("#")]
 
 
 def of_container(wanted: Wanted, image: dict[str, Any]) -> dict[str, Any]:

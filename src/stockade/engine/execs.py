@@ -122,6 +122,7 @@ class Execs:
                 await self._make(task, container, record, begin)
             if connection is not None:
                 await self._hand_over(record, connection)
+                await handover.head_was_read(connection.descriptor)
             await self._run(task, record)
         except StockadeError as error:
             said = self._failed(record, error)

@@ -208,6 +208,7 @@ class Streams:
         framed = connection.framed and not record.wanted.tty
         words = log_words(shim.program("stockade-logs"), directory, chosen, "", framed)
         try:
+            await handover.head_was_read(connection.descriptor)
             child = self._reader(directory, words, connection.descriptor)
             if child is not None:
                 await _collect(child)
@@ -226,6 +227,7 @@ class Streams:
         except NotFound:
             return _end(kept.connection)
         if status in _LIVE:
+            await handover.head_was_read(kept.connection.descriptor)
             return await self._hand_over(identity, kept)
         if self._hangups is None:
             self._hangups = Hangups()

@@ -8,9 +8,11 @@ from __future__ import annotations
 
 import array
 import asyncio
+import fcntl
 import json
 import os
 import socket
+import termios
 from typing import NamedTuple
 
 from stockade.errors import NotFound, ProtocolBroken, RuntimeFailed, TimedOut, Unavailable
@@ -22,6 +24,7 @@ if TYPE_CHECKING:
     from typing import Any
 
 _PACKET = 64 << 10
+_GLANCE, _GLANCES = 0.001, 100
 _ROOM = socket.CMSG_LEN(4 * array.array("i").itemsize)
 
 
@@ -74,6 +77,23 @@ async def attach(door: Door, streams: Streams | Connection, detach_keys: str = "
         connection.close()
         raise
     return Seat(connection)
+
+
+async def head_was_read(descriptor: int) -> None:
+    """Wait until the client has read what was written to it, or a tenth of a second.
+
+    docker-py reads the head of an answer with a buffer and then the stream without it: what came together with the
+    head is lost to it.
+    """
+    unread = bytearray(4)
+    for _ in range(_GLANCES):
+        try:
+            fcntl.ioctl(descriptor, termios.TIOCOUTQ, unread)
+        except OSError:
+            return
+        if not any(unread):
+            return
+        await asyncio.sleep(_GLANCE)
 
 
 async def root(door: Door) -> int:

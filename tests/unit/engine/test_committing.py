@@ -82,3 +82,16 @@ def test_words_for_the_logs_reader(options: LogOptions, until: str, framed: bool
 def test_what_is_at_a_path() -> None:
     answer = {"name": "x", "size": 1, "mode": 420, "mtime": "2026-01-01T00:00:00Z", "linkTarget": "y"}
     assert stat_of(answer) == PathStat("x", 1, 420, "2026-01-01T00:00:00Z", "y")
+
+
+@pytest.mark.parametrize(
+    ("changes", "lines"),
+    [
+        ((), []),
+        (("CMD a", "ENV b=c"), ["CMD a", "ENV b=c"]),
+        (("CMD a\nENV b=c\n\n# no\n  USER x",), ["CMD a", "ENV b=c", "USER x"]),
+        (("ENV a=b \\\n c=d",), ["ENV a=b  c=d"]),
+    ],
+)
+def test_changes_are_lines_of_a_dockerfile(changes: tuple[str, ...], lines: list[str]) -> None:
+    assert committing.instructions(changes) == lines
