@@ -23,6 +23,7 @@ from stockade.engine import accounts, keys, processes
 from stockade.engine.frame import Frame, running
 from stockade.engine.requests import ExecConfig, ExecRecord
 from stockade.errors import BadValue, Conflict, NotFound, StockadeError, Unavailable, exit_code
+from stockade.model import Phase
 from stockade.runtime import exits, handover, shim
 from stockade.runtime.attach import Connection, Streams
 from stockade.runtime.task import Stdio
@@ -213,10 +214,10 @@ class Execs:
     # Turns in the container's life ------------------------------------------------------------------------------
 
     def recover(self, identity: str) -> None:
-        """Its shim is connected again: take up what still runs; read the end of what does not."""
-        for record in list(self._known.get(identity, {}).values()):
-            if record.running:
-                self._follow(record, taken_up=True)
+        """Its shim is connected again: take up what still runs; undo what was begun, and read the end of the others."""
+        work = asyncio.create_task(self._take_up_safely(identity), name=f"execs of {identity}")
+        self._followers[identity] = work
+        work.add_done_callback(lambda _: self._followers.pop(identity, None))
 
     def ended(self, identity: str) -> None:
         """The container does not run any more: neither does what was added to it."""
@@ -294,6 +295,49 @@ class Execs:
             raise
         record = self._keep(replace(record, pid=pid))
         self._follow(record, pending, seat)
+
+    async def _take_up_safely(self, identity: str) -> None:
+        # A shim that is gone by now has its container ended, and with it these.
+        with contextlib.suppress(StockadeError):
+            await self._take_up(identity)
+
+    async def _take_up(self, identity: str) -> None:
+        task = await self._frame.task(identity)
+        for record in list(self._known.get(identity, {}).values()):
+            begun = record.exit_code is not None or await self._was_started(task, record)
+            if self._known.get(identity, {}).get(record.id) is not record:
+                # Somebody starts it just now.
+                continue
+            if not begun:
+                # Its client waits at the shim for a start that will not come.
+                with contextlib.suppress(StockadeError):
+                    await task.delete(record.id)
+                if record.probe:
+                    self._drop(record)
+                elif record.running:
+                    said = "the daemon was restarted before it started"
+                    self._keep(replace(record, running=False, exit_code=_NOT_STARTED, error=said))
+            elif record.running:
+                self._follow(record, taken_up=True)
+        await self._clear(task, identity)
+
+    async def _was_started(self, task: Task, record: ExecRecord) -> bool:
+        """Whether the shim let it run, or knows how it ended."""
+        try:
+            return (await task.state(record.id)).phase is not Phase.CREATED
+        except NotFound:
+            return os.path.exists(self._exit_path(record))
+
+    async def _clear(self, task: Task, identity: str) -> None:
+        """What a daemon that died left of ends that it had kept already."""
+        for name in os.listdir(self._frame.directory(identity)):
+            exec_id = name.removeprefix("exit-").removesuffix(".json")
+            if name != f"exit-{exec_id}.json" or exec_id in self._followers:
+                continue
+            with contextlib.suppress(StockadeError):
+                await task.delete(exec_id)
+            with contextlib.suppress(OSError):
+                os.unlink(f"{self._frame.directory(identity)}/{name}")
 
     def _follow(self, record: ExecRecord, pending: object = None, seat: object = None, taken_up: bool = False) -> None:
         follower = asyncio.create_task(self._see_end(record, pending, seat, taken_up), name=f"exec {record.id}")

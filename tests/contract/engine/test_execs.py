@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
 import signal
 from collections.abc import Awaitable, Callable
@@ -14,6 +15,7 @@ from stockade.engine.execs import Begin
 from stockade.engine.records import Status
 from stockade.engine.requests import ExecConfig
 from stockade.errors import BadValue, CommandNotFound, Conflict, NotFound
+from stockade.model import Phase
 from support.engine_ground import Client, Ground, eventually, frames, ground
 from support.place import Place
 
@@ -182,6 +184,46 @@ def test_a_new_daemon_finds_what_runs_and_what_ended(told: Callable[[Story], Non
         assert b"b\n" in await client.read()
         await eventually(lambda: made.execs.inspect(short).exit_code == 9)
         await eventually(lambda: made.execs.inspect(long).exit_code == 0)
+        client.close()
+
+    told(story)
+
+
+def test_a_new_daemon_undoes_what_was_begun_and_not_started(
+    told: Callable[[Story], None], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def story(made: Ground) -> None:
+        box = await made.run("sleep", "100")
+        client = Client()
+        begun, prepared, ended, untouched = [await made.execs.create(box, config("true")) for _ in range(4)]
+        await made.execs.prepare(prepared)
+        await made.execs.start(ended, Begin(detach=True))
+        await eventually(lambda: made.execs.inspect(ended).exit_code == 0)
+        # As if it died right before Start, and once right before an exit record was removed.
+        with monkeypatch.context() as patch:
+            patch.setattr(made.execs, "_run", lambda *_: asyncio.sleep(1000))
+            starting = asyncio.create_task(made.execs.start(begun, Begin(), client.take))
+            task = await made.task(box)
+            await eventually(lambda: client.framed is not None)
+            while True:
+                with contextlib.suppress(NotFound):
+                    if (await task.state(begun)).phase is Phase.CREATED:
+                        break
+                await asyncio.sleep(0.02)
+            await asyncio.sleep(0.2)
+        left = Path(made.directory(box)) / f"exit-{ended}.json"
+        left.write_text("{}")
+        record = made.execs.inspect(begun)
+        await made.restart_daemon()
+        starting.cancel()
+        await asyncio.wait([starting])
+        assert record.running
+        assert await client.read() == b""
+        await eventually(lambda: made.execs.inspect(begun).exit_code == 126)
+        await eventually(lambda: not left.exists())
+        for name in (prepared, untouched):
+            await made.execs.start(name, Begin(detach=True))
+            await eventually(lambda one=name: made.execs.inspect(one).exit_code == 0)
         client.close()
 
     told(story)
