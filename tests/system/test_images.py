@@ -102,7 +102,8 @@ def test_save_import_and_commit(served: Daemon, tmp_path: Path) -> None:
     made = said(served, "commit", "-c", "CMD cat /one", name, "made:1")
     said(served, "rm", "-f", name)
     assert said(served, "run", "--rm", "--network", "none", "made:1") == "1"
-    assert said(served, "run", "--rm", "--network", "none", "made:1", "ls", "/etc") == "passwd"
+    assert said(served, "run", "--rm", "--network", "none", "made:1", "ls", "/etc/passwd") == "/etc/passwd"
+    assert served.docker("run", "--rm", "--network", "none", "made:1", "ls", "/etc/group", check=False).returncode == 1
     assert json.loads(said(served, "image", "inspect", "made:1"))[0]["Id"] == made
     layers = json.loads(said(served, "image", "inspect", "made:1"))[0]["RootFS"]["Layers"]
     assert len(layers) == 2

@@ -178,8 +178,7 @@ class Images:
         if not names:
             raise BadValue("no image is named")
 
-        for name in names:
-            self._images.find(name)
+        self._images.can_save(names)
         out = await request.give(TAR)
         try:
             await self._images.save(names, out)

@@ -295,6 +295,19 @@ class Images:
 
     # Giving -------------------------------------------------------------------------------------------------------
 
+    def can_save(self, wanted: Sequence[str], namespace: str = NAMESPACE) -> Sequence[saving.Chosen]:
+        """What `save` will write.
+
+        Raises:
+            NotFound: an image, or a blob of one.
+        """
+        chosen = self._choose(wanted, namespace)
+        blobs = [digest for one in chosen for digest in (one.image.id, one.image.manifest, *_digests(one.image))]
+        missing = [digest for digest in dict.fromkeys(blobs) if not self._base.content.has(digest)]
+        if missing:
+            raise NotFound(f"blobs of the image are missing: {', '.join(missing)}")
+        return chosen
+
     async def save(self, wanted: Sequence[str], out: int, namespace: str = NAMESPACE) -> None:
         """Write images to a descriptor as one archive that Docker and tools of OCI layouts read.
 
@@ -302,12 +315,8 @@ class Images:
             NotFound: an image, or a blob of one.
             RuntimeFailed: the reader went away, or the disk failed.
         """
-        chosen = self._choose(wanted, namespace)
-        blobs = [digest for one in chosen for digest in (one.image.id, one.image.manifest, *_digests(one.image))]
+        chosen = self.can_save(wanted, namespace)
         with self._base.content.hold([digest for one in chosen for digest in one.image.kept.blobs]):
-            missing = [digest for digest in dict.fromkeys(blobs) if not self._base.content.has(digest)]
-            if missing:
-                raise NotFound(f"blobs of the image are missing: {', '.join(missing)}")
             lines = saving.members(chosen, self._base.content.path, self._size_of)
             text = b"".join(msgspec.json.encode(line) + b"\n" for line in lines)
             await self._base.program.call("send", "--to", str(out), given=Given((out,), text))

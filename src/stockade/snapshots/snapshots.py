@@ -122,7 +122,7 @@ class Snapshots:
             return layers
         return [self._copy_of(layer, ids) for layer in layers]
 
-    # Where mounts cannot be id-mapped ----------------------------------------------------------------------------------
+    # Where mounts cannot be id-mapped --------------------------------------------------------------------------------
 
     def _is_mapped(self, layer: str) -> bool:
         """Whether the file system of a layer can be mounted id-mapped; tried once for each."""
