@@ -31,7 +31,10 @@ def story(show: Show) -> list[str]:
         began = time.monotonic()
         client = Client()
         image = client.import_tree(str(_tree(place)), "shell:1", changes=['CMD ["/bin/sh"]'])
-        show("image", f"shell:1, {image.id[:19]}, of this machine's own shell ({_since(began)}, the daemon's start in it)")
+        show(
+            "image",
+            f"shell:1, {image.id[:19]}, of this machine's own shell ({_since(began)}, the daemon's start in it)",
+        )
 
         began = time.monotonic()
         script = "trap 'echo bye; exit 3' TERM; n=0; while :; do n=$((n+1)); echo line $n; sleep 0.1 & wait $!; done"
