@@ -17,6 +17,7 @@ from stockade.host import locks
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from stockade.engine.containers import Prepared
+    from stockade.host.ids import Ids
     from stockade.runtime.aio import Channel
     from stockade.runtime.task import Task
     from stockade.store import Table
@@ -52,6 +53,8 @@ class Container:
         """A start that went as far as it can without letting the program run."""
         self.prelaunched: asyncio.Task[Any] | None = None
         """Starts its shim ahead of its first start; a shim that nobody uses leaves by itself after 30 seconds."""
+        self.ids: Ids | None = None
+        """Its range, once it was looked up."""
         self.delay = 0.0
         """Seconds before its last start, if the policy made that."""
         self._table = table

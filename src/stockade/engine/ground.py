@@ -56,9 +56,11 @@ def own_ids(engine: Engine, container: Container) -> Ids | None:
     slot = container.state.slot
     if slot < 0:
         return None
-    found = ids.claimed(engine.paths, container.directory, slot)
+    # A claim stays as long as the directory does: it is read once.
+    found = container.ids or ids.claimed(engine.paths, container.directory, slot)
     if found is None:
         raise Conflict(f"the ids of container {container.id} are no longer claimed", hint="stockade system repair")
+    container.ids = found
     return found
 
 

@@ -68,7 +68,8 @@ async def _claim(turn: Turn) -> None:
     container = turn.container
     os.makedirs(container.directory, 0o700, exist_ok=True)
     if bundle.own_user_namespace(container.wanted):
-        slot = ids.claim(turn.engine.paths, container.directory).slot
+        container.ids = ids.claim(turn.engine.paths, container.directory)
+        slot = container.ids.slot
         container.record = msgspec.structs.replace(
             container.record, state=msgspec.structs.replace(container.state, slot=slot)
         )

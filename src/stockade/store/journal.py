@@ -26,6 +26,7 @@ NOTHING: Mapping[str, Any] = MappingProxyType({})
 CRASH = "STOCKADE_CRASH"
 """Names the point at which the process kills itself, for tests: `verb:step:before`, `verb:step` (done and not yet
 recorded), `verb:step:after`."""
+_WANTED = os.environ.get(CRASH, "")
 
 
 async def nothing(_: object) -> None:
@@ -205,6 +206,5 @@ async def _back(verb: Verb[C], context: C, operation: Operation) -> None:
 
 
 def _crash(verb: str, step: str, moment: str) -> None:
-    wanted = os.environ.get(CRASH)
-    if wanted and wanted in (f"{verb}:{step}:{moment}", f"{verb}:{step}" if moment == "done" else ""):
+    if _WANTED and _WANTED in (f"{verb}:{step}:{moment}", f"{verb}:{step}" if moment == "done" else ""):
         os.kill(os.getpid(), signal.SIGKILL)
