@@ -22,10 +22,10 @@ from msgspec.structs import replace
 from stockade.engine import accounts, keys, processes
 from stockade.engine.frame import Frame, running
 from stockade.engine.requests import ExecConfig, ExecRecord
-from stockade.errors import BadValue, Conflict, NotFound, StockadeError, Unavailable, exit_code
+from stockade.errors import BadValue, Conflict, NotFound, RuntimeFailed, StockadeError, exit_code
 from stockade.model import Phase
 from stockade.runtime import exits, handover, shim
-from stockade.runtime.attach import Connection, Streams
+from stockade.runtime.attach import Connection, Detached, Streams
 from stockade.runtime.task import Stdio
 
 TYPE_CHECKING = False
@@ -61,6 +61,7 @@ class Execs:
             self._known.setdefault(record.container, {})[record.id] = record
         self._followers: dict[str, asyncio.Task[None]] = {}
         self._prepared: dict[str, asyncio.Task[None]] = {}
+        self._watchers: set[asyncio.Task[None]] = set()
 
     async def create(self, reference: str, config: ExecConfig) -> str:
         """Keep what is to be run; its id.
@@ -242,7 +243,7 @@ class Execs:
 
     async def close(self) -> None:
         """Let go of what runs; it goes on."""
-        tasks = [*self._followers.values(), *self._prepared.values()]
+        tasks = [*self._followers.values(), *self._prepared.values(), *self._watchers]
         for one in tasks:
             one.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
@@ -280,7 +281,21 @@ class Execs:
         )
         typed = keys.parse(config.detach_keys, "escape") if config.tty else ""
         seat = await handover.attach(self._door(record), streams, typed)
-        seat.close()
+        if not config.tty:
+            seat.close()
+            return
+        watcher = asyncio.create_task(self._watch_detach(record, seat), name=f"attached {record.id}")
+        self._watchers.add(watcher)
+        watcher.add_done_callback(self._watchers.discard)
+
+    async def _watch_detach(self, record: ExecRecord, seat: handover.Seat) -> None:
+        """Tell when a client typed its detach keys, or left. The connection does not hang on this."""
+        try:
+            if isinstance(await seat.receive(), Detached):
+                with contextlib.suppress(NotFound):
+                    self._tell("exec_detach", self._frame.find(record.container), record)
+        finally:
+            seat.close()
 
     async def _run(self, task: Task, record: ExecRecord, seat: handover.Seat | None = None) -> None:
         # Asked for before it runs: an end cannot be missed.
@@ -383,7 +398,8 @@ class Execs:
 
     def _failed(self, record: ExecRecord, error: StockadeError) -> StockadeError:
         """Keep that it did not start; why, in Docker's words."""
-        said = error if isinstance(error, (BadValue, Unavailable)) else processes.failure(record.config.command, error)
+        runtime = isinstance(error, RuntimeFailed)
+        said = processes.failure(record.config.command, error) if runtime else error
         code = exit_code(error)
         self._keep(
             replace(record, running=False, exit_code=code if code in (126, 127) else _NOT_STARTED, error=said.message)
@@ -410,7 +426,7 @@ class Execs:
         return f"{self._frame.directory(record.container)}/exit-{record.id}.json"
 
     def _tell(self, what: str, container: Record, record: ExecRecord, attributes: dict[str, str] | None = None) -> None:
-        action = what if what == "exec_die" else f"{what}: {' '.join(record.config.command)}"
+        action = what if what in ("exec_die", "exec_detach") else f"{what}: {' '.join(record.config.command)}"
         self._frame.tell(action, container, {"execID": record.id, **(attributes or {})})
 
     def _keep(self, record: ExecRecord) -> ExecRecord:

@@ -13,7 +13,7 @@ import pytest
 
 from stockade.engine.execs import Begin
 from stockade.engine.records import Status
-from stockade.engine.requests import ExecConfig
+from stockade.engine.requests import AttachOptions, ExecConfig
 from stockade.errors import BadValue, CommandNotFound, Conflict, NotFound
 from stockade.model import Phase
 from support.engine_ground import Client, Ground, eventually, frames, ground
@@ -93,6 +93,26 @@ def test_a_terminal_is_raw_and_resized(told: Callable[[Story], None]) -> None:
         await client.until(b"33 44")
         await client.read()
         assert made.execs.inspect(name).exit_code == 3
+        client.close()
+
+    told(story)
+
+
+def test_a_terminal_is_left_by_its_keys(told: Callable[[Story], None]) -> None:
+    async def story(made: Ground) -> None:
+        box = await made.run("sleep", "100")
+        client = Client()
+        given = config("sh", tty=True, attach_stdin=True, detach_keys="ctrl-a")
+        name = await made.execs.create(box, given)
+        await made.execs.start(name, Begin(tty=True), client.take)
+        client.ours.sendall(b"echo he''re\n")
+        await client.until(b"here")
+        client.ours.sendall(b"\x01")
+        await client.read()
+        await eventually(lambda: "exec_detach" in made.actions(box))
+        assert made.execs.inspect(name).running
+        await made.execs.kill(name)
+        await eventually(lambda: made.execs.inspect(name).exit_code == 137)
         client.close()
 
     told(story)
@@ -280,5 +300,29 @@ def test_many_ended_ones_are_not_kept_for_ever(told: Callable[[Story], None], mo
         assert made.execs.inspect(names[-1]).exit_code == 0
         directory = made.directory(box)
         await eventually(lambda: not any(entry.startswith("exit-") for entry in os.listdir(directory)))
+
+    told(story)
+
+
+def test_a_stopped_shim_delays_its_own_container_alone(told: Callable[[Story], None]) -> None:
+    async def story(made: Ground) -> None:
+        stuck, well = await made.run("sleep", "100"), await made.run("sleep", "100")
+        shim = (await (await made.task(stuck)).connect())[0]
+        held = await made.execs.create(stuck, config("sh", "-c", "exit 3"))
+        client = Client()
+        os.kill(shim, signal.SIGSTOP)
+        try:
+            waiting = asyncio.create_task(made.execs.start(held, Begin(), client.take))
+            attach = asyncio.create_task(made.streams.attach(stuck, AttachOptions(stdout=True), Client().take))
+            name = await made.execs.create(well, config("sh", "-c", "exit 4"))
+            await asyncio.wait_for(made.execs.start(name, Begin(detach=True)), 5)
+            await eventually(lambda: made.execs.inspect(name).exit_code == 4)
+            assert not waiting.done()
+        finally:
+            os.kill(shim, signal.SIGCONT)
+        await asyncio.wait_for(asyncio.gather(waiting, attach), 10)
+        await client.read()
+        assert made.execs.inspect(held).exit_code == 3
+        client.close()
 
     told(story)
