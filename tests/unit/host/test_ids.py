@@ -77,11 +77,11 @@ def test_a_reservation_that_was_cut_before_its_record_is_found_again(machine: Pa
     assert Path(machine.etc, "subuid").read_text().count("stockade:") == 1
 
 
-def test_a_range_is_free_again_when_its_container_is_gone_and_not_before(machine: Paths) -> None:
+def test_a_range_is_free_again_when_its_container_let_go_and_not_before(machine: Paths) -> None:
     first, second = container(machine, "a"), container(machine, "b")
     assert ids.claim(machine, first).slot == 0
     assert ids.claim(machine, second).slot == 1
-    os.rmdir(first)
+    ids.release(machine, first, 0)
     third = container(machine, "c")
     assert ids.claim(machine, third).slot == 0
     assert ids.claimed(machine, third, 0) is not None
@@ -90,6 +90,14 @@ def test_a_range_is_free_again_when_its_container_is_gone_and_not_before(machine
     assert ids.claimed(machine, third, 0) is not None, "somebody else's claim was released"
     ids.release(machine, third, 0)
     assert ids.claimed(machine, third, 0) is None
+
+
+def test_claims_of_what_is_gone_are_dropped_before_another_block_begins(machine: Paths) -> None:
+    for slot in range(ids.RANGES_PER_BLOCK):
+        os.symlink(f"{machine.containers}/gone" if slot in (7, 9) else machine.containers, f"{machine.ids}/{slot}")
+    assert ids.claim(machine, container(machine, "a")).slot == 7
+    assert ids.claim(machine, container(machine, "b")).slot == 9
+    assert ids.claim(machine, container(machine, "c")).slot == ids.RANGES_PER_BLOCK
 
 
 def test_a_second_block_when_the_first_is_full(machine: Paths) -> None:
