@@ -16,7 +16,7 @@ from stockade.docker_api.query import only, served
 from stockade.docker_api.router import Route
 from stockade.docker_api.times import NEVER, nanoseconds
 from stockade.docker_api.versions import NEWEST, OLDEST, Version
-from stockade.docker_api.wanted import DEFAULT_WALL
+from stockade.docker_api.wanted import DEFAULT_WALL, WALLS
 from stockade.engine.events import Event
 from stockade.engine.records import NAMESPACE, Record, Status
 from stockade.errors import BadValue
@@ -120,7 +120,7 @@ class System:
                 "Labels": [],
                 "ExperimentalBuild": False,
                 "ServerVersion": self._version,
-                "Runtimes": {DEFAULT_WALL: {"path": DEFAULT_WALL}},
+                "Runtimes": {name: {"path": name} for name in WALLS},
                 "DefaultRuntime": DEFAULT_WALL,
                 "Swarm": _NO_SWARM,
                 "LiveRestoreEnabled": True,
