@@ -402,7 +402,7 @@ def _patiently(content: bytes, kind: type[T]) -> T:
         if unknown:
             raise BadValue(f"unknown field{'s' * (len(unknown) > 1)} with a value: {', '.join(unknown)}")
         return msgspec.convert(fitted, kind)
-    except (msgspec.ValidationError, RecursionError) as error:
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         raise BadValue(f"invalid JSON: {error}") from None
 
 
