@@ -12,7 +12,7 @@ import sys
 from logging.handlers import RotatingFileHandler
 from typing import NamedTuple
 
-from stockade.daemon import surroundings
+from stockade.daemon import surroundings, uninstall
 from stockade.daemon.serve import repair, serve
 from stockade.errors import StockadeError, Unsupported
 from stockade.host import paths as places
@@ -33,6 +33,8 @@ class Options(NamedTuple):
     exit_when_idle: float
     """Seconds; 0: never."""
     repair: bool
+    uninstall: bool
+    purge: bool
 
 
 def main(words: Sequence[str]) -> int:
@@ -47,11 +49,15 @@ def main(words: Sequence[str]) -> int:
             )
         if options.on_demand and not surroundings.own_session():
             return 0
+        if options.uninstall:
+            uninstall.end_daemon(paths)
         places.make(paths)
         with surroundings.only_one(paths) as alone:
             if not alone:
                 return _second(paths, options)
-            if options.repair:
+            if options.uninstall:
+                asyncio.run(uninstall.uninstall(paths, options.purge, print))
+            elif options.repair:
                 asyncio.run(repair(paths, print))
             else:
                 _serve(paths, options)
@@ -76,8 +82,12 @@ def _parse(words: Sequence[str]) -> Options:
     parser.add_argument(
         "--repair", action="store_true", help="make the records anew from the files beside their data, and end"
     )
+    parser.add_argument("--uninstall", action="store_true", help="end the daemon that serves and all that it runs")
+    parser.add_argument("--purge", action="store_true", help="with --uninstall: remove everything that was kept too")
     found = parser.parse_args(words)
-    return Options(found.on_demand, found.exit_when_idle, found.repair)
+    if found.purge and not found.uninstall:
+        parser.error("--purge goes with --uninstall")
+    return Options(found.on_demand, found.exit_when_idle, found.repair, found.uninstall, found.purge)
 
 
 def _second(paths: Paths, options: Options) -> int:

@@ -322,6 +322,7 @@ class Containers:
             # Docker gives up when a start fails for another reason than the program's end.
             container.timer = None
             container.delay = 0
+            container.came("not-running")
 
     def _stop_timer(self, container: Container) -> bool:
         """Whether a start by the policy was waiting, and is no more."""

@@ -12,6 +12,7 @@ three it is; it stands in the container's record.
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 from typing import NamedTuple
@@ -82,6 +83,27 @@ def release(paths: Paths, directory: str, slot: int) -> None:
         with locks.held(f"{paths.ids}/lock"):
             if _target(paths, slot) == directory:
                 os.unlink(f"{paths.ids}/{slot}")
+
+
+def give_back(paths: Paths) -> bool:
+    """Free the blocks that are reserved in /etc/subuid and /etc/subgid; False: a container still has ids of them."""
+    if not os.path.isdir(paths.ids):
+        return True
+    with locks.held(f"{paths.ids}/lock"):
+        links = [f"{paths.ids}/{name}" for name in os.listdir(paths.ids) if name.isdigit()]
+        if any(os.path.exists(link) for link in links):
+            return False
+        ours = {f"{OWNER}:{start}:{BLOCK}\n" for start in _read_blocks(paths)}
+        for path in (f"{paths.etc}/subuid", f"{paths.etc}/subgid"):
+            with locks.shadow(path):
+                lines = _lines(path)
+                left = [line for line in lines if line not in ours]
+                if left != lines:
+                    locks.replace(path, "".join(left))
+        for path in (*links, f"{paths.ids}/blocks.json"):
+            with contextlib.suppress(FileNotFoundError):
+                os.unlink(path)
+    return True
 
 
 def _target(paths: Paths, slot: int) -> str | None:
