@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import random
+import subprocess
 import threading
 import time
 from collections.abc import Iterator
@@ -54,18 +55,17 @@ class Clients:
             code = number % 100
             line = f"echo {number}; exit {code}"
             self._docker.docker("run", "-d", "--name", f"short-{number}", IMAGE, "sh", "-c", line, check=False)
-            # Without a word: 255 is docker's own when nobody answers its question for the exit code, 126 was never started.
             done = self._docker.docker("exec", "counter", "sh", "-c", f"echo {number}; exit {code}", check=False)
-            if done.returncode == code and code > 10 and done.stdout == f"{number}\n":
-                self.execs += 1
-            elif (
-                not done.stderr
-                and done.returncode not in (126, 255)
-                and (done.returncode, done.stdout) != (code, f"{number}\n")
-            ):
-                self.wrong.append(f"exec {number}: {done.returncode} {done.stdout!r}")
+            self._judge(number, code, done)
             self._docker.docker("run", "-d", "--name", f"long-{number}", IMAGE, "sleep", "1000", check=False)
             self._docker.docker("stop", "-t", "0", f"long-{number}", check=False)
+
+    def _judge(self, number: int, code: int, done: subprocess.CompletedProcess[str]) -> None:
+        """Without a word, 255 is docker's own when nobody answers its question for the code; 126 was never started."""
+        right = (done.returncode, done.stdout) == (code, f"{number}\n")
+        self.execs += right
+        if not right and not done.stderr and done.returncode not in (126, 255):
+            self.wrong.append(f"exec {number}: {done.returncode} {done.stdout!r}")
 
 
 def test_random_kills(docker: Daemon) -> None:
