@@ -8,12 +8,12 @@ import random
 import subprocess
 import threading
 import time
-from collections.abc import Iterator
-from pathlib import Path
+from collections.abc import Callable, Iterator
 
 import pytest
 
 from support import place as places
+from support.census import Census
 from support.daemon import IMAGE, Daemon, daemon
 
 pytestmark = [pytest.mark.root, pytest.mark.storm, pytest.mark.timeout(0)]
@@ -68,8 +68,11 @@ class Clients:
             self.wrong.append(f"exec {number}: {done.returncode} {done.stdout!r}")
 
 
-def test_random_kills(docker: Daemon) -> None:
+def test_random_kills(docker: Daemon, record_property: Callable[[str, object], None]) -> None:
+    docker.docker("run", "--rm", IMAGE, "true")
+    census = Census(docker)
     counter = docker.run("--name", "counter", "--log-opt", "max-size=100m", IMAGE, "sh", "-c", COUNT)
+    again = docker.run("--name", "again", "--restart", "always", IMAGE, "sh", "-c", "echo begun; sleep 0.2; exit 3")
     clients = Clients(docker)
     clients.start()
     kills = 0
@@ -79,6 +82,7 @@ def test_random_kills(docker: Daemon) -> None:
             time.sleep(random.uniform(0.02, 0.8))
             docker.restart()
             kills += 1
+            census.learn()
     finally:
         clients.stop()
     assert docker.inspect(counter, "{{json .State.Running}}") is True
@@ -86,15 +90,29 @@ def test_random_kills(docker: Daemon) -> None:
     assert numbers == list(range(1, len(numbers) + 1)), "a line is missing or twice"
     assert clients.wrong == []
     ends = check_ends(docker)
-    print(f"{kills} kills, {len(numbers)} lines, {clients.execs} execs, {ends} containers")
+    restarts = check_restarts(docker, again)
     assert kills >= 3
     check_exec_records(docker, counter)
+    census.learn()
     ids = docker.said("ps", "-aq").split()
     docker.docker("rm", "-f", *ids, timeout=300)
-    engine = docker.place.data / "engine"
-    assert not list(engine.iterdir())
-    assert docker.process is not None
-    assert len(list(Path(f"/proc/{docker.process.pid}/fd").iterdir())) < 40
+    assert census.left() == []
+    said = f"{kills}, {len(numbers)} lines of one log in order, {clients.execs} execs, {ends} containers"
+    record_property("kills of the daemon", f"{said}, {restarts} restarts by policy, nothing left")
+
+
+def check_restarts(docker: Daemon, identity: str) -> int:
+    """Its policy goes on: it is started again, by the last daemon too; how often it was."""
+    before = docker.inspect(identity, "{{json .RestartCount}}")
+    deadline = time.monotonic() + 150
+    while (now := docker.inspect(identity, "{{json .RestartCount}}")) == before:
+        assert time.monotonic() < deadline, docker.inspect(identity, "{{json .State}}")
+        time.sleep(0.5)
+    begun = docker.said("logs", identity).splitlines()
+    assert isinstance(now, int)
+    assert set(begun) == {"begun"}
+    assert now > 0
+    return now
 
 
 def check_ends(docker: Daemon) -> int:

@@ -15,7 +15,7 @@ import signal
 import socket
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
@@ -117,7 +117,7 @@ class Client(threading.Thread):
         self.wrong.append(f"{method} {path}: no answer")
 
 
-def test_killed_at_random_instants(box: Daemon) -> None:
+def test_killed_at_random_instants(box: Daemon, record_property: Callable[[str, object], None]) -> None:
     box.run("--name", "counts", "box:1", "sh", "-c", COUNT)
     over = threading.Event()
     clients = [Client(box, number, over) for number in range(4)]
@@ -132,7 +132,8 @@ def test_killed_at_random_instants(box: Daemon) -> None:
     for client in clients:
         client.join(60)
     assert [one for client in clients for one in client.wrong] == []
-    print(f"{kills} kills, {sum(client.rounds for client in clients)} containers")
+    rounds = sum(client.rounds for client in clients)
+    record_property("kills of the daemon", f"{kills}, {rounds} containers of four clients, each status as promised")
     assert box.inspect("counts", "{{json .State.Status}}") == "running"
     lines = box.said("logs", "counts").splitlines()
     first = int(lines[0].split()[1])
