@@ -15,6 +15,8 @@ use crate::zstd;
 
 const CHUNK: usize = 256 * 1024;
 const AHEAD: usize = 16;
+/// From here on a read goes past the buffer.
+const BULK: usize = 16 * 1024;
 
 /// Below this a layer is small enough to expand as much as it likes.
 const RATIO_FREE: u64 = 1 << 30;
@@ -355,6 +357,16 @@ impl BufRead for Source {
 
 impl Read for Source {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        // What is asked for in bulk need not be copied twice; the start is looked at first.
+        if self.at == self.end && self.size > 0 && buffer.len() >= BULK {
+            // An interrupted read is the caller's to try again.
+            let bytes = self.input.read(buffer)?;
+            if self.digests {
+                self.sum.update(&buffer[..bytes]);
+            }
+            self.size += bytes as u64;
+            return Ok(bytes);
+        }
         read_buffered(self, buffer)
     }
 }
