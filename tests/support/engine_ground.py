@@ -125,6 +125,7 @@ class Ground:
         await self.streams.handed(identity)
         await self._tasks[identity].start()
         self.change(identity, status=Status.RUNNING, started=time.time_ns())
+        self.streams.started(identity)
         self.health.started(identity)
 
     async def run(self, *argv: str, **more: Any) -> str:

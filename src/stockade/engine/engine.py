@@ -215,6 +215,7 @@ class Engine:
 
     def started(self, identity: str) -> None:
         """It runs from now on."""
+        self.streams.started(identity)
         self.health.started(identity)
 
     async def pausing(self, identity: str) -> None:

@@ -88,6 +88,11 @@ class Streams:
             self._unwatch(kept)
             await self._hand_over(identity, kept)
 
+    def started(self, identity: str) -> None:
+        """It is known to run: a client that came between the hand-over and now is handed over too."""
+        if identity in self._kept:
+            self._spawn(self.handed(identity), f"late clients of {identity}")
+
     def forget(self, identity: str) -> None:
         """The container is gone, or will not start: its clients too."""
         for kept in self._kept.pop(identity, ()):

@@ -71,6 +71,23 @@ def test_one_that_hangs_up_before_the_start_is_forgotten(told: Callable[[Story],
     told(story)
 
 
+def test_one_that_comes_while_it_starts_is_served(told: Callable[[Story], None]) -> None:
+    async def story(made: Ground) -> None:
+        box = await made.create("cat", open_stdin=True)
+        await made.streams.handed(box)
+        client = Client()
+        await made.streams.attach(box, ALL, client.take)
+        assert made.streams.waiting(box) == 1
+        await (await made.task(box)).start()
+        made.change(box, status=Status.RUNNING)
+        made.streams.started(box)
+        client.ours.sendall(b"hello\n")
+        await client.until(b"hello\n")
+        client.close()
+
+    told(story)
+
+
 def test_several_clients_each_get_all(told: Callable[[Story], None]) -> None:
     async def story(made: Ground) -> None:
         box = await made.create("sh", "-c", "cat; seq 1000", open_stdin=True)
