@@ -10,6 +10,7 @@ Names and types are those of the Engine API 1.51; that is a fact of its definiti
 
 from __future__ import annotations
 
+import functools
 from typing import Annotated, Any, ClassVar, TypeVar, get_args, get_type_hints
 
 import msgspec
@@ -362,26 +363,34 @@ def decode(content: bytes, kind: type[T]) -> T:
 
 def refuse(value: object, path: str = "") -> None:
     """Refuse the first field that has a value and is not served."""
-    if isinstance(value, Fields):
-        for name, encoded in zip(value.__struct_fields__, value.__struct_encode_fields__, strict=True):
-            item = getattr(value, name)
-            if name in value.REFUSED and not empty(item):
-                raise BadValue(f"{path}{encoded} is not served: {value.REFUSED[name]}")
-            if isinstance(item, Fields | list):
-                refuse(item, f"{path}{encoded}.")
-    elif isinstance(value, list):
+    if isinstance(value, list):
         for item in value:
-            if isinstance(item, Fields):
-                refuse(item, path)
+            refuse(item, path)
+    elif isinstance(value, Fields):
+        refused, nested = _looked_at(type(value))
+        for name, encoded, why in refused:
+            if not empty(getattr(value, name)):
+                raise BadValue(f"{path}{encoded} is not served: {why}")
+        for name, encoded in nested:
+            refuse(getattr(value, name), f"{path}{encoded}.")
+
+
+@functools.cache
+def _looked_at(kind: type[Fields]) -> tuple[list[tuple[str, str, str]], list[tuple[str, str]]]:
+    """The fields of a type that are refused, and those that hold objects of this table."""
+    named = list(zip(kind.__struct_fields__, kind.__struct_encode_fields__, strict=True))
+    hints = get_type_hints(kind, include_extras=True)
+    refused = [(name, encoded, kind.REFUSED[name]) for name, encoded in named if name in kind.REFUSED]
+    return refused, [(name, encoded) for name, encoded in named if _struct_of(hints[name]) is not None]
 
 
 def empty(value: object) -> bool:
     """Whether a field of this value asks for nothing: null, false, 0, "", or made of nothing else."""
+    if not value:
+        return True
     if isinstance(value, dict):
         return all(empty(item) for item in value.values())
-    if isinstance(value, list):
-        return all(empty(item) for item in value)
-    return not value
+    return isinstance(value, list) and all(empty(item) for item in value)
 
 
 _decoders: dict[type, msgspec.json.Decoder[Any]] = {}

@@ -297,6 +297,6 @@ def _check_endpoints(asked: fields.Networking | None, mode: str) -> None:
 
 
 def _origin(host: fields.HostConfig) -> dict[str, object]:
-    """What was asked, without what was left away."""
+    """What was asked, without what asks for nothing."""
     found = msgspec.to_builtins(host)
-    return {name: value for name, value in found.items() if value is not None}
+    return {name: value for name, value in found.items() if not fields.empty(value)}
