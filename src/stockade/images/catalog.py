@@ -69,6 +69,10 @@ class Catalog:
             for holder, lease in self._leases.items(namespace):
                 with self._noting_damage(lease.image.id):
                     self._leased[namespace, holder] = self.read(lease.image)
+            known = {self._copy_name(kept.id, namespace) for kept in self._kept.all(namespace)}
+            for copy in os.listdir(self._content.copies):
+                if copy.startswith(f"{namespace}-") and copy not in known:
+                    os.unlink(f"{self._content.copies}/{copy}")
 
     def read(self, kept: Kept) -> Image:
         """An image by what is kept of it.
@@ -217,7 +221,7 @@ class Catalog:
     def _copy(self, images: Iterable[str], namespace: str) -> None:
         shelf = self._shelf(namespace)
         for identity in images:
-            path = f"{self._content.copies}/{namespace}-{identity.removeprefix('sha256:')}.json"
+            path = f"{self._content.copies}/{self._copy_name(identity, namespace)}"
             image = shelf.images.get(identity)
             if image is None:
                 with contextlib.suppress(FileNotFoundError):
@@ -226,6 +230,10 @@ class Catalog:
             names = {text: name for text, name in shelf.names.items() if name.image == identity}
             copy = Copy(namespace, image.kept, names)
             locks.replace(path, msgspec.json.encode(copy).decode(), synced=False)
+
+    @staticmethod
+    def _copy_name(image: str, namespace: str) -> str:
+        return f"{namespace}-{image.removeprefix('sha256:')}.json"
 
     @property
     def lost(self) -> bool:

@@ -86,9 +86,14 @@ class Content:
         digest = f"sha256:{hashlib.sha256(data).hexdigest()}"
         if not self.has(digest):
             path = self.room()
-            with open(path, "xb") as file:
-                file.write(data)
-            self.adopt(digest, path)
+            try:
+                with open(path, "xb") as file:
+                    file.write(data)
+                self.adopt(digest, path)
+            except BaseException:
+                with contextlib.suppress(FileNotFoundError):
+                    os.unlink(path)
+                raise
         return digest
 
     def present(self) -> frozenset[str]:
@@ -121,7 +126,9 @@ class Content:
             with contextlib.suppress(FileNotFoundError):
                 os.rename(self.path(digest), path)
                 gone.append(path)
-            self._unsettled.delete(digest)
+            # On a full disk the store may refuse: to be in doubt about what is not there does no harm.
+            with contextlib.suppress(Damaged):
+                self._unsettled.delete(digest)
         return gone
 
     # What a power cut may have lost ----------------------------------------------------------------------------
@@ -157,6 +164,15 @@ class Content:
             return await asyncio.to_thread(_digest_of, self.path(digest)) == digest
         except OSError:
             return False
+
+
+@contextlib.contextmanager
+def disk_errors() -> Iterator[None]:
+    """Say what the disk refuses as a condition of ours."""
+    try:
+        yield
+    except OSError as error:
+        raise RuntimeFailed(f"{error.filename or 'the disk'}: {error.strerror}") from error
 
 
 def unlink(paths: Iterable[str]) -> int:

@@ -22,7 +22,7 @@ from . import documents, filters, intake, making, references, reports, saving
 from .archive import File
 from .base import Base
 from .collect import Present, Root, garbage, root_of
-from .content import unlink
+from .content import disk_errors, unlink
 from .filters import Facts, Filters
 from .intake import Intake
 from .making import Signed
@@ -214,13 +214,14 @@ class Images:
         making.imported(self._base.platform, making.EMPTY_TAR, changes, signed)  # refuse before any byte is read
         work = Intake(self._base, namespace)
         room = self._base.content.room()
-        os.mkdir(room, 0o700)
         try:
-            path = f"{room}/layer"
-            layer = await self._layer_of(source, path)
-            config = making.imported(self._base.platform, layer.diff_id, changes, signed)
-            file = File(path, layer.size, layer.digest)
-            work.planned = (intake.single(config, [layer], {layer.digest: file}, names, room),)
+            with disk_errors():
+                os.mkdir(room, 0o700)
+                path = f"{room}/layer"
+                layer = await self._layer_of(source, path)
+                config = making.imported(self._base.platform, layer.diff_id, changes, signed)
+                file = File(path, layer.size, layer.digest)
+                work.planned = (intake.single(config, [layer], {layer.digest: file}, names, room),)
             await self._bring(intake.IMPORT, work, room)
         finally:
             await asyncio.to_thread(unlink, [room])
@@ -271,10 +272,11 @@ class Images:
         work = Intake(self._base, namespace)
         work.parent = parent.id if parent is not None else ""
         room = self._base.content.room()
-        os.mkdir(room, 0o700)
         try:
-            files = {diff.digest: File(diff.path, diff.size, diff.digest)} if layer in layers else {}
-            work.planned = (intake.single(whole, layers, files, names, room),)
+            with disk_errors():
+                os.mkdir(room, 0o700)
+                files = {diff.digest: File(diff.path, diff.size, diff.digest)} if layer in layers else {}
+                work.planned = (intake.single(whole, layers, files, names, room),)
             await self._bring(intake.COMMIT, work, room)
         finally:
             await asyncio.to_thread(unlink, [room, diff.path])
@@ -284,7 +286,8 @@ class Images:
         """Perform a verb that brings something."""
         room = room or self._base.content.room()
         try:
-            await self._base.journal.run(verb, work, room, {"room": room})
+            with disk_errors():
+                await self._base.journal.run(verb, work, room, {"room": room})
         finally:
             work.let_go()
             self._settle_soon()
@@ -516,12 +519,15 @@ class Images:
             found = garbage(self._roots(), Present(before[0], chains, before[1]), base.content.held)
             freed = sum(base.layers.known[chain].bytes for chain in found.chains)
             gone = base.content.discard(found.blobs)
-            base.layers.discard(found.chains, found.directories)
-            for chain in found.chains:
-                self._sizes.pop(chain, None)
-                if self._known_accounts.pop(chain, None) is not None:
-                    self._accounts.delete(chain)
-            freed += await asyncio.to_thread(unlink, gone)
+            try:
+                base.layers.discard(found.chains, found.directories)
+                for chain in found.chains:
+                    self._sizes.pop(chain, None)
+                    if self._known_accounts.pop(chain, None) is not None:
+                        self._accounts.delete(chain)
+            finally:
+                # Also when the store refuses because the disk is full: this makes room.
+                freed += await asyncio.to_thread(unlink, gone)
             return Collected(tuple(found.blobs), tuple(found.chains), freed)
 
     def _roots(self) -> Iterable[Root]:

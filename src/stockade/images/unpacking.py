@@ -198,7 +198,11 @@ class Layers:
                     self._known[copy.chain] = copy.layer
 
     def sweep(self) -> None:
-        """Go on removing what an earlier process took out of sight."""
+        """Go on removing what an earlier process took out of sight, and copies of records that it left."""
+        known = {f"{one.directory}.json" for one in self._known.values()}
+        for name in os.listdir(self.top):
+            if ".json" in name and name not in known:
+                os.unlink(f"{self.top}/{name}")
         left = [f"{self.top}/{name}" for name in os.listdir(self.top) if name.startswith(".gone-")]
         if left:
             self._remove_later(left)

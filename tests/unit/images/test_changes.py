@@ -9,6 +9,7 @@ import pytest
 from stockade.errors import BadValue
 from stockade.images import changes
 
+PORTS = ("80/tcp", "53/udp", "8000/tcp", "8001/tcp", "8002/tcp")
 CASES: list[tuple[str, dict[str, Any]]] = [
     ('CMD ["a", "b c"]', {"Cmd": ["a", "b c"]}),
     ("cmd a b", {"Cmd": ["/bin/sh", "-c", "a b"]}),
@@ -16,7 +17,7 @@ CASES: list[tuple[str, dict[str, Any]]] = [
     ("ENV A b c", {"Env": ["A=b c"]}),
     ("ENV A=b C='d e' F=\\ g", {"Env": ["A=b", "C=d e", "F= g"]}),
     ("LABEL a=b \"c d\"=e", {"Labels": {"a": "b", "c d": "e"}}),
-    ("EXPOSE 80 53/udp 8000-8002", {"ExposedPorts": {port: {} for port in ("80/tcp", "53/udp", "8000/tcp", "8001/tcp", "8002/tcp")}}),
+    ("EXPOSE 80 53/udp 8000-8002", {"ExposedPorts": {port: {} for port in PORTS}}),
     ("USER a:b", {"User": "a:b"}),
     ("VOLUME /a /b", {"Volumes": {"/a": {}, "/b": {}}}),
     ('VOLUME ["/a b"]', {"Volumes": {"/a b": {}}}),
