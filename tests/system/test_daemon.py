@@ -226,6 +226,8 @@ def test_a_name_that_two_want(box: Daemon) -> None:
 def test_a_damaged_store_is_said_and_repaired(box: Daemon) -> None:
     box.run("--name", "kept", "box:1", "sleep", "1000")
     box.docker("create", "--name", "made", "box:1", "true")
+    # The copies beside the data follow a moment later.
+    time.sleep(0.6)
     box.stop(signal.SIGKILL)
     store = box.place.data / "store.db"
     store.write_bytes(b"garbage" * 10_000)

@@ -3,20 +3,17 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
-import os
 from typing import Any, NamedTuple
 
 import msgspec
 
 from stockade.engine.answers import Waited
 from stockade.engine.records import Record, State, Status, Wanted
-from stockade.errors import StockadeError
-from stockade.host import locks
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from stockade.engine.containers import Prepared
+    from stockade.engine.copies import Copies
     from stockade.host.ids import Ids
     from stockade.runtime.aio import Channel
     from stockade.runtime.task import Task
@@ -36,7 +33,7 @@ class Joined(NamedTuple):
 class Container:
     """A record and what belongs to it while the engine lives. Whoever changes it holds `lock`."""
 
-    def __init__(self, record: Record, directory: str, table: Table[Record]) -> None:
+    def __init__(self, record: Record, directory: str, table: Table[Record], copies: Copies) -> None:
         self.record = record
         self.directory = directory
         self.lock = asyncio.Lock()
@@ -58,6 +55,7 @@ class Container:
         self.delay = 0.0
         """Seconds before its last start, if the policy made that."""
         self._table = table
+        self._copies = copies
         self._waiting: dict[str, set[asyncio.Future[Waited]]] = {}
 
     @property
@@ -90,17 +88,8 @@ class Container:
         """Keep a record in place of the one before: in the store, and beside its data for a repair."""
         self._table.put(record.wanted.id, record, name=record.wanted.name, namespace=record.wanted.namespace)
         self.record = record
-        self.copy()
+        self._copies.want(self.directory, record)
         return record
-
-    def copy(self) -> None:
-        """Write the copy of the record beside its data. A directory that is gone has none, nor has a full disk.
-
-        What counts is in the store.
-        """
-        with contextlib.suppress(StockadeError):
-            if os.path.isdir(self.directory):
-                write_copy(self.directory, self.record)
 
     def forget(self) -> None:
         """Drop the record."""
@@ -134,8 +123,3 @@ class Container:
         if self.channel is not None:
             self.channel.close()
         self.task = self.channel = None
-
-
-def write_copy(directory: str, record: Record) -> None:
-    """Replace record.json in a container's directory. Not synced: it copies what the store has."""
-    locks.replace(f"{directory}/record.json", msgspec.json.encode(record).decode(), synced=False)

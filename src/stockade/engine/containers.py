@@ -14,6 +14,7 @@ import msgspec
 from stockade.engine import bundle, capabilities, ground, names, policy, recover, resources, signals, verbs
 from stockade.engine.answers import Change, Pruned, Waited
 from stockade.engine.container import Container, Joined
+from stockade.engine.copies import Copies
 from stockade.engine.records import NAMESPACE, Record, State, Status, Wanted
 from stockade.engine.shims import Shim
 from stockade.engine.verbs import Turn
@@ -52,6 +53,7 @@ class Containers:
         self.engine = engine
         self.journal = Journal(engine.store)
         self.table = engine.store.table("container", Record)
+        self.copies = Copies()
         self.boot = ground.boot_id()
         self.known: dict[str, dict[str, Container]] = {}
         self._tasks: set[asyncio.Task[Any]] = set()
@@ -73,7 +75,7 @@ class Containers:
 
     def take(self, record: Record) -> Container:
         """Hold a container in memory."""
-        container = Container(record, self.engine.directory(record.wanted.id), self.table)
+        container = Container(record, self.engine.directory(record.wanted.id), self.table, self.copies)
         self.known.setdefault(record.wanted.namespace, {})[record.wanted.id] = container
         return container
 
@@ -108,6 +110,7 @@ class Containers:
         for space in self.known.values():
             for container in space.values():
                 container.let_go()
+        await self.copies.close()
 
     def spawn(self, work: Coroutine[Any, Any, Any], name: str) -> asyncio.Task[Any]:
         """Do something beside the callers; its failure is told to the loop's handler."""

@@ -87,7 +87,7 @@ async def _take_up(
             await find_again(containers, container)
         else:
             await _dismiss(containers, container)
-        container.copy()
+        containers.copies.want(container.directory, container.record)
     containers.spawn(_afterwards(containers, container, later, rebooted), f"go on with {container.id[:12]}")
 
 

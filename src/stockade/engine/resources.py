@@ -52,10 +52,39 @@ def _check_cpu(wanted: Resources) -> None:
     if wanted.nano_cpus < 0 or wanted.nano_cpus > (os.cpu_count() or 1) * 1_000_000_000:
         count = os.cpu_count() or 1
         raise BadValue(f"Range of CPUs is from 0.01 to {count}.00, as there are only {count} CPUs available")
+    _check_set(wanted.cpuset_cpus, "/sys/devices/system/cpu/online", "cpuset cpus", "CPUs")
+    _check_set(wanted.cpuset_mems, "/sys/devices/system/node/online", "cpuset mems", "memory nodes")
     if wanted.cpu_period and not 1000 <= wanted.cpu_period <= 1_000_000:
         raise BadValue("CPU cfs period can not be less than 1ms (i.e. 1000) or larger than 1s (i.e. 1000000)")
     if 0 < wanted.cpu_quota < 1000:
         raise BadValue("CPU cfs quota can not be less than 1ms (i.e. 1000)")
+
+
+def _check_set(asked: str, path: str, field: str, what: str) -> None:
+    """Whether a list as `0-3,7` names what this machine has."""
+    if not asked:
+        return
+    try:
+        with open(path, encoding="ascii") as file:
+            available = file.read().strip()
+    except OSError:
+        available = "0"
+    try:
+        missing = _numbers_of(asked) - _numbers_of(available)
+    except ValueError:
+        raise BadValue(f"Invalid value {asked} for {field}") from None
+    if missing:
+        raise BadValue(f"Requested {what} are not available - requested {asked}, available: {available}")
+
+
+def _numbers_of(text: str) -> set[int]:
+    found: set[int] = set()
+    for part in text.split(","):
+        first, _, last = part.partition("-")
+        if int(last or first) - int(first) > 1 << 16:
+            raise ValueError(text)
+        found.update(range(int(first), int(last or first) + 1))
+    return found
 
 
 def _check_ulimit(one: Ulimit) -> None:

@@ -192,6 +192,8 @@ def test_what_means_nothing(fields: dict[str, Any], kind: type[StockadeError], w
         (Resources(nano_cpus=1, cpu_quota=5000), "Conflicting options"),
         (Resources(nano_cpus=10**15), "Range of CPUs"),
         (Resources(cpu_period=5), "CPU cfs period"),
+        (Resources(cpuset_cpus="900"), "Requested CPUs are not available - requested 900"),
+        (Resources(cpuset_mems="0-zero"), "Invalid value 0-zero for cpuset mems"),
         (Resources(cpu_quota=5), "CPU cfs quota"),
         (Resources(blkio_weight=5), "blkio weight"),
         (Resources(ulimits=(Ulimit("nosuch", 1, 1),)), "invalid ulimit type"),
