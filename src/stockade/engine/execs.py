@@ -380,7 +380,10 @@ class Execs:
             with contextlib.suppress(StockadeError, TimeoutError):
                 await asyncio.wait_for(seat.receive(), 2.0)
             seat.close()
-        current = self._keep(replace(record, running=False, exit_code=status, pid=0))
+        current = replace(record, running=False, exit_code=status, pid=0)
+        if record.id in self._known.get(record.container, {}):
+            # A probe may have been dropped meanwhile, with whoever asked.
+            self._keep(current)
         with contextlib.suppress(StockadeError):
             self._tell("exec_die", self._frame.find(record.container), current, {"exitCode": str(status)})
         with contextlib.suppress(StockadeError):

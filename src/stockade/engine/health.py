@@ -89,14 +89,18 @@ class Watch:
 
     async def _ask_on(self, identity: str) -> None:
         while True:
-            record = self._frame.find(identity)
+            try:
+                record = self._frame.find(identity)
+            except NotFound:
+                return
             plan = _plan(record)
             if plan is None:
                 return
             age = (time.time_ns() - record.state.started) / 1e9
             await asyncio.sleep(probes.delay(plan, record.state.health, age))
             probe = await self._ask(record, plan)
-            with contextlib.suppress(NotFound):
+            # A full disk costs this answer, not the ones to come.
+            with contextlib.suppress(StockadeError):
                 before = self._frame.find(identity)
                 after = self._keep(before, probes.judged(plan, before.state, probe))
                 if after.state.health is not before.state.health:
@@ -106,8 +110,8 @@ class Watch:
         start = time.time_ns()
         try:
             status, output = await self._probe(record, plan)
-        except StockadeError as error:
-            status, output = -1, error.message
+        except (StockadeError, OSError) as error:
+            status, output = -1, str(error)
         return Probe(start, time.time_ns(), status, output)
 
     async def _probe(self, record: Record, plan: probes.Plan) -> tuple[int, str]:

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from stockade.engine.records import Health, HealthCheck, Status
-from stockade.engine.requests import AttachOptions, ExecConfig, LogOptions
+from stockade.engine.requests import AttachOptions, ExecConfig, ExecRecord, LogOptions
 from stockade.errors import BadValue, Conflict, Unsupported
 from support.engine_ground import Client, Ground, eventually, frames, ground
 from support.place import Place
@@ -270,6 +270,7 @@ def test_the_past_of_a_health_check_survives_the_daemon(told: Callable[[Story], 
         seen = made.find(box).state.probes[-1]
         await asyncio.sleep(0.4)
         assert made.find(box).state.probes[-1] == seen
+        assert made.store.table("exec", ExecRecord).all() == []
 
     told(story)
 
