@@ -147,7 +147,7 @@ impl Plan {
         Ok(warning)
     }
 
-    /// Makes a missing working directory, as runc does, while there are privileges to do so.
+    /// Makes a missing working directory of init, as runc does, while there are privileges to do so. For an exec it must exist.
     pub fn make_directory(&self) -> Outcome<()> {
         if stat(&self.cwd).is_ok() {
             return Ok(());

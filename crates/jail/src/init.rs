@@ -76,7 +76,8 @@ fn to_gate<'a>(
         .join(entry)
         .and_then(Member::make_root)
         .and_then(Rooted::furnish)
-        .and_then(Furnished::enter);
+        .and_then(Furnished::enter)
+        .and_then(|terminal| plan.program.identity.make_directory().map(|()| terminal));
     let terminal = match prepared {
         Ok(terminal) => terminal,
         Err(fault) => return Err((line, fault)),

@@ -80,7 +80,6 @@ impl<'a> Inside<'a> {
         drop(terminal);
         sys::close_on_exec_from(3 + program.preserve_fds)
             .at(Stage::SetSecurity, "close descriptors")?;
-        identity.make_directory()?;
         // A directory that only root may enter is entered now; one that only the user may, later.
         let early = identity.enter_directory();
         // Without no_new_privs a filter takes CAP_SYS_ADMIN (seccomp(2)); exec drops it, as the bounding set says.

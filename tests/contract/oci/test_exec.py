@@ -105,6 +105,14 @@ def test_detached_as_containerd_does(runtime: Runtime) -> None:
     assert pid in json.loads(runtime.ok("ps", "--format", "json", id))
 
 
+def test_a_working_directory_that_is_not_there(like_runc: Runtime) -> None:
+    """Init's is made for it; an exec's is not."""
+    id = like_runc.running()
+    done = like_runc("exec", "--cwd", "/nodir", id, "pwd")
+    assert (done.code, "/nodir" in done.err) == (255, True), done
+    assert "nodir" not in like_runc.ok("exec", id, "ls", "/")
+
+
 def test_exec_in_a_created_container(like_runc: Runtime) -> None:
     assert like_runc.ok("exec", like_runc.create("sleep", "1000"), "echo", "early") == "early\n"
 
