@@ -1,0 +1,119 @@
+// The newest of Docker's own Go clients at work: a container from birth to death. A line for each step that is as it should be.
+package main
+
+import (
+	"bytes"
+	"context"
+	"fmt"
+	"io"
+	"os"
+	"time"
+
+	"github.com/moby/moby/api/pkg/stdcopy"
+	"github.com/moby/moby/api/types/container"
+	"github.com/moby/moby/client"
+)
+
+var ctx = context.Background()
+
+func step[T any](name string, value T, err error) T {
+	if err != nil {
+		fmt.Printf("FAILED %s: %v\n", name, err)
+		os.Exit(1)
+	}
+	fmt.Println(name)
+	return value
+}
+
+func check(name string, good bool, what any) {
+	if !good {
+		fmt.Printf("FAILED %s: %v\n", name, what)
+		os.Exit(1)
+	}
+	fmt.Println(name)
+}
+
+func main() {
+	api, err := client.New(client.WithHost("unix://" + os.Args[1]))
+	step("client", api, err)
+	ping, err := api.Ping(ctx, client.PingOptions{NegotiateAPIVersion: true})
+	step("ping", ping, err)
+	check("version", api.ClientVersion() == ping.APIVersion, api.ClientVersion())
+	life(api, os.Args[2])
+	rest(api, os.Args[2])
+}
+
+func life(api *client.Client, image string) {
+	made, err := api.ContainerCreate(ctx, client.ContainerCreateOptions{
+		Name: "from-go",
+		Config: &container.Config{
+			Image: image, Cmd: []string{"sh", "-c", "cat; echo err >&2; exit 3"}, Env: []string{"A=b"},
+			OpenStdin: true, StdinOnce: true, AttachStdin: true, AttachStdout: true, AttachStderr: true,
+		},
+		HostConfig: &container.HostConfig{NetworkMode: "none"},
+	})
+	step("create", made, err)
+	attached, err := api.ContainerAttach(ctx, made.ID, client.ContainerAttachOptions{Stream: true, Stdin: true, Stdout: true, Stderr: true})
+	step("attach", attached, err)
+	end := api.ContainerWait(ctx, made.ID, client.ContainerWaitOptions{Condition: container.WaitConditionNextExit})
+	started, err := api.ContainerStart(ctx, made.ID, client.ContainerStartOptions{})
+	step("start", started, err)
+	io.WriteString(attached.Conn, "typed\n")
+	attached.CloseWrite()
+	var out, errs bytes.Buffer
+	_, err = stdcopy.StdCopy(&out, &errs, attached.Reader)
+	step("streams", 0, err)
+	check("output", out.String() == "typed\n" && errs.String() == "err\n", []string{out.String(), errs.String()})
+	select {
+	case result := <-end.Result:
+		check("wait", result.StatusCode == 3 && result.Error == nil, result)
+	case err := <-end.Error:
+		step("wait", 0, err)
+	case <-time.After(20 * time.Second):
+		check("wait", false, "it took too long")
+	}
+	found, err := api.ContainerInspect(ctx, made.ID, client.ContainerInspectOptions{Size: true})
+	step("inspect", found, err)
+	check("state", found.Container.State.ExitCode == 3 && found.Container.Name == "/from-go", found.Container.State)
+	logs, err := api.ContainerLogs(ctx, made.ID, client.ContainerLogsOptions{ShowStdout: true, Tail: "all"})
+	step("logs", logs, err)
+	out.Reset()
+	_, err = stdcopy.StdCopy(&out, &errs, logs)
+	step("log lines", 0, err)
+	check("log", out.String() == "typed\n", out.String())
+	removed, err := api.ContainerRemove(ctx, made.ID, client.ContainerRemoveOptions{})
+	step("remove", removed, err)
+}
+
+func rest(api *client.Client, image string) {
+	made, err := api.ContainerCreate(ctx, client.ContainerCreateOptions{Config: &container.Config{Image: image, Cmd: []string{"sleep", "1000"}}})
+	step("create again", made, err)
+	_, err = api.ContainerStart(ctx, made.ID, client.ContainerStartOptions{})
+	step("start again", 0, err)
+	process, err := api.ExecCreate(ctx, made.ID, client.ExecCreateOptions{Cmd: []string{"sh", "-c", "echo exec; exit 4"}, AttachStdout: true})
+	step("exec create", process, err)
+	attached, err := api.ExecAttach(ctx, process.ID, client.ExecAttachOptions{})
+	step("exec start", attached, err)
+	var out bytes.Buffer
+	_, err = stdcopy.StdCopy(&out, &out, attached.Reader)
+	step("exec streams", 0, err)
+	ended, err := api.ExecInspect(ctx, process.ID, client.ExecInspectOptions{})
+	step("exec inspect", ended, err)
+	check("exec", out.String() == "exec\n" && ended.ExitCode == 4 && !ended.Running, ended)
+	listed, err := api.ContainerList(ctx, client.ContainerListOptions{All: true, Size: true})
+	step("list", listed, err)
+	check("listed", len(listed.Items) == 1 && listed.Items[0].State == "running", listed)
+	images, err := api.ImageList(ctx, client.ImageListOptions{})
+	step("images", images, err)
+	one, err := api.ImageInspect(ctx, image)
+	step("image inspect", one, err)
+	history, err := api.ImageHistory(ctx, image)
+	step("image history", history, err)
+	usage, err := api.DiskUsage(ctx, client.DiskUsageOptions{Containers: true, Images: true, BuildCache: true, Volumes: true, Verbose: true})
+	step("disk usage", usage, err)
+	info, err := api.Info(ctx, client.InfoOptions{})
+	step("info", info, err)
+	_, err = api.ContainerRemove(ctx, made.ID, client.ContainerRemoveOptions{Force: true})
+	step("force", 0, err)
+	fmt.Println("ALL")
+}
