@@ -13,7 +13,7 @@ from typing import IO
 
 from stockade.errors import StockadeError, exit_code
 from stockade.model import Capabilities, Process
-from stockade.runtime import shim
+from stockade.runtime import shim, walls
 from stockade.runtime.attach import Attachment, Streams
 from stockade.runtime.blocking import World, run
 from stockade.runtime.task import NO_STDIO, Task
@@ -79,6 +79,7 @@ class ShimWall:
     name: str
     place: Place
     program: Path
+    wall: str = walls.NATIVE
     started: list[ShimRunning] = field(default_factory=list)
     numbers: count[int] = field(default_factory=count)
 
@@ -88,7 +89,7 @@ class ShimWall:
         address = shim.launch(str(self.program), str(made), name)
         task = Task(run(World().connect(address)), name, str(made))
         try:
-            run(task.create((), NO_STDIO._replace(terminal=work.terminal)))
+            run(task.create((), NO_STDIO._replace(terminal=work.terminal), walls.find(self.wall).options))
         except StockadeError as error:
             run(task.shutdown())
             raise Refused(exit_code(error), error.message) from error

@@ -132,11 +132,8 @@ impl Shim {
             }
             Request::Rootfs(named) => {
                 let container = self.find(&named.id).map_err(|refusal| refusal.text)?;
-                let root = self.containers[&container]
-                    .wall
-                    .rootfs
-                    .as_ref()
-                    .map(OwnedFd::try_clone);
+                let root = self.containers[&container].wall.rootfs();
+                let root = root.map(OwnedFd::try_clone);
                 let root = root
                     .ok_or("the container has no root to show")?
                     .map_err(|error| error.to_string())?;

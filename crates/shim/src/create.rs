@@ -12,16 +12,17 @@ use crate::api::containerd::task::v3::CreateTaskRequest;
 use crate::events::Event;
 use crate::exits::kill_and_wait;
 use crate::failure::chain;
+use crate::foreign::{self, Foreign, Order, Trace};
 use crate::journal;
 use crate::kept::Kept;
-use crate::options::{Options, Wishes};
-use crate::phase::Phase;
+use crate::options::{INIT, Options, Wishes};
 use crate::poll::{ConnKey, Source, URGENT};
 use crate::process::{Container, Process};
-use crate::record::{Exit, Reason, Record, Steps};
+use crate::record::{Exit, Reason, Record};
 use crate::shim::Shim;
 use crate::stdio::{ChildEnds, Io, Names, Owner};
 use crate::ttrpc::{Code, Refusal};
+use crate::wall::Wall;
 
 /// A request that was understood; nothing is made yet.
 struct Wanted {
@@ -33,13 +34,22 @@ struct Wanted {
     options: Options,
     wishes: Wishes,
     rootfs: Vec<jail::RootfsMount>,
+    terminal: bool,
 }
 
 /// What Create made.
 struct Made {
-    wall: jail::Container,
+    wall: Wall,
     cgroup: Cgroup,
     io: Io,
+}
+
+/// A wall with its container, and what else came of making it.
+struct Raised {
+    wall: Wall,
+    /// The master of init's terminal.
+    console: Option<OwnedFd>,
+    warnings: Vec<String>,
 }
 
 /// An identifier that is safe in paths and records.
@@ -97,11 +107,18 @@ impl Shim {
             id: &wanted.id,
             namespace: &self.namespace,
         };
-        let (mut io, ends) = Io::open(names, &owner)?;
+        let (mut io, mut ends) = Io::open(names, &owner)?;
         if wanted.wishes.open_stdin {
             io.keep_stdin();
         }
-        let stdio = stdio(ends, &wanted.options)?;
+        let trace = self.trace(wanted);
+        if let Some(trace) = &trace {
+            // The cgroup is planned as the foreign program will see the hierarchies.
+            foreign::enter_own_mounts()?;
+            if ends.is_none() && trace.is_shim() {
+                ends = Some(io.open_terminal_pipes()?);
+            }
+        }
         let linux = wanted.spec.linux.as_ref();
         let cgroup = Cgroup::plan(linux.map_or("", |linux| &linux.cgroups_path), &wanted.id)?;
         let mut record = Record {
@@ -110,45 +127,79 @@ impl Shim {
             cgroup: cgroup.clone(),
             pid: 0,
             start_time: 0,
+            foreign: trace,
         };
         // An earlier attempt's end is not this one's.
         let _ = std::fs::remove_file(wanted.bundle.join("exit.json"));
         write_record(&record, &wanted.bundle)?;
-        let resources = linux
-            .and_then(|linux| linux.resources.clone())
-            .unwrap_or_default();
-        let created = match cgroup.create(&resources) {
-            Ok(created) => created,
-            Err(error) => {
-                // Somebody else's is not ours to remove.
-                let ours = match &error {
-                    cgroup::Error::Busy(_) => Cgroup::disabled(),
-                    _ => cgroup,
-                };
-                undo(&ours, &wanted.bundle);
-                return Err(error.into());
-            }
+        let raised = match &record.foreign {
+            None => raise(wanted, &cgroup, ends)?,
+            Some(trace) => self.raise_foreign(wanted, trace, &cgroup, ends)?,
         };
-        let mut warnings: Vec<String> = created.warnings.iter().map(ToString::to_string).collect();
-        let wall = match launch(wanted, &cgroup, stdio) {
-            Ok(wall) => wall,
-            Err(error) => {
-                undo(&cgroup, &wanted.bundle);
-                return Err(failed(error, &wanted.bundle, &wanted.id));
-            }
+        record.pid = raised.wall.pid();
+        record.start_time = raised.wall.start_time();
+        let mut made = Made {
+            wall: raised.wall,
+            cgroup,
+            io,
         };
-        drop(created.claim);
-        record.pid = wall.pid;
-        record.start_time = wall.start_time;
-        let mut made = Made { wall, cgroup, io };
-        let finished = write_record(&record, &wanted.bundle).and_then(|()| made.connect_console());
+        let console = raised
+            .console
+            .map_or(Ok(()), |master| made.io.connect_console(master));
+        let finished = write_record(&record, &wanted.bundle).and_then(|()| Ok(console?));
         if let Err(refusal) = finished {
             made.destroy(&wanted.bundle);
             return Err(refusal);
         }
-        warnings.append(&mut made.wall.warnings);
-        journal::warn(&wanted.bundle, &wanted.id, &warnings);
+        journal::warn(&wanted.bundle, &wanted.id, &raised.warnings);
         Ok(made)
+    }
+
+    /// Whose the container will be, when it is not ours.
+    fn trace(&self, wanted: &Wanted) -> Option<Trace> {
+        let program = wanted.options.program.as_deref()?;
+        Some(Trace::new(
+            program,
+            &wanted.options,
+            &wanted.bundle,
+            &self.states(),
+        ))
+    }
+
+    /// Has somebody else's program make the container, and its cgroup.
+    fn raise_foreign(
+        &self,
+        wanted: &Wanted,
+        trace: &Trace,
+        cgroup: &Cgroup,
+        ends: Option<ChildEnds>,
+    ) -> Result<Raised, Refusal> {
+        if let Some(ends) = &ends {
+            give_all(ends, &wanted.options)?;
+        }
+        let order = Order {
+            id: &wanted.id,
+            namespace: &self.namespace,
+            bundle: &wanted.bundle,
+            spec: &wanted.spec,
+            text: &wanted.text,
+            rootfs: &wanted.rootfs,
+            options: &wanted.options,
+            terminal: wanted.terminal,
+            events: &self.own_socket(),
+        };
+        match Foreign::create(&order, trace, ends) {
+            Ok((wall, console)) => Ok(Raised {
+                wall: Wall::Foreign(Box::new(wall)),
+                console,
+                warnings: Vec::new(),
+            }),
+            Err(refusal) => {
+                undo(cgroup, &wanted.bundle);
+                let status = foreign::status(&refusal);
+                Err(failed(refusal, status, &wanted.bundle, &wanted.id))
+            }
+        }
     }
 
     /// Puts what was made among what the loop serves.
@@ -161,7 +212,7 @@ impl Shim {
     ) -> Result<u32, Refusal> {
         let (key, init) = (self.key(), self.key());
         let Made { wall, cgroup, io } = made;
-        let pid = wall.pid;
+        let pid = wall.pid();
         if let Err(error) = io.watch(init, &mut self.poll) {
             Made { wall, cgroup, io }.destroy(&wanted.bundle);
             return Err(Refusal::new(Code::Unknown, format!("watch stdio: {error}")));
@@ -171,32 +222,21 @@ impl Shim {
             .oom()
             .ok()
             .filter(|watch| self.poll.add(watch, URGENT, Source::Oom(key)).is_ok());
-        let process = Process {
-            container: key,
-            exec_id: String::new(),
-            phase: Phase::Created,
-            pid,
-            pidfd: None,
-            io,
-            child_ends: None,
-            spec: None,
-            waiters: Vec::new(),
-            clients: Vec::new(),
-            end: None,
-            told: false,
-            untaken: None,
-            started_at: None,
-            steps: Steps {
-                create_us: begun.elapsed().as_micros() as u64,
-                start_us: 0,
-            },
-            deleted: false,
-        };
+        let mut process = Process::new(key, "", io);
+        process.pid = pid;
+        process.steps.create_us = begun.elapsed().as_micros() as u64;
+        let mut kept = Kept::new(wanted.text, &wanted.spec);
+        if let Some(foreign) = wall.foreign() {
+            kept = kept.without_hooks();
+            if foreign.peer().is_some() {
+                self.watch_end(init, &foreign.pidfd)?;
+            }
+        }
         self.mortal |= wanted.wishes.lifeline;
         let container = Container {
             id: wanted.id,
             bundle: wanted.bundle,
-            spec: Kept::new(wanted.text, &wanted.spec),
+            spec: kept,
             cgroup,
             wall,
             init,
@@ -236,6 +276,10 @@ impl Wanted {
             process.terminal = request.terminal;
         }
         let wishes = Wishes::read(&spec.annotations)?;
+        if options.program.is_some() && spec.annotations.contains_key(INIT) {
+            let text = format!("annotation {INIT} is served by the native wall only");
+            return Err(Refusal::new(Code::Unimplemented, text));
+        }
         let mount = |mount: &crate::api::containerd::types::Mount| jail::RootfsMount {
             kind: mount.r#type.clone(),
             source: mount.source.clone(),
@@ -251,20 +295,18 @@ impl Wanted {
             options,
             wishes,
             rootfs,
+            terminal: request.terminal,
         })
     }
 }
 
 impl Made {
-    fn connect_console(&mut self) -> Result<(), Refusal> {
-        match self.wall.console.take() {
-            Some(master) => Ok(self.io.connect_console(master)?),
-            None => Ok(()),
-        }
-    }
-
     fn destroy(self, bundle: &Path) {
-        kill_and_wait(&self.wall.pidfd, self.wall.pid);
+        kill_and_wait(self.wall.pidfd(), self.wall.pid());
+        if let Some(foreign) = self.wall.foreign() {
+            // The cgroup's end takes along what it leaves.
+            let _ = foreign.delete();
+        }
         undo(&self.cgroup, bundle);
     }
 }
@@ -298,26 +340,31 @@ fn write_record(record: &Record, bundle: &Path) -> Result<(), Refusal> {
 
 /// The process's own ends, owned by whom the options name.
 pub fn stdio(ends: Option<ChildEnds>, options: &Options) -> Result<jail::Stdio, Refusal> {
-    let Some(ChildEnds {
+    let Some(ends) = ends else {
+        return Ok(jail::Stdio::Console);
+    };
+    give_all(&ends, options)?;
+    let ChildEnds {
         stdin,
         stdout,
         stderr,
-    }) = ends
-    else {
-        return Ok(jail::Stdio::Console);
-    };
-    if options.io_uid != 0 || options.io_gid != 0 {
-        let uid = rustix::fs::Uid::from_raw(options.io_uid);
-        let gid = rustix::fs::Gid::from_raw(options.io_gid);
-        for fd in [&stdin, &stdout, &stderr] {
-            give(fd, uid, gid)?;
-        }
-    }
+    } = ends;
     Ok(jail::Stdio::Descriptors {
         stdin,
         stdout,
         stderr,
     })
+}
+
+fn give_all(ends: &ChildEnds, options: &Options) -> Result<(), Refusal> {
+    if options.io_uid == 0 && options.io_gid == 0 {
+        return Ok(());
+    }
+    let uid = rustix::fs::Uid::from_raw(options.io_uid);
+    let gid = rustix::fs::Gid::from_raw(options.io_gid);
+    [&ends.stdin, &ends.stdout, &ends.stderr]
+        .into_iter()
+        .try_for_each(|fd| give(fd, uid, gid))
 }
 
 fn give(fd: &OwnedFd, uid: rustix::fs::Uid, gid: rustix::fs::Gid) -> Result<(), Refusal> {
@@ -326,6 +373,43 @@ fn give(fd: &OwnedFd, uid: rustix::fs::Uid, gid: rustix::fs::Gid) -> Result<(), 
             Code::Unknown,
             format!("give stdio to {}:{}: {error}", uid.as_raw(), gid.as_raw()),
         )
+    })
+}
+
+/// Makes the cgroup and the container behind our own wall; on failure nothing is left.
+fn raise(wanted: &Wanted, cgroup: &Cgroup, ends: Option<ChildEnds>) -> Result<Raised, Refusal> {
+    let stdio = stdio(ends, &wanted.options)?;
+    let resources = wanted
+        .spec
+        .linux
+        .as_ref()
+        .and_then(|linux| linux.resources.clone());
+    let created = match cgroup.create(&resources.unwrap_or_default()) {
+        Ok(created) => created,
+        Err(error) => {
+            // Somebody else's is not ours to remove.
+            let ours = match &error {
+                cgroup::Error::Busy(_) => &Cgroup::disabled(),
+                _ => cgroup,
+            };
+            undo(ours, &wanted.bundle);
+            return Err(error.into());
+        }
+    };
+    let mut warnings: Vec<String> = created.warnings.iter().map(ToString::to_string).collect();
+    let mut wall = match launch(wanted, cgroup, stdio) {
+        Ok(wall) => wall,
+        Err(error) => {
+            undo(cgroup, &wanted.bundle);
+            let status = error.exit_code();
+            return Err(failed(error.into(), status, &wanted.bundle, &wanted.id));
+        }
+    };
+    warnings.append(&mut wall.warnings);
+    Ok(Raised {
+        console: wall.console.take(),
+        wall: Wall::Native(wall),
+        warnings,
     })
 }
 
@@ -352,9 +436,7 @@ fn launch(
 }
 
 /// A program that is not there or cannot be executed is found out at Create already; the record says so in a shell's numbers.
-fn failed(error: jail::Error, bundle: &Path, id: &str) -> Refusal {
-    let status = error.exit_code();
-    let refusal = Refusal::from(error);
+fn failed(refusal: Refusal, status: u8, bundle: &Path, id: &str) -> Refusal {
     let text = refusal.text.clone();
     let exit = Exit::bare(status.into(), SystemTime::now(), Reason::StartFailed, text);
     if matches!(status, 126 | 127)

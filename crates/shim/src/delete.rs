@@ -46,6 +46,9 @@ pub fn delete(args: &Shim) -> Result<(), Error> {
     let record = Record::read(&bundle).ok();
     if let Some(record) = &record {
         kill(record)?;
+        if let Some(foreign) = &record.foreign {
+            foreign.clean(&record.id, &record.namespace, &bundle);
+        }
     }
     remove_sockets(&bundle);
     let at = SystemTime::now();

@@ -139,10 +139,11 @@ impl Shim {
 
     pub fn forget_process(&mut self, key: ProcessKey) {
         self.poll.forget(
-            |source| matches!(source, Source::Output(of, _) | Source::Input(of) if of == key),
+            |source| matches!(source, Source::Output(of, _) | Source::Input(of) | Source::Ended(of) if of == key),
         );
-        self.poll.clear_alarm(Alarm::Linger(key));
-        self.poll.clear_alarm(Alarm::Taken(key));
+        for alarm in [Alarm::Linger(key), Alarm::Taken(key), Alarm::Streams(key)] {
+            self.poll.clear_alarm(alarm);
+        }
         if let Some(mut process) = self.processes.remove(&key) {
             process.io.finish_logs();
             for client in process.clients {
@@ -168,7 +169,7 @@ impl Shim {
         let exit = Exit::bare(status, end.at, Reason::StartFailed, refusal.text.clone());
         record(container, &process.exec_id, &exit);
         if process.exec_id.is_empty() {
-            kill_and_wait(&container.wall.pidfd, process.pid);
+            kill_and_wait(container.wall.pidfd(), process.pid);
         }
         self.tell_end(key, end);
     }
@@ -226,8 +227,8 @@ impl Shim {
         // What cannot be signalled is gone; what cannot be thawed is told by the removal of its cgroup.
         let _ = container.cgroup.kill(Signal::KILL.as_raw());
         let _ = container.cgroup.thaw();
-        let _ = rustix::process::pidfd_send_signal(&container.wall.pidfd, Signal::KILL);
-        let Ok(pidfd) = container.wall.pidfd.try_clone() else {
+        let _ = rustix::process::pidfd_send_signal(container.wall.pidfd(), Signal::KILL);
+        let Ok(pidfd) = container.wall.pidfd().try_clone() else {
             return;
         };
         // Init is not gone before its namespace is empty, and the execs in it are our children: they are collected meanwhile.
@@ -236,10 +237,17 @@ impl Shim {
             self.reap();
         }
         self.reap();
+        self.see_end(key, true);
     }
 
     fn remove_container(&mut self, key: ContainerKey) -> Result<(), Refusal> {
         let container = &self.containers[&key];
+        if let Some(foreign) = container.wall.foreign()
+            && let Err(refusal) = foreign.delete()
+        {
+            // What it left in the cgroup ends with that.
+            journal::warn(&container.bundle, &container.id, &[refusal.text]);
+        }
         // Execs that outlived init by sharing others' pid namespace are dead or dying: end_container saw to it.
         container.cgroup.remove()?;
         if let Err(error) = run_hooks(container, jail::HookStage::Poststop) {
@@ -356,7 +364,7 @@ fn wait_gone(pidfd: &OwnedFd) {
     gone_within(pidfd, PATIENCE);
 }
 
-fn gone_within(pidfd: &OwnedFd, time: Duration) -> bool {
+pub fn gone_within(pidfd: &OwnedFd, time: Duration) -> bool {
     let timeout = Timespec {
         tv_sec: time.as_secs() as i64,
         tv_nsec: time.subsec_nanos().into(),

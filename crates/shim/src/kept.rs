@@ -36,6 +36,14 @@ impl Kept {
         self.own_pids
     }
 
+    /// Leaves the hooks to a wall that runs them itself.
+    pub fn without_hooks(self) -> Kept {
+        Kept {
+            hooks: false,
+            ..self
+        }
+    }
+
     pub fn read(&self) -> Spec {
         serde_json::from_slice(&self.text).expect("it was read before")
     }
@@ -62,7 +70,7 @@ pub fn run_hooks(container: &Container, stage: jail::HookStage) -> Result<(), ja
         pid: if status == Status::Stopped {
             0
         } else {
-            container.wall.pid
+            container.wall.pid()
         },
         bundle: container.bundle.clone(),
         annotations: spec.annotations,

@@ -1,6 +1,7 @@
 //! What Create carries beside the bundle: containerd's options, our annotations. Decided here, done elsewhere.
 
 use std::collections::BTreeMap;
+use std::path::PathBuf;
 use std::time::Duration;
 
 use prost::Message;
@@ -14,10 +15,16 @@ use crate::ttrpc::{Code, Refusal};
 pub const TIME_LIMIT: &str = "dev.stockade.time-limit";
 /// `connection`: the container lives as long as the connection that made it.
 pub const LIFELINE: &str = "dev.stockade.lifeline";
+/// Of the engine's own making: our wall serves it, others would not see it.
+pub const INIT: &str = "dev.stockade.init";
 pub const STDIN: &str = "dev.stockade.stdin";
 
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Options {
+    /// Somebody else's wall: a runc-compatible command, or a shim.
+    pub program: Option<PathBuf>,
+    /// Where that command keeps its states.
+    pub root: Option<PathBuf>,
     pub no_pivot_root: bool,
     pub no_new_keyring: bool,
     /// Who owns the pipes of stdio.
@@ -45,7 +52,6 @@ impl Options {
         let unserved = [
             ("ShimCgroup", !options.shim_cgroup.is_empty()),
             ("SystemdCgroup", options.systemd_cgroup),
-            ("BinaryName", !options.binary_name.is_empty()),
             ("CriuImagePath", !options.criu_image_path.is_empty()),
             ("CriuWorkPath", !options.criu_work_path.is_empty()),
         ];
@@ -55,7 +61,10 @@ impl Options {
                 format!("option {name} is not served"),
             ));
         }
+        let path = |text: &str| (!text.is_empty()).then(|| PathBuf::from(text));
         Ok(Options {
+            program: path(&options.binary_name),
+            root: path(&options.root),
             no_pivot_root: options.no_pivot_root,
             no_new_keyring: options.no_new_keyring,
             io_uid: options.io_uid,
@@ -126,6 +135,7 @@ mod tests {
         let expected = Options {
             no_pivot_root: true,
             io_uid: 7,
+            root: Some("/run/x".into()),
             ..Options::default()
         };
         assert_eq!(Options::read(Some(&any(&served))), Ok(expected));

@@ -27,6 +27,8 @@ pub enum Source {
     Output(ProcessKey, usize),
     Input(ProcessKey),
     Oom(ContainerKey),
+    /// A process that is another shim's child has ended.
+    Ended(ProcessKey),
 }
 
 /// What happens at a time instead of on a descriptor.
@@ -40,6 +42,8 @@ pub enum Alarm {
     Linger(ProcessKey),
     /// Output in a FIFO that its reader has not taken.
     Taken(ProcessKey),
+    /// Output of another shim's child that has ended is still under way.
+    Streams(ProcessKey),
     /// The shim has been told to go.
     Leave,
 }
@@ -102,6 +106,10 @@ impl Poll {
     pub fn set_alarm(&mut self, after: Duration, alarm: Alarm) {
         self.clear_alarm(alarm);
         self.alarms.push((Instant::now() + after, alarm));
+    }
+
+    pub fn has_alarm(&self, alarm: Alarm) -> bool {
+        self.alarms.iter().any(|(_, other)| *other == alarm)
     }
 
     pub fn clear_alarm(&mut self, alarm: Alarm) {

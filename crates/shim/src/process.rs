@@ -12,6 +12,7 @@ use crate::poll::{ClientKey, ConnKey, ContainerKey, ProcessKey};
 use crate::record::Steps;
 use crate::stdio::{ChildEnds, Io};
 use crate::taken::Untaken;
+use crate::wall::Wall;
 
 /// How a process ended, as replies and events say it.
 #[derive(Debug, Clone, Copy)]
@@ -46,6 +47,33 @@ pub struct Process {
     pub steps: Steps,
     /// Deleted; only its last output is still under way.
     pub deleted: bool,
+    /// Another shim was told that no input comes any more.
+    pub input_ended: bool,
+}
+
+impl Process {
+    /// One that was asked for and has no pid yet.
+    pub fn new(container: ContainerKey, exec_id: &str, io: Io) -> Process {
+        Process {
+            container,
+            exec_id: exec_id.into(),
+            phase: Phase::Created,
+            pid: 0,
+            pidfd: None,
+            io,
+            child_ends: None,
+            spec: None,
+            waiters: Vec::new(),
+            clients: Vec::new(),
+            end: None,
+            told: false,
+            untaken: None,
+            started_at: None,
+            steps: Steps::default(),
+            deleted: false,
+            input_ended: false,
+        }
+    }
 }
 
 pub struct Container {
@@ -53,7 +81,7 @@ pub struct Container {
     pub bundle: PathBuf,
     pub spec: Kept,
     pub cgroup: Cgroup,
-    pub wall: jail::Container,
+    pub wall: Wall,
     pub init: ProcessKey,
     pub execs: BTreeMap<String, ProcessKey>,
     pub oom: Option<OomWatch>,

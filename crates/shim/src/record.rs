@@ -9,6 +9,7 @@ use std::time::{Duration, SystemTime};
 
 use serde::{Deserialize, Serialize};
 
+use crate::foreign::Trace;
 use crate::log::rfc3339;
 
 /// The container that a shim is making or has made; written before its cgroup exists.
@@ -21,6 +22,9 @@ pub struct Record {
     pub pid: i32,
     /// Field 22 of /proc/PID/stat.
     pub start_time: u64,
+    /// Whose container it is, when the wall is not ours.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub foreign: Option<Trace>,
 }
 
 pub const RECORD: &str = "shim.json";
@@ -78,6 +82,14 @@ impl From<sys::ChildEnd> for Ended {
 }
 
 impl Ended {
+    /// What a status told by others means, which does not say which of the two it was.
+    pub fn of_status(status: u32) -> Ended {
+        match status {
+            129..=192 => Ended::Signal((status - 128) as u8),
+            status => Ended::Code(status as u8),
+        }
+    }
+
     /// As a shell counts: 128 and the signal's number.
     pub fn status(self) -> u32 {
         match self {

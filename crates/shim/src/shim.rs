@@ -6,6 +6,7 @@
 use std::collections::{BTreeMap, VecDeque};
 use std::io;
 use std::os::fd::OwnedFd;
+use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use rustix::process::Signal;
@@ -141,6 +142,20 @@ impl Shim {
         }
     }
 
+    /// Where foreign commands keep their states: beside the sockets.
+    pub fn states(&self) -> PathBuf {
+        let sockets = self.listeners.sockets.as_ref();
+        let directory = sockets.and_then(|own| own.ttrpc.parent()?.parent());
+        let run = directory.unwrap_or(Path::new("/run/stockade"));
+        run.join("oci").join(&self.namespace)
+    }
+
+    /// The path of this shim's own socket.
+    pub fn own_socket(&self) -> String {
+        let sockets = self.listeners.sockets.as_ref();
+        sockets.map_or(String::new(), |own| own.ttrpc.display().to_string())
+    }
+
     pub fn is_leaving(&self) -> bool {
         self.leaving
     }
@@ -172,6 +187,7 @@ impl Shim {
             Source::Output(key, index) => self.copy_output(key, index),
             Source::Input(key) => self.copy_input(key),
             Source::Oom(key) => self.see_oom(key),
+            Source::Ended(key) => self.see_end(key, false),
         }
     }
 
@@ -181,6 +197,7 @@ impl Shim {
             Alarm::Publish => self.publisher.advance(&mut self.poll),
             Alarm::Linger(key) => self.forget_process(key),
             Alarm::Taken(key) => self.look_again(key),
+            Alarm::Streams(key) => self.see_end(key, true),
             Alarm::Unused => self.look_whether_used(),
             Alarm::Leave => {}
         }
@@ -336,6 +353,10 @@ impl Shim {
             return;
         };
         let turn = process.io.pump_output(index, &mut self.scratch);
+        if process.io.has_output_ended() && self.poll.has_alarm(Alarm::Streams(key)) {
+            self.see_end(key, true);
+            return;
+        }
         let ended = process.end.is_some();
         if let Some(client) = process.io.take_broken(index)
             && !process.io.names.terminal
@@ -358,6 +379,7 @@ impl Shim {
             return;
         };
         let left = process.io.pump_input(&mut self.scratch);
+        self.tell_input_end(key);
         if left.more {
             self.again.push_back(Source::Input(key));
         }

@@ -12,18 +12,19 @@ use crate::api::google::protobuf::Any;
 use crate::create::{check_id, stdio};
 use crate::events::{Event, timestamp};
 use crate::failure::chain;
+use crate::foreign::{Foreign, has_ended, with_status};
 use crate::journal;
 use crate::kept::run_hooks;
 use crate::options::Options;
 use crate::phase::{Phase, Verb, admit};
 use crate::poll::{Alarm, ConnKey, ContainerKey, ProcessKey};
 use crate::process::Process;
-use crate::record::Steps;
 use crate::service::MAX_WAITERS;
 use crate::shim::Shim;
 use crate::stats::metrics;
 use crate::stdio::{ChildEnds, Io, Names, Owner};
 use crate::ttrpc::{Code, Refusal};
+use crate::wall::Wall;
 
 impl Shim {
     pub fn find(&self, id: &str) -> Result<ContainerKey, Refusal> {
@@ -173,9 +174,12 @@ impl Shim {
             .containers
             .get_mut(&container_key)
             .expect("a process has its container");
-        if let Err(error) = container.wall.start() {
-            let status = error.exit_code().into();
-            return Err((error.into(), status));
+        match &mut container.wall {
+            Wall::Native(wall) => wall.start().map_err(|error| {
+                let status = error.exit_code().into();
+                (error.into(), status)
+            })?,
+            Wall::Foreign(wall) => wall.start().map_err(with_status)?,
         }
         if let Some(limit) = container.time_limit {
             self.poll.set_alarm(limit, Alarm::TimeLimit(container_key));
@@ -201,13 +205,21 @@ impl Shim {
             .spec
             .take()
             .expect("an exec that was not started has its configuration");
-        let stdio = stdio(process.child_ends.take(), &Options::default())
-            .map_err(|refusal| (refusal, 1))?;
+        let ends = process.child_ends.take();
+        if let Some(foreign) = container.wall.foreign() {
+            let begun = foreign
+                .exec(&process.exec_id, &spec, ends)
+                .map_err(with_status)?;
+            return self
+                .take_foreign(key, begun)
+                .map_err(|refusal| (refusal, 1));
+        }
+        let stdio = stdio(ends, &Options::default()).map_err(|refusal| (refusal, 1))?;
         let target = jail::Target {
             id: &container.id,
             bundle: &container.bundle,
-            pid: container.wall.pid,
-            start_time: container.wall.start_time,
+            pid: container.wall.pid(),
+            start_time: container.wall.start_time(),
             spec: &container.spec.read(),
             cgroup: &container.cgroup,
         };
@@ -271,7 +283,11 @@ impl Shim {
 
     pub fn pause(&mut self, id: &str) -> Result<(), Refusal> {
         let (key, _) = self.admitted(Verb::Pause, id, "")?;
-        self.containers[&self.find(id)?].cgroup.freeze()?;
+        let container = &self.containers[&self.find(id)?];
+        match container.wall.foreign() {
+            Some(foreign) => foreign.pause()?,
+            None => container.cgroup.freeze()?,
+        }
         self.set_phase(key, Phase::Paused);
         self.publisher
             .publish(Event::Paused { id: id.into() }, &mut self.poll);
@@ -280,7 +296,11 @@ impl Shim {
 
     pub fn resume(&mut self, id: &str) -> Result<(), Refusal> {
         let (key, _) = self.admitted(Verb::Resume, id, "")?;
-        self.containers[&self.find(id)?].cgroup.thaw()?;
+        let container = &self.containers[&self.find(id)?];
+        match container.wall.foreign() {
+            Some(foreign) => foreign.resume()?,
+            None => container.cgroup.thaw()?,
+        }
         self.set_phase(key, Phase::Running);
         self.publisher
             .publish(Event::Resumed { id: id.into() }, &mut self.poll);
@@ -305,12 +325,26 @@ impl Shim {
             return Err(Refusal::new(Code::InvalidArgument, text));
         };
         let container = &self.containers[&self.find(&request.id)?];
-        if request.all {
-            container.cgroup.kill(signal)?;
-        }
         let process = &self.processes[&key];
-        let pidfd = process.pidfd.as_ref().unwrap_or(&container.wall.pidfd);
-        match sys::pidfd_signal(pidfd.as_fd(), signal) {
+        let pidfd = process.pidfd.as_ref().unwrap_or(container.wall.pidfd());
+        let sent = match container.wall.foreign() {
+            Some(foreign) if process.exec_id.is_empty() => {
+                if let Err(refusal) = foreign.kill(signal, request.all)
+                    && !has_ended(pidfd)
+                {
+                    return Err(refusal);
+                }
+                // The dead are found out by a signal that does nothing.
+                sys::pidfd_signal(pidfd.as_fd(), 0)
+            }
+            _ => {
+                if request.all {
+                    container.cgroup.kill(signal)?;
+                }
+                sys::pidfd_signal(pidfd.as_fd(), signal)
+            }
+        };
+        match sent {
             Ok(()) => {}
             Err(error)
                 if rustix::io::Errno::from_io_error(&error) == Some(rustix::io::Errno::SRCH) =>
@@ -330,7 +364,10 @@ impl Shim {
         }
         if paused && signal == Signal::KILL.as_raw() {
             // The frozen do not die: the v1 freezer holds even this signal back.
-            container.cgroup.thaw()?;
+            match container.wall.foreign() {
+                Some(foreign) => foreign.resume()?,
+                None => container.cgroup.thaw()?,
+            }
             self.set_phase(key, Phase::Running);
         }
         Ok(())
@@ -359,26 +396,15 @@ impl Shim {
             )
         })?;
         spec.terminal = request.terminal;
-        let (io, child_ends) = self.open_io(&request)?;
+        let (mut io, mut child_ends) = self.open_io(&request)?;
+        let foreign = self.containers[&container].wall.foreign();
+        if child_ends.is_none() && foreign.is_some_and(|foreign| foreign.peer().is_some()) {
+            child_ends = Some(io.open_terminal_pipes()?);
+        }
         let key = self.key();
-        let process = Process {
-            container,
-            exec_id: request.exec_id.clone(),
-            phase: Phase::Created,
-            pid: 0,
-            pidfd: None,
-            io,
-            child_ends,
-            spec: Some(Box::new(spec)),
-            waiters: Vec::new(),
-            clients: Vec::new(),
-            end: None,
-            told: false,
-            untaken: None,
-            started_at: None,
-            steps: Steps::default(),
-            deleted: false,
-        };
+        let mut process = Process::new(container, &request.exec_id, io);
+        process.child_ends = child_ends;
+        process.spec = Some(Box::new(spec));
         self.processes.insert(key, process);
         let container = self
             .containers
@@ -396,6 +422,16 @@ impl Shim {
     }
 
     pub fn resize(&mut self, request: task::ResizePtyRequest) -> Result<(), Refusal> {
+        let (_, process) = self.admitted(Verb::Resize, &request.id, &request.exec_id)?;
+        let (exec_id, container) = (process.exec_id.clone(), process.container);
+        if process.io.names.terminal
+            && let Some(peer) = self.containers[&container]
+                .wall
+                .foreign()
+                .and_then(Foreign::peer)
+        {
+            return peer.resize(&exec_id, (request.width, request.height));
+        }
         let (_, process) = self.admitted(Verb::Resize, &request.id, &request.exec_id)?;
         let Some(console) = process.io.console() else {
             let text = format!("{}: has no terminal", who(&request.id, &request.exec_id));
@@ -443,6 +479,9 @@ impl Shim {
             )
         })?;
         let container = &self.containers[&self.find(&request.id)?];
+        if let Some(foreign) = container.wall.foreign() {
+            return foreign.update(&any.value);
+        }
         let warnings = container.cgroup.update(&resources)?;
         let warnings: Vec<String> = warnings.iter().map(ToString::to_string).collect();
         journal::warn(&container.bundle, &container.id, &warnings);
@@ -464,7 +503,7 @@ impl Shim {
             .map(|key| &self.containers[&key]);
         Ok(task::ConnectResponse {
             shim_pid: std::process::id(),
-            task_pid: container.map_or(0, |container| container.wall.pid as u32),
+            task_pid: container.map_or(0, |container| container.wall.pid() as u32),
             version: env!("CARGO_PKG_VERSION").into(),
         })
     }

@@ -16,6 +16,7 @@ mod schedule;
 mod seccomp;
 mod signals;
 mod text;
+mod unblocked;
 mod words;
 
 pub use arena::*;
@@ -32,4 +33,5 @@ pub use schedule::*;
 pub use seccomp::*;
 pub use signals::*;
 pub use text::*;
+pub use unblocked::*;
 pub use words::*;

@@ -31,7 +31,7 @@ from stockade.errors import (
     TimedOut,
 )
 from stockade.model import Exit
-from stockade.runtime import shim
+from stockade.runtime import shim, walls
 from stockade.store import Journal
 
 TYPE_CHECKING = False
@@ -572,6 +572,9 @@ def check(wanted: Wanted) -> None:
     Raises:
         BadValue: it does.
     """
+    wall = walls.find(wanted.wall)
+    if wanted.init and wall.kind is not walls.Kind.NATIVE:
+        raise BadValue(f"--init is served by the native wall only, not by {wall.name}")
     capabilities.granted(wanted.security)
     resources.check(wanted.resources)
     ground.log_target("/", wanted.log)

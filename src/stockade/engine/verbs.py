@@ -22,7 +22,7 @@ from stockade.engine.shims import Shim
 from stockade.errors import Conflict, NotFound, StockadeError, Unavailable
 from stockade.host import ids
 from stockade.model import Exit, Phase
-from stockade.runtime import exits
+from stockade.runtime import exits, walls
 from stockade.store import Operation, Step, Verb
 
 TYPE_CHECKING = False
@@ -167,7 +167,8 @@ async def _create_task(turn: Turn) -> None:
     container = turn.container
     assert container.task is not None
     mounts = await ground.mounts(turn.engine, container)
-    pid = await container.task.create(mounts, ground.stdio(container))
+    wall = walls.find(container.wanted.wall)
+    pid = await container.task.create(mounts, ground.stdio(container), wall.options)
     turn.operation.note(pid=pid)
 
 

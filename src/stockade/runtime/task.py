@@ -75,8 +75,16 @@ class Task:
         self.id = identity
         self.bundle = bundle
 
-    async def create(self, rootfs: Sequence[RootfsMount] = (), stdio: Stdio = NO_STDIO) -> int:
+    async def create(
+        self,
+        rootfs: Sequence[RootfsMount] = (),
+        stdio: Stdio = NO_STDIO,
+        options: Mapping[str, Any] | None = None,
+    ) -> int:
         """Make the container from its bundle, its program held back; return its pid.
+
+        Args:
+            options: of the request (walls.Wall.options); none: the native wall.
 
         Raises:
             CommandNotFound, CommandNotExecutable: its program is not there, or is none.
@@ -84,7 +92,9 @@ class Task:
         mounts = [
             {"type": one.kind, "source": one.source, "target": one.target, "options": one.options} for one in rootfs
         ]
-        fields = {"bundle": self.bundle, "rootfs": mounts, **stdio._asdict()}
+        fields: dict[str, Any] = {"bundle": self.bundle, "rootfs": mounts, **stdio._asdict()}
+        if options is not None:
+            fields["options"] = options
         try:
             answer = await self._call("Create", _CREATE_PATIENCE, **fields)
         except RuntimeFailed as error:

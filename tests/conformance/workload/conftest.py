@@ -29,12 +29,19 @@ def root() -> Path:
     return roots.languages()
 
 
-@pytest.fixture(params=["oci", "oci-userns", "shim"])
+FOREIGN = ("runc", "crun", "io.containerd.runc.v2")
+"""Other people's programs behind our shim: the boundary is the standard's."""
+
+
+@pytest.fixture(params=["oci", "oci-userns", "shim", *FOREIGN])
 def wall(request: pytest.FixtureRequest, place: Place) -> Iterator[Wall]:
-    """The native wall as each of its callers drives it. STOCKADE_TEST_OCI names another command: the suite's proof."""
+    """The native wall as each of its callers drives it, and other people's. STOCKADE_TEST_OCI names another command: the suite's proof."""
     made: OciWall | ShimWall
+    shim = programs.program("containerd-shim-stockade-v2")
     if request.param == "shim":
-        made = ShimWall("shim", place, programs.program("containerd-shim-stockade-v2"))
+        made = ShimWall("shim", place, shim)
+    elif request.param in FOREIGN:
+        made = ShimWall(request.param, place, shim, request.param)
     else:
         program = Path(os.environ.get("STOCKADE_TEST_OCI") or programs.program("stockade-oci"))
         made = OciWall(request.param, place, program, user_namespace=request.param == "oci-userns")

@@ -240,6 +240,34 @@ impl Io {
         Ok(())
     }
 
+    /// Pipes to and from a terminal that another shim holds: its ends. There is no third stream.
+    pub fn open_terminal_pipes(&mut self) -> Result<ChildEnds, Error> {
+        let (stdin, writer) = rustix::pipe::pipe_with(rustix::pipe::PipeFlags::CLOEXEC)
+            .map_err(|error| Error::Pipe(error.into()))?;
+        self.input
+            .connect(Handed::own(writer).map_err(Error::Pipe)?);
+        let (reader, stdout) = output::pipe().map_err(Error::Pipe)?;
+        self.outputs[0].0.connect(reader);
+        let stderr = stdout.try_clone().map_err(Error::Pipe)?;
+        Ok(ChildEnds {
+            stdin,
+            stdout,
+            stderr,
+        })
+    }
+
+    /// Whether the program's input has ended.
+    pub fn has_input_ended(&self) -> bool {
+        self.input.sink().is_none()
+    }
+
+    /// Whether nothing more can come out.
+    pub fn has_output_ended(&self) -> bool {
+        self.outputs
+            .iter()
+            .all(|(output, _)| output.source().is_none())
+    }
+
     /// The terminal's master, if there is one.
     pub fn console(&self) -> Option<&Handed> {
         if self.names.terminal {

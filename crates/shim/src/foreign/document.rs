@@ -1,0 +1,155 @@
+//! The config.json that a foreign program reads: the bundle's, with the root in its place. Pure.
+
+use std::path::{Path, PathBuf};
+
+use serde_json::{Value, json};
+use spec::IdMapping;
+
+/// A bind with mapped ids, which older programs cannot make: this shim makes it, and they bind the result.
+#[derive(Debug, PartialEq)]
+pub struct Mapped {
+    pub source: PathBuf,
+    pub recursive: bool,
+    pub maps: (Vec<IdMapping>, Vec<IdMapping>),
+    pub place: PathBuf,
+}
+
+/// What differs from the bundle's document.
+pub struct Changes<'a> {
+    pub bundle: &'a Path,
+    /// Absolute.
+    pub root: &'a Path,
+    pub terminal: bool,
+    /// Where a document that names no cgroup has it.
+    pub cgroup: &'a str,
+    /// Where binds with mapped ids are put, by their number.
+    pub binds: &'a Path,
+}
+
+/// The document and the binds that it counts on; `None` when the text is none.
+pub fn derive(text: &[u8], changes: &Changes<'_>) -> Option<(Vec<u8>, Vec<Mapped>)> {
+    let mut document: Value = serde_json::from_slice(text).ok()?;
+    let top = document.as_object_mut()?;
+    let root = top.entry("root").or_insert_with(|| json!({}));
+    root.as_object_mut()?
+        .insert("path".into(), json!(changes.root));
+    if let Some(process) = top.get_mut("process").and_then(Value::as_object_mut) {
+        process.insert("terminal".into(), json!(changes.terminal));
+    }
+    let linux = top
+        .entry("linux")
+        .or_insert_with(|| json!({}))
+        .as_object_mut()?;
+    let path = linux.entry("cgroupsPath").or_insert_with(|| json!(""));
+    if path.as_str().is_none_or(str::is_empty) {
+        *path = json!(changes.cgroup);
+    }
+    let own = maps(linux.get("uidMappings")).zip(maps(linux.get("gidMappings")));
+    let mut mapped = Vec::new();
+    let mounts = top.get_mut("mounts").and_then(Value::as_array_mut);
+    for (number, mount) in mounts.into_iter().flatten().enumerate() {
+        let place = changes.binds.join(number.to_string());
+        mapped.extend(map_mount(mount, changes.bundle, own.as_ref(), place));
+    }
+    Some((serde_json::to_vec(&document).ok()?, mapped))
+}
+
+/// Turns a bind with mapped ids into one of what this shim puts at `place`; sources are no longer relative to the bundle.
+fn map_mount(
+    mount: &mut Value,
+    bundle: &Path,
+    own: Option<&(Vec<IdMapping>, Vec<IdMapping>)>,
+    place: PathBuf,
+) -> Option<Mapped> {
+    let mount = mount.as_object_mut()?;
+    let said =
+        maps(mount.remove("uidMappings").as_ref()).zip(maps(mount.remove("gidMappings").as_ref()));
+    let source = mount
+        .get("source")
+        .and_then(Value::as_str)
+        .map(|source| bundle.join(source));
+    let options = mount.get_mut("options").and_then(Value::as_array_mut);
+    let is_bind = has(&options, "bind") || has(&options, "rbind");
+    let recursive = has(&options, "rbind");
+    let mut asked = false;
+    if let Some(options) = options {
+        let before = options.len();
+        options.retain(|word| word != "idmap" && word != "ridmap");
+        asked = options.len() < before;
+    }
+    let maps = match said {
+        Some(maps) => maps,
+        None if asked => own?.clone(),
+        None => {
+            if let Some(source) = source.filter(|_| is_bind) {
+                mount.insert("source".into(), json!(source));
+            }
+            return None;
+        }
+    };
+    mount.insert("source".into(), json!(place));
+    Some(Mapped {
+        source: source?,
+        recursive,
+        maps,
+        place,
+    })
+}
+
+fn has(options: &Option<&mut Vec<Value>>, word: &str) -> bool {
+    options
+        .as_ref()
+        .is_some_and(|options| options.iter().any(|other| other == word))
+}
+
+fn maps(value: Option<&Value>) -> Option<Vec<IdMapping>> {
+    let maps: Vec<IdMapping> = serde_json::from_value(value?.clone()).ok()?;
+    (!maps.is_empty()).then_some(maps)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_root_the_cgroup_and_mapped_binds_are_put_in_place() {
+        let map = json!([{"containerID": 0, "hostID": 1000, "size": 10}]);
+        let text = json!({
+            "ociVersion": "1.2.0",
+            "root": {"path": "rootfs", "readonly": true},
+            "process": {"args": ["sh"]},
+            "x-kept": 1,
+            "mounts": [
+                {"destination": "/proc", "type": "proc", "source": "proc"},
+                {"destination": "/f", "source": "f", "options": ["bind"]},
+                {"destination": "/d", "source": "/data", "options": ["rbind", "ro"], "uidMappings": map, "gidMappings": map},
+            ],
+        });
+        let changes = Changes {
+            bundle: Path::new("/b"),
+            root: Path::new("/b/wall/rootfs"),
+            terminal: true,
+            cgroup: "/stockade/c",
+            binds: Path::new("/b/wall/binds"),
+        };
+        let (text, mapped) = derive(text.to_string().as_bytes(), &changes).unwrap();
+        let made: Value = serde_json::from_slice(&text).unwrap();
+        assert_eq!(
+            made["root"],
+            json!({"path": "/b/wall/rootfs", "readonly": true})
+        );
+        assert_eq!(
+            (&made["process"]["terminal"], &made["x-kept"]),
+            (&json!(true), &json!(1))
+        );
+        assert_eq!(made["linux"]["cgroupsPath"], "/stockade/c");
+        assert_eq!(
+            made["mounts"][2],
+            json!({"destination": "/d", "source": "/b/wall/binds/2", "options": ["rbind", "ro"]})
+        );
+        assert_eq!(made["mounts"][1]["source"], "/b/f");
+        assert_eq!((mapped.len(), mapped[0].recursive), (1, true));
+        assert_eq!(mapped[0].source, Path::new("/data"));
+        assert_eq!(derive(b"[]", &changes), None);
+    }
+}

@@ -1,0 +1,167 @@
+//! What a foreign program stands on: a directory of its own in the bundle, with its config.json and its root file system.
+
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use rustix::fs::{Mode, OFlags};
+use rustix::mount::{MountPropagationFlags, UnmountFlags, mount_change, unmount};
+
+use super::Order;
+use super::document::{Changes, derive};
+use crate::failure::chain;
+use crate::ttrpc::{Code, Refusal};
+
+/// Where it lies in the bundle.
+pub fn place(bundle: &Path) -> PathBuf {
+    bundle.join("wall")
+}
+
+/// Whether this process has left the host's mount namespace. It has one thread, and never goes back.
+static APART: AtomicBool = AtomicBool::new(false);
+
+/// Leaves the host's mount namespace: what is mounted from now on is seen by this shim and its children alone, and goes with
+/// the last of them. A version 2 hierarchy beside version 1 is not taken along: crun refuses hosts that have both.
+pub fn enter() -> Result<(), Refusal> {
+    if APART.load(Ordering::Relaxed) {
+        return Ok(());
+    }
+    let failed = |error: std::io::Error| {
+        Refusal::new(
+            Code::Unknown,
+            format!("make a mount namespace of its own: {error}"),
+        )
+    };
+    let hybrid = cgroup::layout() == cgroup::Layout::Hybrid;
+    sys::unshare(rustix::thread::UnshareFlags::NEWNS.bits().into()).map_err(failed)?;
+    APART.store(true, Ordering::Relaxed);
+    let slave = MountPropagationFlags::DOWNSTREAM | MountPropagationFlags::REC;
+    mount_change("/", slave).map_err(|error| failed(error.into()))?;
+    if hybrid {
+        let mounts = std::fs::read_to_string("/proc/self/mountinfo").map_err(failed)?;
+        for point in mounts.lines().filter(|line| line.contains(" - cgroup2 ")) {
+            let point = point.split(' ').nth(4).unwrap_or_default();
+            // One that stays is crun's to refuse, by its name.
+            let _ = unmount(point, UnmountFlags::DETACH);
+        }
+    }
+    Ok(())
+}
+
+/// A directory and what is mounted in it.
+#[derive(Debug)]
+pub struct Ground {
+    pub directory: PathBuf,
+    mounted: Vec<PathBuf>,
+}
+
+impl Ground {
+    /// Lays it for one container; on failure nothing is left.
+    pub fn lay(order: &Order<'_>) -> Result<Ground, Refusal> {
+        enter()?;
+        let directory = place(order.bundle);
+        let mut ground = Ground {
+            directory,
+            mounted: Vec::new(),
+        };
+        // What an earlier shim left, which was killed.
+        ground.clear();
+        let laid = ground.fill(order);
+        if laid.is_err() {
+            ground.clear();
+        }
+        laid.map(|()| ground)
+    }
+
+    fn fill(&mut self, order: &Order<'_>) -> Result<(), Refusal> {
+        let failed = |path: &Path, error: std::io::Error| {
+            Refusal::new(Code::Unknown, format!("write {}: {error}", path.display()))
+        };
+        let directory = self.directory.clone();
+        let binds = directory.join("binds");
+        for path in [&directory, &binds] {
+            rustix::fs::mkdir(path, Mode::from_raw_mode(0o711))
+                .map_err(|error| failed(path, error.into()))?;
+        }
+        let root = self.mount_root(order)?;
+        let cgroup = format!("/stockade/{}", order.id);
+        let changes = Changes {
+            bundle: order.bundle,
+            root: &root,
+            terminal: order.terminal,
+            cgroup: &cgroup,
+            binds: &binds,
+        };
+        let Some((text, mapped)) = derive(order.text, &changes) else {
+            let text = "config.json is no object of objects";
+            return Err(Refusal::new(Code::InvalidArgument, text));
+        };
+        for bind in mapped {
+            self.mounted.push(bind.place.clone());
+            jail::mount_mapped(&bind.source, bind.recursive, bind.maps, &bind.place)?;
+        }
+        let config = directory.join("config.json");
+        std::fs::write(&config, text).map_err(|error| failed(&config, error))
+    }
+
+    /// The root's place: the bundle's as it stands, or what the list of mounts makes.
+    fn mount_root(&mut self, order: &Order<'_>) -> Result<PathBuf, Refusal> {
+        if order.rootfs.is_empty() {
+            let path = order.spec.root.as_ref().map(|root| root.path.as_path());
+            return Ok(order.bundle.join(path.unwrap_or(Path::new("rootfs"))));
+        }
+        let place = self.directory.join("rootfs");
+        rustix::fs::mkdir(&place, Mode::from_raw_mode(0o711)).map_err(|error| {
+            Refusal::new(Code::Unknown, format!("make {}: {error}", place.display()))
+        })?;
+        let first = |maps: &[spec::IdMapping]| {
+            maps.iter()
+                .find(|map| map.container_id == 0)
+                .map_or(0, |map| map.host_id)
+        };
+        let linux = order.spec.linux.as_ref();
+        let owner = linux.map_or((0, 0), |linux| {
+            (first(&linux.uid_mappings), first(&linux.gid_mappings))
+        });
+        self.mounted.push(place.clone());
+        jail::mount_rootfs(order.rootfs, owner, &place)?;
+        Ok(place)
+    }
+
+    /// Takes everything away again.
+    pub fn clear(&self) {
+        for point in self.mounted.iter().rev() {
+            // Not mounted, when it is undone half way.
+            let _ = unmount(point, UnmountFlags::DETACH);
+        }
+        if let Err(error) = remove(&self.directory) {
+            crate::journal::warn(&self.directory, "", &[chain(&error)]);
+        }
+    }
+}
+
+/// Removes the directory, unless something is still mounted in it: a file system of a container is never emptied.
+fn remove(directory: &Path) -> std::io::Result<()> {
+    let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+    let Ok(own) = rustix::fs::open(directory, flags, Mode::empty()) else {
+        return Ok(());
+    };
+    let device = rustix::fs::fstat(&own)?.st_dev;
+    remove_below(directory, device)
+}
+
+fn remove_below(directory: &Path, device: u64) -> std::io::Result<()> {
+    use std::os::unix::fs::MetadataExt;
+    for entry in std::fs::read_dir(directory)? {
+        let entry = entry?;
+        let found = entry.metadata()?;
+        if found.dev() != device {
+            return Err(rustix::io::Errno::BUSY.into());
+        }
+        if found.is_dir() {
+            remove_below(&entry.path(), device)?;
+        } else {
+            std::fs::remove_file(entry.path())?;
+        }
+    }
+    std::fs::remove_dir(directory)
+}
