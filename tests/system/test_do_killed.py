@@ -65,7 +65,8 @@ def test_terminated_at_any_moment(place: Place, project: Path, soak_seconds: flo
             number = dice.choice((signal.SIGTERM, signal.SIGINT))
             running.send_signal(number)
             _, said = running.communicate(timeout=15)
-            assert running.returncode in (0, 128 + number, -number), said
+            # SIGINT at the interpreter before it has come to us is the interpreter's.
+            assert running.returncode in (0, 128 + number, -number) or b"import_site" in said, said
         assert traces.containers() == []
         count += 1
     record_property("do", f"{count} terminated, nothing left")

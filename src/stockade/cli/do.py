@@ -36,11 +36,11 @@ def main(args: Args) -> int:
     if not args.rest:
         return _at_rest(args, where)
     _refuse_contradictions(args)
-    with foreground.Signals() as signals:
-        try:
+    try:
+        with foreground.Signals() as signals:
             return _do(args, where, signals)
-        except foreground.Interrupted as interrupted:
-            return 128 + interrupted.number
+    except foreground.Interrupted as interrupted:
+        return 128 + interrupted.number
 
 
 def _at_rest(args: Args, where: Paths) -> int:

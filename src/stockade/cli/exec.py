@@ -20,11 +20,11 @@ def execute(args: Args) -> int:
     """Run a program beside the container's own; its exit status is ours."""
     if args["tty"] and not args["detach"] and not os.isatty(0):
         raise BadValue("--tty needs a terminal as standard input", hint="leave --tty away")
-    with foreground.Signals() as signals:
-        try:
+    try:
+        with foreground.Signals() as signals:
             return _execute(args, signals)
-        except foreground.Interrupted as interrupted:
-            return 128 + interrupted.number
+    except foreground.Interrupted as interrupted:
+        return 128 + interrupted.number
 
 
 def _execute(args: Args, signals: foreground.Signals) -> int:

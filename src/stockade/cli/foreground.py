@@ -44,7 +44,10 @@ class Interrupted(BaseException):
 
 
 class Signals:
-    """What arrived. Outside of `kept` a signal that ends raises Interrupted, at most once."""
+    """What arrived. Outside of `kept` a signal that ends raises Interrupted, at most once.
+
+    To be caught around the `with` statement, for it may come while that begins or ends.
+    """
 
     def __init__(self) -> None:
         self.pending: list[int] = []

@@ -28,11 +28,11 @@ def run(args: Args) -> int:
     """Run a program, and see it through or leave it to itself."""
     if args["tty"] and not args["detach"] and not os.isatty(0):
         raise BadValue("--tty needs a terminal as standard input", hint="leave --tty away")
-    with foreground.Signals() as signals:
-        try:
+    try:
+        with foreground.Signals() as signals:
             return _run(args, signals)
-        except foreground.Interrupted as interrupted:
-            return 128 + interrupted.number
+    except foreground.Interrupted as interrupted:
+        return 128 + interrupted.number
 
 
 def _run(args: Args, signals: foreground.Signals) -> int:
