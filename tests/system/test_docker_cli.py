@@ -388,6 +388,24 @@ def test_our_own_words_for_create(api: Api) -> None:
     assert api.call("POST", f"/containers/{made['Id']}/wait")[1]["StatusCode"] == 137
 
 
+def test_our_own_answers_are_as_the_document_says(api: Api) -> None:
+    document = api.call("GET", "/stockade/v1/openapi.json")[1]
+    schemas = document["components"]["schemas"]
+    made = api.call("POST", "/stockade/v1/containers/create", {"Image": IMAGE, "Cmd": ["sleep", "1000"]})[1]
+    one = f"/stockade/v1/containers/{made['Id']}"
+    for name, answer in (
+        ("Created", made),
+        ("Version", api.call("GET", "/stockade/v1/version")[1]),
+        ("Container", api.call("GET", one)[1]),
+        ("Prepared", api.call("POST", f"{one}/prepare")[1]),
+        ("Error", api.call("GET", "/stockade/v1/containers/none-such")[1]),
+    ):
+        properties = schemas[name]["properties"]
+        assert set(schemas[name]["required"]) <= set(answer) <= set(properties), (name, answer)
+        kinds: dict[str, Any] = {"string": str, "number": (int, float), "array": list}
+        assert all(isinstance(value, kinds[properties[key]["type"]]) for key, value in answer.items()), answer
+
+
 def test_input_glued_to_the_request(api: Api) -> None:
     made = api.call(
         "POST",

@@ -121,7 +121,7 @@ class Containers:
             raise BadValue("config cannot be empty in order to create a container")
         image = self._image(body, request.query.text("platform"))
         name = request.query.text("name")
-        name = names.check_name(name) if name else names.new_name(one.wanted.name for one in self._engine.list())
+        name = names.check_name(name) if name else self._free_name()
         asked = Asked(names.new_id(), name, time.time_ns(), self._processors, self._hostname, self._identity, NAMESPACE)
         plan, warnings = wanted(body, image, asked)
         record = await self._engine.create(plan)
@@ -138,6 +138,16 @@ class Containers:
         if wanted_platform:
             _check_platform(wanted_platform, found.config, body.image)
         return defaults(found)
+
+    def _free_name(self) -> str:
+        """A name that nobody has, found without looking at every container."""
+        for _ in range(20):
+            name = names.new_name(())
+            try:
+                self._engine.find(name)
+            except NotFound:
+                return name
+        return names.new_name(one.wanted.name for one in self._engine.list())
 
     def _identity(self, reference: str) -> str:
         return self._engine.find(reference).wanted.id
