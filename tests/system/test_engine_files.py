@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import socket
 import subprocess
 import tarfile
 import time
@@ -137,3 +138,41 @@ def test_binds_are_part_of_it(docker: Daemon, tmp_path: Path) -> None:
         assert refused.returncode == 1
         docker.docker("rm", "-f", identity)
     assert not (tmp_path / "more").exists()
+
+
+def ask(docker: Daemon, text: str, body: bytes = b"") -> socket.socket:
+    """A client that sent its request and reads when it likes."""
+    client = socket.socket(socket.AF_UNIX)
+    client.connect(str(docker.socket))
+    client.settimeout(30)
+    client.sendall(f"{text} HTTP/1.1\r\nHost: x\r\nContent-Length: {len(body) * 2}\r\n\r\n".encode() + body)
+    return client
+
+
+@pytest.mark.parametrize("running", [True, False])
+def test_clients_that_hang_up_leave_nothing(docker: Daemon, running: bool) -> None:
+    identity = docker.run(IMAGE, "sh", "-c", "dd if=/dev/zero of=/big bs=1M count=20; echo made; sleep 1000")
+    deadline = time.monotonic() + 30
+    while "made" not in docker.said("logs", identity):
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+    if not running:
+        docker.docker("stop", "-t", "0", identity)
+    for path in ("archive?path=/big", "export"):
+        client = ask(docker, f"GET /v1.51/containers/{identity}/{path}")
+        assert client.recv(1000)
+        client.close()
+    ask(docker, f"PUT /v1.51/containers/{identity}/archive?path=/tmp", b"x" * 600).close()
+    if not running:
+        docker.docker("start", identity, timeout=30)
+        docker.docker("stop", "-t", "0", identity)
+        stalled = ask(docker, f"GET /v1.51/containers/{identity}/archive?path=/big")
+        assert stalled.recv(100)
+        docker.docker("rm", "-f", identity, timeout=30)
+        stalled.close()
+    else:
+        docker.docker("rm", "-f", identity)
+    deadline = time.monotonic() + 10
+    while [line for line in docker.place.processes().values() if "stockade-layer" in line]:
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
