@@ -7,14 +7,13 @@ import tarfile
 from collections.abc import Iterator
 from typing import Any
 
-import docker
-import docker.errors
 import pytest
 
 from support import place as places
 from support.daemon import IMAGE, Daemon, daemon
 
 pytestmark = pytest.mark.root
+docker: Any = pytest.importorskip("docker")
 
 
 @pytest.fixture(scope="module")
@@ -25,20 +24,20 @@ def engine() -> Iterator[Daemon]:
 
 
 @pytest.fixture(scope="module")
-def client(engine: Daemon) -> Iterator[docker.DockerClient]:
+def client(engine: Daemon) -> Iterator[Any]:
     made = docker.DockerClient(base_url=f"unix://{engine.socket}", timeout=60)
     yield made
     made.close()
 
 
 @pytest.fixture
-def box(client: docker.DockerClient) -> Iterator[Any]:
+def box(client: Any) -> Iterator[Any]:
     made = client.containers.run(IMAGE, ["sleep", "1000"], detach=True, network_mode="none")
     yield made
     made.remove(force=True)
 
 
-def test_run_returns_output_or_raises(client: docker.DockerClient) -> None:
+def test_run_returns_output_or_raises(client: Any) -> None:
     words: dict[str, Any] = {"network_mode": "none", "remove": True}
     assert client.containers.run(IMAGE, "echo hello", **words) == b"hello\n"
     with pytest.raises(docker.errors.ContainerError) as caught:
@@ -59,7 +58,7 @@ def test_exec_in_all_its_forms(box: Any) -> None:
     assert box.exec_run(["sh", "-c", "echo $A"], environment={"A": "b"}).output == b"b\n"
 
 
-def test_exec_by_a_socket(client: docker.DockerClient, box: Any) -> None:
+def test_exec_by_a_socket(client: Any, box: Any) -> None:
     made = client.api.exec_create(box.id, ["cat"], stdin=True)
     sock = client.api.exec_start(made["Id"], socket=True)
     raw = sock._sock
@@ -82,7 +81,7 @@ def _exactly(raw: Any, count: int) -> bytes:
     return found
 
 
-def test_attach_and_logs(client: docker.DockerClient) -> None:
+def test_attach_and_logs(client: Any) -> None:
     box = client.containers.create(IMAGE, ["sh", "-c", "echo one; echo two >&2; sleep 0.3; echo three"])
     stream = box.attach(stream=True, logs=False)
     box.start()
@@ -95,7 +94,7 @@ def test_attach_and_logs(client: docker.DockerClient) -> None:
     box.remove()
 
 
-def test_statistics(client: docker.DockerClient, box: Any) -> None:
+def test_statistics(client: Any, box: Any) -> None:
     once = box.stats(stream=False)
     assert once["id"] == box.id
     assert once["memory_stats"]["usage"] > 0
@@ -132,7 +131,7 @@ def test_archives(box: Any) -> None:
         assert any(name.removeprefix("./") == "tmp/dir/file" for name in tar.getnames())
 
 
-def test_commit(client: docker.DockerClient, box: Any) -> None:
+def test_commit(client: Any, box: Any) -> None:
     box.exec_run(["touch", "/made"])
     image = box.commit("pymade", "1", message="why", author="who", changes='ENV Q=1\nCMD ["ls", "/made"]')
     assert client.containers.run("pymade:1", network_mode="none", remove=True) == b"/made\n"
@@ -141,7 +140,7 @@ def test_commit(client: docker.DockerClient, box: Any) -> None:
     client.images.remove("pymade:1")
 
 
-def test_refusals(client: docker.DockerClient, box: Any) -> None:
+def test_refusals(client: Any, box: Any) -> None:
     with pytest.raises(docker.errors.APIError) as caught:
         client.api.exec_start("0" * 64)
     assert caught.value.status_code == 404
