@@ -73,6 +73,10 @@ impl Feeders<'_> {
         let inflated = self.inflater.join().expect("a panic aborts the program");
         let tar_digest = self.digester.join().expect("a panic aborts the program");
         let (digest, size, tar_size, compression) = inflated?;
+        let digest = match compression {
+            Compression::None => tar_digest.clone(),
+            _ => digest,
+        };
         Some(Totals {
             digest,
             size,
@@ -187,6 +191,8 @@ impl Feed {
             return Err(io::Error::other(Error::Unserved(name)));
         }
         let compression = detect(start);
+        // What is not compressed is digested once, as the tar that it is.
+        source.digests &= compression != Compression::None;
         let mut decoder: Box<dyn Decode> = match compression {
             Compression::None => Box::new(source),
             Compression::Gzip => Box::new(flate2::bufread::MultiGzDecoder::new(source)),

@@ -14,6 +14,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import os
+import zlib
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
@@ -33,10 +34,26 @@ EMPTY = "0"
 _AT_ONCE = 2
 _PREFIX = "layer:"
 _MAX_COPY = 1 << 16
+_HEADER = 512
+_PEEK = 4096
 
 
 def silently(_: Progress) -> None:
     """Nobody is told."""
+
+
+def _begins_at_the_top(path: str) -> bool:
+    """Whether a layer seems to name its directories before what lies in them, by its first header: a guess."""
+    try:
+        with open(path, "rb") as file:
+            head = file.read(_PEEK)
+    except OSError:
+        return True
+    if head.startswith(b"\x1f\x8b"):
+        with contextlib.suppress(zlib.error):
+            head = zlib.decompressobj(zlib.MAX_WBITS | 16).decompress(head, _HEADER)
+    name, kind = head[:100].rstrip(b"\0").removeprefix(b"./"), head[156:157]
+    return kind == b"5" or b"/" not in name
 
 
 class Copy(Struct, frozen=True):
@@ -126,16 +143,13 @@ class Layers:
         chain, below = chains[-1], chains[:-1]
         with self._content.hold([layer.digest, *chains]):
             known = self.stack(below) if below else ()
+            if known is None and not await asyncio.to_thread(_begins_at_the_top, self._content.path(layer.digest)):
+                known = await self._wait_for(layer, below)
             async with self._room:
                 directory, answer = await self._into_new(layer, known or ())
             if answer["implied"] and known is None:
                 await self._remove(directory)
-                pending = [self._under_way[one] for one in below if one in self._under_way]
-                if pending:
-                    await asyncio.wait(pending)
-                lowers = self.stack(below)
-                if lowers is None:
-                    raise RuntimeFailed(f"layer {layer.digest} needs the layers below it, which are missing")
+                lowers = await self._wait_for(layer, below)
                 async with self._room:
                     directory, answer = await self._into_new(layer, lowers)
             made = Unpacked(os.path.basename(directory), layer.diff_id, answer["bytes"])
@@ -145,6 +159,16 @@ class Layers:
             self._known[chain] = made
         tell(Progress(layer.diff_id.removeprefix("sha256:")[:12], "Loading layer", layer.size, layer.size))
         return made
+
+    async def _wait_for(self, layer: Layer, below: Sequence[str]) -> tuple[str, ...]:
+        """The directories of the layers below one, topmost first, once they are there."""
+        pending = [self._under_way[one] for one in below if one in self._under_way]
+        if pending:
+            await asyncio.wait(pending)
+        found = self.stack(below)
+        if found is None:
+            raise RuntimeFailed(f"layer {layer.digest} needs the layers below it, which are missing")
+        return found
 
     async def _into_new(self, layer: Layer, lowers: Sequence[str]) -> tuple[str, dict[str, Any]]:
         number, self._next = self._next, self._next + 1

@@ -5,7 +5,11 @@
 from __future__ import annotations
 
 import gzip
+import io
+import os
+import stat
 import subprocess
+import tarfile
 from collections.abc import Callable
 
 import pytest
@@ -181,5 +185,30 @@ def test_what_is_wrong_is_refused_and_leaves_nothing(in_shop: Run, kind: str) ->
         assert (shop.blobs(), shop.directories()) == (set(), set())
         assert list((shop.content / "ingest").iterdir()) == []
         assert shop.images.list(all=True) == []
+
+    in_shop(story)
+
+
+@pytest.mark.parametrize("first", ["a directory of its own", "a file of another's"])
+def test_a_directory_that_a_layer_does_not_name_is_as_below(in_shop: Run, first: str) -> None:
+    """Whatever order the layers are unpacked in: owner and mode are those of the layer below."""
+    below = io.BytesIO()
+    with tarfile.open(fileobj=below, mode="w") as archive:
+        entry = tarfile.TarInfo("shared")
+        entry.type, entry.mode, entry.uid = tarfile.DIRTYPE, 0o1777, 7
+        archive.addfile(entry)
+        big = tarfile.TarInfo("big")
+        big.size = 3_000_000
+        archive.addfile(big, io.BytesIO(bytes(big.size)))
+    members = {"own/x": b"1", "shared/y": b"2"} if first.startswith("a dir") else {"shared/y": b"2"}
+    above = images.layer({"own": None}) if first.startswith("a dir") else b""
+    image = TestImage((below.getvalue(), above[:512] + images.pack(members)))
+
+    async def story(shop: Shop) -> None:
+        await shop.load(image.docker_archive("a:1"))
+        top, _ = await shop.images.unpacked(shop.images.find("a:1"))
+        found = os.stat(f"{top}/shared")
+        assert (stat.S_IMODE(found.st_mode), found.st_uid) == (0o1777, 7)
+        assert len(shop.directories()) == 2
 
     in_shop(story)
