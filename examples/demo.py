@@ -19,8 +19,8 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 HERE = Path(__file__).resolve().parent
-sys.path.insert(0, str(HERE))
-import engine  # noqa: E402 (it lies beside this file)
+sys.path.insert(0, str(HERE.parent))
+from examples import engine  # noqa: E402 (it lies beside this file)
 
 SEARCHED = "/usr/local/bin:/usr/bin:/bin"
 

@@ -7,6 +7,7 @@ import os
 import pty
 import signal
 import subprocess
+import sys
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -14,7 +15,7 @@ from pathlib import Path
 import pytest
 
 from support import fixtures
-from support.command import start, stockade
+from support.command import environment, start, stockade
 from support.daemon import IMAGE, Daemon, daemon
 from support.place import Place
 
@@ -230,3 +231,18 @@ def test_what_this_machine_offers(cli: Callable[..., Done]) -> None:
     found = json.loads(done.stdout)
     assert done.returncode == int(any(one["needed"] and not one["ok"] for one in found))
     assert {one["topic"] for one in found} >= {"stockade", "native wall: namespaces", "native wall: limits"}
+
+
+def test_a_sandbox_stands_on_an_image(engine: Daemon, cli: Callable[..., Done]) -> None:
+    script = (
+        "import stockade\n"
+        f"with stockade.Sandbox(stockade.OfImage({IMAGE!r})) as box:\n"
+        "    print(box.run(['sh', '-c', 'echo $PATH; id -u; echo x > /new; ls /'], check=True).stdout.decode())\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", script], env=environment(engine.place), capture_output=True, timeout=90, check=False
+    )
+    assert done.returncode == 0, done.stderr.decode()
+    assert done.stdout.split()[:2] == [b"/bin", b"0"]
+    assert b"new" in done.stdout.split()
+    assert b"new" not in cli("run", "--rm", IMAGE, "ls", "/").stdout.split()

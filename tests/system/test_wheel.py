@@ -23,9 +23,9 @@ def bare(tmp_path_factory: pytest.TempPathFactory) -> Path:
     subprocess.run([sys.executable, "-m", "venv", made], check=True)
     [wheel] = (TOP / "dist").glob("stockade-*.whl")
     # Wheels only and no PATH to a compiler; then without an index: what is not in the wheel or pinned is not to be had.
-    pinned = ["--only-binary", ":all:", "--require-hashes", "-r", TOP / "packaging/requirements.txt"]
+    pinned = ["--only-binary", ":all:", "--require-hashes", "-r", str(TOP / "packaging/requirements.txt")]
     environment = {name: value for name, value in os.environ.items() if name.startswith(("PIP_", "SSL_"))}
-    for words in (pinned, ["--no-index", wheel]):
+    for words in (pinned, ["--no-index", str(wheel)]):
         subprocess.run(
             [made / "bin/python", "-m", "pip", "install", "-q", *words],
             env={**environment, "PATH": str(made / "bin")},

@@ -15,6 +15,7 @@ from stockade.docker_api.router import Route
 from stockade.docker_api.versions import NEWEST, OLDEST
 from stockade.engine import signals
 from stockade.errors import BadValue
+from stockade.host.processes import Owner, boot_id
 from stockade.runtime import shim
 
 if TYPE_CHECKING:
@@ -50,6 +51,8 @@ class Own:
             Route("POST", f"{one}/prepare", self.prepare),
             Route("POST", f"{PREFIX}/exec/{{name}}/prepare", self.prepare_exec),
             Route("POST", f"{PREFIX}/exec/{{name}}/kill", self.kill_exec, served("signal")),
+            Route("POST", f"{PREFIX}/images/lease", self.lease, served("image", "pid", "start")),
+            Route("DELETE", f"{PREFIX}/leases/{{name}}", self.release),
             Route("POST", f"{PREFIX}/images/import", self.import_image, imported),
         ]
 
@@ -97,6 +100,26 @@ class Own:
     async def kill_exec(self, request: Request) -> Answer:
         """A signal for an exec's process."""
         await self._engine.execs.kill(request.name, signals.number(request.query.text("signal") or "SIGKILL"))
+        return Answer(204)
+
+    async def lease(self, request: Request) -> Answer:
+        """An image's unpacked layers for a process of this machine, until it lets go of them or ends."""
+        query, images = request.query, self._engine.images
+        owner = Owner(query.number("pid") or 0, query.number("start") or 0, boot_id())
+        if not owner.alive():
+            raise BadValue(f"pid, start: there is no process {owner.pid} that began at {owner.start}")
+        image = images.find(query.text("image"))
+        lease = images.lend(image.id, owner)
+        try:
+            layers = await images.unpacked(image)
+        except BaseException:
+            images.release(lease)
+            raise
+        return json({"Id": image.id, "Lease": lease, "Layers": layers, "Config": images.commit_config(image)})
+
+    async def release(self, request: Request) -> Answer:
+        """The end of such a lease."""
+        self._engine.images.release(request.name)
         return Answer(204)
 
     async def import_image(self, request: Request) -> Answer:

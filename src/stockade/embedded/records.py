@@ -15,7 +15,7 @@ import os
 from typing import NamedTuple
 
 from stockade.errors import Conflict, Unsupported
-from stockade.host import ids, locks
+from stockade.host import ids, locks, processes
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -25,19 +25,6 @@ if TYPE_CHECKING:
     from stockade.host.paths import Paths
 
 VERSION = 1
-
-
-class Owner(NamedTuple):
-    """A process, told apart from one that later has its pid."""
-
-    pid: int
-    start: int
-    """Field 22 of /proc/PID/stat, in clock ticks since the boot."""
-    boot: str
-
-    def alive(self) -> bool:
-        """Whether that very process still exists."""
-        return self.boot == boot_id() and _start_time(self.pid) == self.start
 
 
 class Record(NamedTuple):
@@ -52,7 +39,7 @@ class Record(NamedTuple):
     created: float
     """Seconds since the epoch."""
     argv: tuple[str, ...]
-    owner: Owner | None
+    owner: processes.Owner | None
     """Whose end is the container's end; None for one that outlives its maker, from its start on."""
     ids: str
     """`Ids.how`."""
@@ -118,7 +105,7 @@ def claim(paths: Paths, draft: Draft) -> Claim:
             name=draft.name or identity,
             created=time.time(),
             argv=draft.argv,
-            owner=myself(),
+            owner=processes.myself(),
             ids=mapping.how,
             cwd=draft.cwd,
             cwd_uid=draft.cwd_uid,
@@ -148,7 +135,7 @@ def reopen(paths: Paths, record: Record, argv: tuple[str, ...], tree: str) -> Cl
         mapping = ids.claimed(paths, directory, record.slot)
         if mapping is None:
             raise Conflict(f"the ids of {record.kept!r} are no longer claimed in {paths.ids}")
-        renewed = now._replace(argv=argv, owner=myself(), tree=tree)
+        renewed = now._replace(argv=argv, owner=processes.myself(), tree=tree)
         write(directory, renewed)
     return Claim(directory, renewed, mapping)
 
@@ -216,7 +203,7 @@ def read(directory: str) -> Record | None:
         raise Unsupported(f"{directory}/record.json has version {raw.get('version')}; this program knows {VERSION}")
     owner = raw.pop("owner")
     raw["argv"] = tuple(raw["argv"])
-    return Record(owner=Owner(**owner) if owner else None, **raw)
+    return Record(owner=processes.Owner(**owner) if owner else None, **raw)
 
 
 def names(paths: Paths) -> list[str]:
@@ -225,18 +212,6 @@ def names(paths: Paths) -> list[str]:
         return [name for name in os.listdir(paths.containers) if not name.startswith(".")]
     except FileNotFoundError:
         return []
-
-
-def myself() -> Owner:
-    """This process."""
-    pid = os.getpid()
-    return Owner(pid, _start_time(pid) or 0, boot_id())
-
-
-def boot_id() -> str:
-    """What the kernel calls this boot."""
-    with open("/proc/sys/kernel/random/boot_id", encoding="ascii") as file:
-        return file.read().strip()
 
 
 def write(directory: str, record: Record) -> None:
@@ -265,13 +240,3 @@ def _refuse_taken_name(paths: Paths, name: str) -> None:
             raise Conflict(
                 f"the name {name!r} is taken by container {record.id}", hint=f"stockade rm {name}, or another name"
             )
-
-
-def _start_time(pid: int) -> int | None:
-    """When a process began, or None if there is none with this pid, or only its corpse (a zombie)."""
-    try:
-        with open(f"/proc/{pid}/stat", "rb") as file:
-            words = file.read().rpartition(b")")[2].split()
-    except (FileNotFoundError, ProcessLookupError):
-        return None
-    return None if words[0] in (b"Z", b"X") else int(words[19])

@@ -30,6 +30,7 @@ from stockade.errors import (
     StockadeError,
     TimedOut,
 )
+from stockade.host import processes
 from stockade.model import Exit
 from stockade.runtime import shim, walls
 from stockade.store import Journal
@@ -54,7 +55,7 @@ class Containers:
         self.journal = Journal(engine.store)
         self.table = engine.store.table("container", Record)
         self.copies = Copies()
-        self.boot = ground.boot_id()
+        self.boot = processes.boot_id()
         self.known: dict[str, dict[str, Container]] = {}
         self._tasks: set[asyncio.Task[Any]] = set()
         self._reserved: set[tuple[str, str]] = set()

@@ -194,18 +194,3 @@ async def remove_tree(directory: str) -> None:
     answer = await spawn.run([shim.program("stockade-layer"), "remove", directory], timeout=600.0)
     if answer.status != 0:
         raise RuntimeFailed(f"cannot remove {directory}: {answer.complaint.decode(errors='replace').strip()}")
-
-
-def start_time(pid: int) -> int:
-    """Field 22 of /proc/PID/stat; 0: there is no such process."""
-    try:
-        with open(f"/proc/{pid}/stat", "rb") as file:
-            return int(file.read().rpartition(b")")[2].split()[19])
-    except (OSError, IndexError, ValueError):
-        return 0
-
-
-def boot_id() -> str:
-    """What the kernel calls this boot."""
-    with open("/proc/sys/kernel/random/boot_id", encoding="ascii") as file:
-        return file.read().strip()

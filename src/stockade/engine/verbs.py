@@ -20,7 +20,7 @@ from stockade.engine.container import Container
 from stockade.engine.records import Record, Status
 from stockade.engine.shims import Shim
 from stockade.errors import Conflict, NotFound, StockadeError, Unavailable
-from stockade.host import ids
+from stockade.host import ids, processes
 from stockade.model import Exit, Phase
 from stockade.runtime import exits, walls
 from stockade.store import Operation, Step, Verb
@@ -202,7 +202,7 @@ async def _runs(turn: Turn) -> None:
         status=Status.RUNNING,
         reason="",
         pid=pid,
-        pid_start=ground.start_time(pid),
+        pid_start=processes.start_time(pid),
         boot=turn.containers.boot,
         error="",
         exit_code=0,

@@ -3,7 +3,8 @@
 As root every container gets a range of 65,536 ids of its own, out of blocks that are reserved once in /etc/subuid and
 /etc/subgid under the owner name `stockade` (so that useradd and other engines keep away). Slot N is the N-th range of
 the blocks. A slot is claimed by a link `ids/N` to the container's directory; a link to a directory that is gone
-claims nothing, and is dropped when slots are short. The directory is removed after the last process and mount, so whoever removes it has freed the range.
+claims nothing, and is dropped when slots are short. The directory is removed after the last process and mount, so
+whoever removes it has freed the range.
 
 As an ordinary user 0 is the caller and 1… are the caller's subordinate ids, when /etc/subuid grants some and
 newuidmap is installed; else there is the one id. All containers of a user share these. `Ids.how` says which of the

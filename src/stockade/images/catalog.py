@@ -195,6 +195,10 @@ class Catalog:
         self._leases.put(holder, Lease(image.kept), namespace=namespace)
         self._leased[namespace, holder] = image
 
+    def holders(self) -> list[tuple[str, str]]:
+        """Everybody who leased an image: (namespace, holder)."""
+        return list(self._leased)
+
     def release(self, holder: str, namespace: str = NAMESPACE) -> bool:
         """Somebody needs his image no more; whether he did. Idempotent."""
         self._leases.delete(holder, namespace)

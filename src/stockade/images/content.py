@@ -20,6 +20,7 @@ from collections import Counter
 from collections.abc import Iterable, Iterator
 
 from stockade.errors import Damaged, RuntimeFailed
+from stockade.host import processes
 from stockade.host.paths import Paths
 from stockade.store import Store
 
@@ -40,7 +41,7 @@ class Content:
             os.makedirs(path, 0o700, exist_ok=True)
         self._unsettled = store.table("unsettled", Unsettled)
         self._held: Counter[str] = Counter()
-        self._boot = _boot_id()
+        self._boot = processes.boot_id()
 
     def path(self, digest: str) -> str:
         """Where a blob lies, or would."""
@@ -205,8 +206,3 @@ def _sync(directory: str) -> None:
             raise OSError(number, os.strerror(number), directory)
     finally:
         os.close(descriptor)
-
-
-def _boot_id() -> str:
-    with open("/proc/sys/kernel/random/boot_id", encoding="ascii") as file:
-        return file.read().strip()

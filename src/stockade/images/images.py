@@ -13,6 +13,7 @@ import msgspec
 
 from stockade.errors import BadValue, NotFound, RuntimeFailed, StockadeError
 from stockade.host.paths import Paths
+from stockade.host.processes import Owner
 from stockade.host.tool import Given
 from stockade.model.connection import Body
 from stockade.model.layers import LayerBlob
@@ -46,6 +47,7 @@ from .values import (
 
 List = list
 """The class has a method of that name."""
+_PROCESS = "process:"
 SETTLE_AFTER = 2.0
 """Seconds between the last thing that was brought and the sync of it."""
 
@@ -495,6 +497,24 @@ class Images:
         if released and image is not None and self._catalog.get(image.id, namespace) is None:
             self._base.sweep()
 
+    def lend(self, image: str, owner: Owner, namespace: str = NAMESPACE) -> str:
+        """Keep an image for a process, until `release` or its end; under which name.
+
+        Raises:
+            NotFound: there is no such image.
+        """
+        holder = f"{_PROCESS}{owner.pid}:{owner.start}:{owner.boot}:{os.urandom(6).hex()}"
+        self.lease(image, holder, namespace)
+        return holder
+
+    def _forget_dead(self) -> None:
+        """End the leases of processes that are gone."""
+        for namespace, holder in self._catalog.holders():
+            if holder.startswith(_PROCESS):
+                pid, start, boot, _ = holder.removeprefix(_PROCESS).split(":")
+                if not Owner(int(pid), int(start), boot).alive():
+                    self._catalog.release(holder, namespace)
+
     # Room on the disk ---------------------------------------------------------------------------------------------
 
     async def usage(self, namespace: str = NAMESPACE) -> Usage:
@@ -512,6 +532,7 @@ class Images:
     async def collect(self) -> Collected:
         """Take away what no image, lease or work under way needs."""
         base = self._base
+        self._forget_dead()
         async with self._collecting:
             before = await asyncio.to_thread(base.content.present), await asyncio.to_thread(base.layers.directories)
             # From here to the end nothing else runs: what came meanwhile is not in these lists, or is held.

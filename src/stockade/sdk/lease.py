@@ -5,8 +5,8 @@ from __future__ import annotations
 import contextlib
 from urllib.parse import urlencode
 
-from stockade.embedded import records
 from stockade.errors import StockadeError
+from stockade.host import processes
 from stockade.sdk.remote import OWN, AsyncClient
 
 TYPE_CHECKING = False
@@ -40,7 +40,7 @@ async def take(io: Io, reference: str) -> Lease:
     Raises:
         NotFound: the daemon has none of that name.
     """
-    me = records.myself()
+    me = processes.myself()
     client = AsyncClient(io)
     query = urlencode({"image": reference, "pid": me.pid, "start": me.start})
     return Lease(client, await client.call("POST", f"{OWN}/images/lease?{query}", timeout=None))

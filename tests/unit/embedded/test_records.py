@@ -11,10 +11,12 @@ from pathlib import Path
 import pytest
 
 from stockade.embedded import records
-from stockade.embedded.records import Draft, Owner
+from stockade.embedded.records import Draft
 from stockade.embedded.sweep import Tools, bundle_of, discard, sweep
 from stockade.errors import Conflict
+from stockade.host import processes
 from stockade.host.paths import Paths
+from stockade.host.processes import Owner
 
 
 @pytest.fixture
@@ -41,7 +43,7 @@ def dead() -> Owner:
     """A process that has ended."""
     process = subprocess.Popen(["true"])
     process.wait()
-    return records.myself()._replace(pid=process.pid)
+    return processes.myself()._replace(pid=process.pid)
 
 
 def abandoned(paths: Paths, **fields: object) -> records.Record:
@@ -70,7 +72,7 @@ def test_a_name_is_taken_once_and_found(paths: Paths) -> None:
 
 
 def test_a_reused_pid_is_not_the_owner() -> None:
-    me = records.myself()
+    me = processes.myself()
     assert me.alive()
     assert not me._replace(start=me.start - 1).alive()
     assert not me._replace(boot="another").alive()
