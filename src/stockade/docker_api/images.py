@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
-from collections.abc import Coroutine
+from collections.abc import Coroutine, Sequence
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from stockade.docker_api import render
@@ -30,6 +30,7 @@ _NONE_UNTIL = Version(1, 43)
 _VIRTUAL_UNTIL = Version(1, 44)
 _COUNTED_SINCE = Version(1, 51)
 _LEGACY_UNTIL = Version(1, 50)
+_MANIFEST = "application/vnd.oci.image.manifest.v1+json"
 _LEGACY_CONFIG = {
     "Hostname": "",
     "Domainname": "",
@@ -58,15 +59,13 @@ class Images:
 
     def routes(self) -> list[Route]:
         """Docker's table."""
-        listed = served(
-            "all", "filters", "shared-size", "filter", refused={"manifests": _PLATFORM}, neutral=("digests",)
-        )
+        listed = served("all", "filters", "shared-size", "filter", "manifests", neutral=("digests",))
         platform = {"platform": _PLATFORM}
         return [
             Route("GET", "/images/json", self.listing, listed),
             Route("GET", "/images/get", self.save, served("names", refused=platform)),
             Route("GET", "/images/{name}/get", self.save, served(refused=platform)),
-            Route("GET", "/images/{name}/json", self.inspect, served(refused={"manifests": _PLATFORM, **platform})),
+            Route("GET", "/images/{name}/json", self.inspect, served("manifests", refused=platform)),
             Route("GET", "/images/{name}/history", self.history, served(refused=platform)),
             Route("POST", "/images/load", self.load, served("quiet", refused=platform), body="stream"),
             Route("POST", "/images/create", self.create, served(*_CREATE, refused=platform), body="stream"),
@@ -95,6 +94,8 @@ class Images:
             line = self._summary(image, request.version)
             line["SharedSize"] = shared.get(image.id, (0, -1))[1]
             line["Containers"] = counts.get(image.id, 0) if request.version >= _COUNTED_SINCE else -1
+            if query.flag("manifests"):
+                line["Manifests"] = [manifest(image, self._uses(image.id))]
             lines.append(line)
         return json(lines)
 
@@ -139,6 +140,8 @@ class Images:
         }
         if of.variant:
             found["Variant"] = of.variant
+        if request.query.flag("manifests"):
+            found["Manifests"] = [manifest(image, self._uses(image.id))]
         if request.version < _VIRTUAL_UNTIL:
             found["VirtualSize"] = image.size
         return json(found)
@@ -309,6 +312,25 @@ def _size(count: float) -> str:
             break
         count /= 1000
     return f"{count:.4g}{unit}"
+
+
+def manifest(image: Image, uses: Sequence[Use]) -> dict[str, Any]:
+    """The one manifest of an image, as `docker images --tree` reads it."""
+    of, kept = image.config, image.kept
+    content = kept.config_size + kept.manifest_size + sum(layer.size for layer in image.layers)
+    platform = {"architecture": of.architecture, "os": of.os, **({"variant": of.variant} if of.variant else {})}
+    return {
+        "ID": image.manifest,
+        "Descriptor": {"mediaType": _MANIFEST, "digest": image.manifest, "size": kept.manifest_size},
+        "Available": True,
+        "Kind": "image",
+        "Size": {"Content": content, "Total": content + image.size},
+        "ImageData": {
+            "Platform": platform,
+            "Containers": [use.container for use in uses],
+            "Size": {"Unpacked": image.size},
+        },
+    }
 
 
 def image_config(image: Image, version: Version) -> dict[str, Any]:
