@@ -72,6 +72,7 @@ def test_exit_codes(cli: Callable[..., Done], command: tuple[str, ...], code: in
         ("run", "--rm", "--cap-add", "FLY", IMAGE, "true"),
         ("run", "--name", "a/b", IMAGE, "true"),
         ("run", "--rm", "--network", "nonesuch", IMAGE, "true"),
+        ("run", "--rm", "--wall", "nonesuch", IMAGE, "true"),
         ("exec", "nobody", "true"),
         ("logs", "nobody"),
         ("kill", "nobody"),
@@ -231,6 +232,7 @@ def test_what_this_machine_offers(cli: Callable[..., Done]) -> None:
     found = json.loads(done.stdout)
     assert done.returncode == int(any(one["needed"] and not one["ok"] for one in found))
     assert {one["topic"] for one in found} >= {"stockade", "native wall: namespaces", "native wall: limits"}
+    assert b"native" in cli("system", "walls").stdout
 
 
 def test_a_sandbox_stands_on_an_image(engine: Daemon, cli: Callable[..., Done]) -> None:

@@ -16,7 +16,7 @@ from stockade.docker_api.versions import NEWEST, OLDEST
 from stockade.engine import signals
 from stockade.errors import BadValue
 from stockade.host.processes import Owner, boot_id
-from stockade.runtime import shim
+from stockade.runtime import shim, walls
 
 if TYPE_CHECKING:
     from stockade.docker_api.server import Request
@@ -46,6 +46,7 @@ class Own:
         return [
             Route("GET", f"{PREFIX}/openapi.json", self.openapi),
             Route("GET", f"{PREFIX}/version", self.version),
+            Route("GET", f"{PREFIX}/walls", self.walls),
             Route("POST", f"{PREFIX}/containers/create", self.create, served("name", "platform"), body="json"),
             Route("GET", one, self.container),
             Route("POST", f"{one}/prepare", self.prepare),
@@ -63,6 +64,10 @@ class Own:
     async def version(self, request: Request) -> Answer:
         """Which daemon answers."""
         return json({"Version": self._version, "ApiVersion": str(NEWEST), "MinAPIVersion": str(OLDEST)})
+
+    async def walls(self, request: Request) -> Answer:
+        """What a container can stand behind on this machine."""
+        return json([{"Name": one.name, "Kind": one.kind, "Program": one.program} for one in walls.installed()])
 
     async def create(self, request: Request) -> Answer:
         """As Docker's, with the member `Stockade`."""

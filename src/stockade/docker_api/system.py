@@ -16,10 +16,10 @@ from stockade.docker_api.query import only, served
 from stockade.docker_api.router import Route
 from stockade.docker_api.times import NEVER, nanoseconds
 from stockade.docker_api.versions import NEWEST, OLDEST, Version
-from stockade.docker_api.wanted import DEFAULT_WALL, WALLS
 from stockade.engine.events import Event
 from stockade.engine.records import NAMESPACE, Record, Status
 from stockade.errors import BadValue
+from stockade.runtime import walls
 
 if TYPE_CHECKING:
     from stockade.docker_api.server import Request
@@ -120,8 +120,8 @@ class System:
                 "Labels": [],
                 "ExperimentalBuild": False,
                 "ServerVersion": self._version,
-                "Runtimes": {name: {"path": name} for name in WALLS},
-                "DefaultRuntime": DEFAULT_WALL,
+                "Runtimes": {wall.name: {"path": wall.program} for wall in walls.installed()},
+                "DefaultRuntime": walls.NATIVE,
                 "Swarm": _NO_SWARM,
                 "LiveRestoreEnabled": True,
                 "Isolation": "",

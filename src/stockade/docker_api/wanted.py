@@ -15,10 +15,9 @@ from stockade.docker_api.mounts import mount_points
 from stockade.docker_api.security import Resolve, namespaces, security, words
 from stockade.engine.records import HealthCheck, LogConfig, RestartPolicy, Wanted
 from stockade.errors import BadValue
+from stockade.runtime import walls
 
 LOG_OPTIONS = {"max-size": "10m", "max-file": "3"}
-DEFAULT_WALL = "native"
-WALLS = (DEFAULT_WALL,)
 """Names of HostConfig.Runtime."""
 SHM_SIZE = 64 << 20
 _SIZE = re.compile(r"\d+[kKmMgG]?[bB]?|-1")
@@ -82,7 +81,7 @@ def wanted(body: fields.Create, image: Image | None, asked: Asked) -> tuple[Want
         image_id=base.id,
         namespace=asked.namespace,
         rootfs=own.rootfs,
-        wall=_wall(host.runtime or DEFAULT_WALL),
+        wall=host.runtime or walls.NATIVE,
         entrypoint=entrypoint,
         command=command,
         env=_environment(base.env, body.env or ()),
@@ -107,12 +106,6 @@ def wanted(body: fields.Create, image: Image | None, asked: Asked) -> tuple[Want
         origin={"HostConfig": _origin(host)},
     )
     return result, warnings
-
-
-def _wall(name: str) -> str:
-    if name not in WALLS:
-        raise BadValue(f"unknown or invalid runtime name: {name}", hint=f"there is {', '.join(WALLS)}")
-    return name
 
 
 def _streams(body: fields.Create, host: fields.HostConfig) -> dict[str, Any]:
