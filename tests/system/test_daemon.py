@@ -172,6 +172,13 @@ def test_a_shim_that_is_stopped_delays_its_own_container_alone(box: Daemon) -> N
     assert state(box, "stuck")["Status"] == "running"
 
 
+def test_a_shim_that_is_stopped_does_not_keep_its_container(box: Daemon) -> None:
+    identity = box.run("--name", "held", "box:1", "sleep", "1000")
+    os.kill(int((box.place.data / "engine" / identity / "shim.pid").read_text()), signal.SIGSTOP)
+    box.docker("rm", "-f", "held")
+    assert os.listdir(box.place.data / "engine") == []
+
+
 def test_after_a_boot_nothing_stale_is_trusted(box: Daemon) -> None:
     box.run("--name", "was", "box:1", "sleep", "1000")
     box.run("--name", "comes", "--restart", "unless-stopped", "box:1", "sleep", "1000")

@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from stockade.engine.containers import Containers
     from stockade.engine.engine import Engine
 
+_ANSWERED_WITHIN = 5.0
 _KILLED_WITHIN = 10.0
 """Seconds from SIGKILL until a shim that tells of no end is taken for dead."""
 
@@ -298,9 +299,14 @@ async def kill(turn: Turn) -> None:
     container = turn.container
     if not container.alive:
         return
-    with contextlib.suppress(StockadeError):
-        await turn.containers.send(container, 9)
-    if not await turn.containers.ended_within(container, _KILLED_WITHIN):
+    patience = _KILLED_WITHIN
+    try:
+        await asyncio.wait_for(turn.containers.send(container, 9), _ANSWERED_WITHIN)
+    except TimeoutError:
+        patience = 0
+    except StockadeError:
+        patience = _ANSWERED_WITHIN
+    if not await turn.containers.ended_within(container, patience):
         turn.shim.kill()
         if not await turn.containers.ended_within(container, _KILLED_WITHIN):
             raise Conflict(f"container {container.id} did not end, though it was killed")
