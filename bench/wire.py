@@ -19,6 +19,11 @@ class Client:
 
     def __call__(self, method: str, target: str, body: Any = None, expected: tuple[int, ...] = (200, 201, 204)) -> Any:
         """The answer's document, or None; a status that was not expected fails."""
+        answer = self.raw(method, target, body, expected)
+        return json.loads(answer) if answer.strip() else None
+
+    def raw(self, method: str, target: str, body: Any = None, expected: tuple[int, ...] = (200, 201, 204)) -> bytes:
+        """The answer's body as it came."""
         data = b"" if body is None else json.dumps(body).encode()
         head = f"{method} /v1.41{target} HTTP/1.1\r\nHost: bench\r\n"
         head += f"Content-Type: application/json\r\nContent-Length: {len(data)}\r\n\r\n"
@@ -38,7 +43,7 @@ class Client:
             self.close()
         if status not in expected:
             raise Failed(f"{method} {target}: {status} {answer[:300]!r}")
-        return json.loads(answer) if answer.strip() else None
+        return answer
 
     def _body(self, headers: dict[str, str]) -> bytes:
         if headers.get("transfer-encoding") != "chunked":
@@ -73,5 +78,5 @@ class Client:
     def timed(self, method: str, target: str) -> float:
         """Milliseconds until the whole answer was read."""
         begun = time.perf_counter()
-        self(method, target)
+        self.raw(method, target)
         return (time.perf_counter() - begun) * 1000

@@ -46,9 +46,9 @@ def life(docker: Daemon, number: int) -> None:
     must(docker, "POST", f"/containers/{identity}/start")
     match number % 5:
         case 0:
-            made = must(docker, "POST", f"/containers/{identity}/exec", {"Cmd": ["true"]})["Id"]
-            # It may have ended before.
-            ask(docker, "POST", f"/exec/{made}/start", {"Detach": True})
+            status, made = ask(docker, "POST", f"/containers/{identity}/exec", {"Cmd": ["true"]})
+            if status == 201:  # it may have ended before, and before the start too
+                ask(docker, "POST", f"/exec/{made['Id']}/start", {"Detach": True})
         case 1:
             must(docker, "GET", f"/containers/{identity}/json?size=1")
         case 2:
