@@ -15,7 +15,7 @@ from pathlib import Path
 import pytest
 
 from support.daemon import Daemon, daemon
-from support.place import Place, place
+from support.place import CGROUPS, Place, place
 
 pytestmark = [pytest.mark.root, pytest.mark.timeout(120)]
 COUNT = "i=0; while :; do echo line $i; i=$((i+1)); sleep 0.02; done"
@@ -189,14 +189,18 @@ def test_after_a_boot_nothing_stale_is_trusted(box: Daemon) -> None:
         shim = int((box.place.data / "engine" / identity / "shim.pid").read_text())
         os.kill(shim, signal.SIGKILL)
     time.sleep(0.3)
-    _pretend_other_boot(box.place.data / "store.db")
+    _pretend_other_boot(box.place.data / "store.db", os.listdir(box.place.data / "engine"))
     box.start()
     assert (state(box, "was")["Status"], state(box, "was")["ExitCode"]) == ("exited", 255)
     until(lambda: state(box, "comes")["Status"] == "running")
 
 
-def _pretend_other_boot(path: Path) -> None:
+def _pretend_other_boot(path: Path, identities: list[str]) -> None:
     import sqlite3
+
+    for base, _, _ in os.walk(CGROUPS):
+        if os.path.basename(base) in identities:
+            os.rmdir(base)
 
     with sqlite3.connect(path) as store:
         rows = store.execute("SELECT key, value FROM records WHERE kind='container'").fetchall()
