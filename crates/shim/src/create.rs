@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use std::time::{Instant, SystemTime};
 
 use cgroup::Cgroup;
+use rustix::fs::{Gid, Uid};
 use spec::Spec;
 
 use crate::api::containerd::task::v3::CreateTaskRequest;
@@ -174,8 +175,18 @@ impl Shim {
         cgroup: &Cgroup,
         ends: Option<ChildEnds>,
     ) -> Result<Raised, Refusal> {
+        let mut options = wanted.options.clone();
+        if let Some(process) = wanted
+            .spec
+            .process
+            .as_ref()
+            .filter(|_| options.io == (0, 0))
+        {
+            // The program may open /dev/stdout anew; these commands give it no pipe of other users.
+            options.io = foreign::owner(&wanted.spec, &process.user);
+        }
         if let Some(ends) = &ends {
-            give_all(ends, &wanted.options)?;
+            give_all(ends, options.io)?;
         }
         let order = Order {
             id: &wanted.id,
@@ -184,7 +195,7 @@ impl Shim {
             spec: &wanted.spec,
             text: &wanted.text,
             rootfs: &wanted.rootfs,
-            options: &wanted.options,
+            options: &options,
             terminal: wanted.terminal,
             events: &self.own_socket(),
         };
@@ -343,7 +354,7 @@ pub fn stdio(ends: Option<ChildEnds>, options: &Options) -> Result<jail::Stdio, 
     let Some(ends) = ends else {
         return Ok(jail::Stdio::Console);
     };
-    give_all(&ends, options)?;
+    give_all(&ends, options.io)?;
     let ChildEnds {
         stdin,
         stdout,
@@ -356,18 +367,17 @@ pub fn stdio(ends: Option<ChildEnds>, options: &Options) -> Result<jail::Stdio, 
     })
 }
 
-fn give_all(ends: &ChildEnds, options: &Options) -> Result<(), Refusal> {
-    if options.io_uid == 0 && options.io_gid == 0 {
+pub fn give_all(ends: &ChildEnds, (uid, gid): (u32, u32)) -> Result<(), Refusal> {
+    if (uid, gid) == (0, 0) {
         return Ok(());
     }
-    let uid = rustix::fs::Uid::from_raw(options.io_uid);
-    let gid = rustix::fs::Gid::from_raw(options.io_gid);
+    let (uid, gid) = (Uid::from_raw(uid), Gid::from_raw(gid));
     [&ends.stdin, &ends.stdout, &ends.stderr]
         .into_iter()
         .try_for_each(|fd| give(fd, uid, gid))
 }
 
-fn give(fd: &OwnedFd, uid: rustix::fs::Uid, gid: rustix::fs::Gid) -> Result<(), Refusal> {
+fn give(fd: &OwnedFd, uid: Uid, gid: Gid) -> Result<(), Refusal> {
     rustix::fs::fchown(fd, Some(uid), Some(gid)).map_err(|error| {
         Refusal::new(
             Code::Unknown,

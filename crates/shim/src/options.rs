@@ -28,8 +28,7 @@ pub struct Options {
     pub no_pivot_root: bool,
     pub no_new_keyring: bool,
     /// Who owns the pipes of stdio.
-    pub io_uid: u32,
-    pub io_gid: u32,
+    pub io: (u32, u32),
 }
 
 impl Options {
@@ -67,8 +66,7 @@ impl Options {
             root: path(&options.root),
             no_pivot_root: options.no_pivot_root,
             no_new_keyring: options.no_new_keyring,
-            io_uid: options.io_uid,
-            io_gid: options.io_gid,
+            io: (options.io_uid, options.io_gid),
         })
     }
 }
@@ -134,7 +132,7 @@ mod tests {
         };
         let expected = Options {
             no_pivot_root: true,
-            io_uid: 7,
+            io: (7, 0),
             root: Some("/run/x".into()),
             ..Options::default()
         };

@@ -9,10 +9,10 @@ use crate::api::containerd::runc::v1::ProcessDetails;
 use crate::api::containerd::task::v3 as task;
 use crate::api::containerd::v1::types::{ProcessInfo, Status};
 use crate::api::google::protobuf::Any;
-use crate::create::{check_id, stdio};
+use crate::create::{check_id, give_all, stdio};
 use crate::events::{Event, timestamp};
 use crate::failure::chain;
-use crate::foreign::{Foreign, has_ended, with_status};
+use crate::foreign::{Foreign, has_ended, owner, with_status};
 use crate::journal;
 use crate::kept::run_hooks;
 use crate::options::Options;
@@ -207,6 +207,9 @@ impl Shim {
             .expect("an exec that was not started has its configuration");
         let ends = process.child_ends.take();
         if let Some(foreign) = container.wall.foreign() {
+            let owner = owner(&container.spec.read(), &spec.user);
+            let given = ends.as_ref().map_or(Ok(()), |ends| give_all(ends, owner));
+            given.map_err(|refusal| (refusal, 1))?;
             let begun = foreign
                 .exec(&process.exec_id, &spec, ends)
                 .map_err(with_status)?;
@@ -329,13 +332,11 @@ impl Shim {
         let pidfd = process.pidfd.as_ref().unwrap_or(container.wall.pidfd());
         let sent = match container.wall.foreign() {
             Some(foreign) if process.exec_id.is_empty() => {
-                if let Err(refusal) = foreign.kill(signal, request.all)
-                    && !has_ended(pidfd)
-                {
-                    return Err(refusal);
+                match foreign.kill(signal, request.all) {
+                    // The dead are found out by a signal that does nothing.
+                    Err(_) if has_ended(pidfd) => sys::pidfd_signal(pidfd.as_fd(), 0),
+                    told => return told.and_then(|()| self.killed(key, paused, signal)),
                 }
-                // The dead are found out by a signal that does nothing.
-                sys::pidfd_signal(pidfd.as_fd(), 0)
             }
             _ => {
                 if request.all {
@@ -362,12 +363,15 @@ impl Shim {
                 ));
             }
         }
+        self.killed(key, paused, signal)
+    }
+
+    /// The frozen do not die: the v1 freezer holds even SIGKILL back.
+    fn killed(&mut self, key: ProcessKey, paused: bool, signal: i32) -> Result<(), Refusal> {
         if paused && signal == Signal::KILL.as_raw() {
-            // The frozen do not die: the v1 freezer holds even this signal back.
-            match container.wall.foreign() {
-                Some(foreign) => foreign.resume()?,
-                None => container.cgroup.thaw()?,
-            }
+            self.containers[&self.processes[&key].container]
+                .cgroup
+                .thaw()?;
             self.set_phase(key, Phase::Running);
         }
         Ok(())

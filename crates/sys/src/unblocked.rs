@@ -4,17 +4,14 @@ use std::io;
 use std::os::unix::process::CommandExt;
 use std::process::{Child, Command};
 
-/// Starts `command` with no signal blocked.
+use crate::reset_signals;
+
+/// Starts `command` with no signal blocked or ignored.
 pub fn spawn_unblocked(mut command: Command) -> io::Result<Child> {
-    // SAFETY: the closure runs in the child between fork and exec; sigemptyset and sigprocmask are async-signal-safe, and the
-    // set is the closure's own.
+    // SAFETY: the closure runs in the child between fork and exec and makes plain system calls alone.
     unsafe {
         command.pre_exec(|| {
-            let mut none = std::mem::zeroed();
-            libc::sigemptyset(&mut none);
-            if libc::sigprocmask(libc::SIG_SETMASK, &none, std::ptr::null_mut()) < 0 {
-                return Err(io::Error::last_os_error());
-            }
+            reset_signals();
             Ok(())
         });
     }

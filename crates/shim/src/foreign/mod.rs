@@ -235,6 +235,22 @@ impl Foreign {
     }
 }
 
+/// The host's ids of a user inside.
+pub fn owner(spec: &Spec, user: &spec::User) -> (u32, u32) {
+    let mapped = |maps: &[spec::IdMapping], id: u32| {
+        let line = maps
+            .iter()
+            .find(|map| id >= map.container_id && id - map.container_id < map.size);
+        line.map_or(id, |map| map.host_id + (id - map.container_id))
+    };
+    spec.linux.as_ref().map_or((user.uid, user.gid), |linux| {
+        (
+            mapped(&linux.uid_mappings, user.uid),
+            mapped(&linux.gid_mappings, user.gid),
+        )
+    })
+}
+
 /// A refusal with the status that a shell would give.
 pub fn with_status(refusal: Refusal) -> (Refusal, u32) {
     let status = status(&refusal).into();

@@ -423,8 +423,8 @@ fn options(order: &Order<'_>) -> Option<Any> {
     let options = RuncOptions {
         no_pivot_root: ours.no_pivot_root,
         no_new_keyring: ours.no_new_keyring,
-        io_uid: ours.io_uid,
-        io_gid: ours.io_gid,
+        io_uid: ours.io.0,
+        io_gid: ours.io.1,
         ..RuncOptions::default()
     };
     let value = options.encode_to_vec();
