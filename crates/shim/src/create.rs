@@ -13,7 +13,7 @@ use crate::api::containerd::task::v3::CreateTaskRequest;
 use crate::events::Event;
 use crate::exits::kill_and_wait;
 use crate::failure::chain;
-use crate::foreign::{self, Foreign, Order, Trace};
+use crate::foreign::{self, Foreign, Order, Place, Trace};
 use crate::journal;
 use crate::kept::Kept;
 use crate::options::{INIT, Options, Wishes};
@@ -159,12 +159,13 @@ impl Shim {
     /// Whose the container will be, when it is not ours.
     fn trace(&self, wanted: &Wanted) -> Option<Trace> {
         let program = wanted.options.program.as_deref()?;
-        Some(Trace::new(
-            program,
-            &wanted.options,
-            &wanted.bundle,
-            &self.states(),
-        ))
+        let place = Place {
+            id: &wanted.id,
+            namespace: &self.namespace,
+            bundle: &wanted.bundle,
+            run: self.run_directory(),
+        };
+        Some(Trace::new(program, &wanted.options, &place))
     }
 
     /// Has somebody else's program make the container, and its cgroup.

@@ -6,7 +6,7 @@
 use std::collections::{BTreeMap, VecDeque};
 use std::io;
 use std::os::fd::OwnedFd;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::time::{Duration, Instant};
 
 use rustix::process::Signal;
@@ -142,12 +142,11 @@ impl Shim {
         }
     }
 
-    /// Where foreign commands keep their states: beside the sockets.
-    pub fn states(&self) -> PathBuf {
+    /// The directory of what lives as long as the machine runs: that of the sockets lies in it.
+    pub fn run_directory(&self) -> &Path {
         let sockets = self.listeners.sockets.as_ref();
         let directory = sockets.and_then(|own| own.ttrpc.parent()?.parent());
-        let run = directory.unwrap_or(Path::new("/run/stockade"));
-        run.join("oci").join(&self.namespace)
+        directory.unwrap_or(Path::new("/run/stockade"))
     }
 
     /// The path of this shim's own socket.

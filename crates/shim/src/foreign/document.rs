@@ -5,6 +5,15 @@ use std::path::{Path, PathBuf};
 use serde_json::{Value, json};
 use spec::IdMapping;
 
+/// Programs of Debian 12 refuse documents of later versions, though these only add fields.
+const VERSION: &str = "1.0.2";
+/// The machines whose calls this kernel may be asked for; older programs do not know all others that a filter may name.
+const MACHINES: &[&str] = if cfg!(target_arch = "x86_64") {
+    &["SCMP_ARCH_X86_64", "SCMP_ARCH_X86", "SCMP_ARCH_X32"]
+} else {
+    &["SCMP_ARCH_AARCH64", "SCMP_ARCH_ARM"]
+};
+
 /// A bind with mapped ids, which older programs cannot make: this shim makes it, and they bind the result.
 #[derive(Debug, PartialEq)]
 pub struct Mapped {
@@ -30,6 +39,7 @@ pub struct Changes<'a> {
 pub fn derive(text: &[u8], changes: &Changes<'_>) -> Option<(Vec<u8>, Vec<Mapped>)> {
     let mut document: Value = serde_json::from_slice(text).ok()?;
     let top = document.as_object_mut()?;
+    top.insert("ociVersion".into(), json!(VERSION));
     let root = top.entry("root").or_insert_with(|| json!({}));
     root.as_object_mut()?
         .insert("path".into(), json!(changes.root));
@@ -43,6 +53,12 @@ pub fn derive(text: &[u8], changes: &Changes<'_>) -> Option<(Vec<u8>, Vec<Mapped
     let path = linux.entry("cgroupsPath").or_insert_with(|| json!(""));
     if path.as_str().is_none_or(str::is_empty) {
         *path = json!(changes.cgroup);
+    }
+    let filter = linux
+        .get_mut("seccomp")
+        .and_then(|filter| filter.get_mut("architectures"));
+    if let Some(Value::Array(machines)) = filter {
+        machines.retain(|name| MACHINES.iter().any(|known| name == known));
     }
     let own = maps(linux.get("uidMappings")).zip(maps(linux.get("gidMappings")));
     let mut mapped = Vec::new();
@@ -119,6 +135,7 @@ mod tests {
             "root": {"path": "rootfs", "readonly": true},
             "process": {"args": ["sh"]},
             "x-kept": 1,
+            "linux": {"seccomp": {"architectures": ["SCMP_ARCH_S390X"]}},
             "mounts": [
                 {"destination": "/proc", "type": "proc", "source": "proc"},
                 {"destination": "/f", "source": "f", "options": ["bind"]},
@@ -142,6 +159,8 @@ mod tests {
             (&made["process"]["terminal"], &made["x-kept"]),
             (&json!(true), &json!(1))
         );
+        assert_eq!(made["linux"]["seccomp"]["architectures"], json!([]));
+        assert_eq!(made["ociVersion"], "1.0.2");
         assert_eq!(made["linux"]["cgroupsPath"], "/stockade/c");
         assert_eq!(
             made["mounts"][2],

@@ -11,9 +11,9 @@ use super::document::{Changes, derive};
 use crate::failure::chain;
 use crate::ttrpc::{Code, Refusal};
 
-/// Where it lies in the bundle.
-pub fn place(bundle: &Path) -> PathBuf {
-    bundle.join("wall")
+/// Where it lies in the bundle; containerd's shim takes the directory's name for the container's id.
+pub fn place(bundle: &Path, id: &str) -> PathBuf {
+    bundle.join("wall").join(id)
 }
 
 /// Whether this process has left the host's mount namespace. It has one thread, and never goes back.
@@ -51,16 +51,19 @@ pub fn enter() -> Result<(), Refusal> {
 #[derive(Debug)]
 pub struct Ground {
     pub directory: PathBuf,
+    /// Where the list of mounts is put together.
+    root: PathBuf,
     mounted: Vec<PathBuf>,
 }
 
 impl Ground {
     /// Lays it for one container; on failure nothing is left.
-    pub fn lay(order: &Order<'_>) -> Result<Ground, Refusal> {
+    pub fn lay(order: &Order<'_>, root: &Path) -> Result<Ground, Refusal> {
         enter()?;
-        let directory = place(order.bundle);
+        let directory = place(order.bundle, order.id);
         let mut ground = Ground {
             directory,
+            root: root.to_owned(),
             mounted: Vec::new(),
         };
         // What an earlier shim left, which was killed.
@@ -79,8 +82,7 @@ impl Ground {
         let directory = self.directory.clone();
         let binds = directory.join("binds");
         for path in [&directory, &binds] {
-            rustix::fs::mkdir(path, Mode::from_raw_mode(0o711))
-                .map_err(|error| failed(path, error.into()))?;
+            std::fs::create_dir_all(path).map_err(|error| failed(path, error))?;
         }
         let root = self.mount_root(order)?;
         let cgroup = format!("/stockade/{}", order.id);
@@ -109,8 +111,8 @@ impl Ground {
             let path = order.spec.root.as_ref().map(|root| root.path.as_path());
             return Ok(order.bundle.join(path.unwrap_or(Path::new("rootfs"))));
         }
-        let place = self.directory.join("rootfs");
-        rustix::fs::mkdir(&place, Mode::from_raw_mode(0o711)).map_err(|error| {
+        let place = self.root.clone();
+        make_passable(&place).map_err(|error| {
             Refusal::new(Code::Unknown, format!("make {}: {error}", place.display()))
         })?;
         let first = |maps: &[spec::IdMapping]| {
@@ -133,10 +135,33 @@ impl Ground {
             // Not mounted, when it is undone half way.
             let _ = unmount(point, UnmountFlags::DETACH);
         }
+        // An empty place of mounts, or none.
+        let _ = std::fs::remove_dir(&self.root);
         if let Err(error) = remove(&self.directory) {
             crate::journal::warn(&self.directory, "", &[chain(&error)]);
         }
+        let _ = std::fs::remove_dir(self.directory.parent().unwrap_or(&self.directory));
     }
+}
+
+/// Makes the root's place, RUN/roots/ID, where the container's own root may pass: the commands look for it with his rights.
+/// The bundle lies where he may not; in RUN all that is there is closed itself.
+fn make_passable(place: &Path) -> std::io::Result<()> {
+    use std::os::unix::fs::PermissionsExt;
+    let roots = place.parent().unwrap_or(place);
+    for directory in [roots, place] {
+        match std::fs::create_dir(directory) {
+            Err(error) if error.kind() != std::io::ErrorKind::AlreadyExists => return Err(error),
+            _ => {}
+        }
+    }
+    for directory in [roots.parent().unwrap_or(roots), roots, place] {
+        let mode = std::fs::metadata(directory)?.permissions().mode();
+        if mode & 0o011 != 0o011 {
+            std::fs::set_permissions(directory, std::fs::Permissions::from_mode(mode | 0o011))?;
+        }
+    }
+    Ok(())
 }
 
 /// Removes the directory, unless something is still mounted in it: a file system of a container is never emptied.

@@ -50,6 +50,8 @@ pub struct Trace {
     program: PathBuf,
     /// The command's directory of states, or the other shim's bundle.
     place: PathBuf,
+    /// Where its root file system is mounted, for this shim's children.
+    root: PathBuf,
     /// A shim rather than a command.
     peer: bool,
 }
@@ -81,18 +83,33 @@ pub struct Started {
     pub console: Option<OwnedFd>,
 }
 
+/// Where a container is at home.
+pub struct Place<'a> {
+    pub id: &'a str,
+    pub namespace: &'a str,
+    pub bundle: &'a Path,
+    /// What is there lives as long as the machine runs.
+    pub run: &'a Path,
+}
+
 impl Trace {
-    /// Whose the container will be; `states` is where commands keep what they know.
-    pub fn new(program: &Path, options: &Options, bundle: &Path, states: &Path) -> Trace {
+    /// Whose the container will be.
+    pub fn new(program: &Path, options: &Options, place: &Place<'_>) -> Trace {
         let peer = is_shim(program);
-        let states = options.root.as_deref().unwrap_or(states);
+        let states = || {
+            options
+                .root
+                .clone()
+                .unwrap_or_else(|| place.run.join("oci").join(place.namespace))
+        };
         Trace {
             program: program.to_owned(),
             place: if peer {
-                ground::place(bundle)
+                ground::place(place.bundle, place.id)
             } else {
-                states.to_owned()
+                states()
             },
+            root: place.run.join("roots").join(place.id),
             peer,
         }
     }
@@ -106,10 +123,12 @@ impl Trace {
         if self.peer {
             peer::clean(&self.program, &self.place, id, namespace);
         } else {
-            let command = Command::new(&self.program, &self.place, id, &ground::place(bundle));
+            let command = Command::new(&self.program, &self.place, id, &ground::place(bundle, id));
             // Gone already, or killed with the cgroup.
             let _ = command.delete();
         }
+        // Nothing is mounted there any more, and nothing ever was for this process.
+        let _ = std::fs::remove_dir(&self.root);
     }
 }
 
@@ -126,7 +145,7 @@ impl Foreign {
         trace: &Trace,
         ends: Option<ChildEnds>,
     ) -> Result<(Foreign, Option<OwnedFd>), Refusal> {
-        let ground = Ground::lay(order)?;
+        let ground = Ground::lay(order, &trace.root)?;
         let made = if trace.peer {
             Peer::create(&trace.program, &ground.directory, order, ends)
                 .map(|(peer, started)| (Driver::Peer(peer), started))

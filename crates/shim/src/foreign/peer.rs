@@ -26,6 +26,7 @@ use crate::stdio::ChildEnds;
 use crate::ttrpc::{self, Code, Decoder, Incoming, Refusal};
 
 const PROCESS: &str = "types.containerd.io/opencontainers/runtime-spec/1/Process";
+const PID_FILE: &str = "shim.pid";
 const RESOURCES: &str = "types.containerd.io/opencontainers/runtime-spec/1/LinuxResources";
 
 #[derive(Debug)]
@@ -64,6 +65,7 @@ impl Peer {
             id: order.id.into(),
             wire: RefCell::new(wire),
         };
+        peer.note_pid(directory)?;
         let names = Names::of(ends.as_ref(), order.terminal);
         let request = task::CreateTaskRequest {
             id: peer.id.clone(),
@@ -85,6 +87,14 @@ impl Peer {
                 Err(refusal)
             }
         }
+    }
+
+    /// Writes down who is to be killed when this shim was.
+    fn note_pid(&self, directory: &Path) -> Result<(), Refusal> {
+        let id = self.id.clone();
+        let answer = self.call::<task::ConnectResponse>("Connect", &task::ConnectRequest { id })?;
+        std::fs::write(directory.join(PID_FILE), answer.shim_pid.to_string())
+            .map_err(|error| Refusal::new(Code::Unknown, format!("write the shim's pid: {error}")))
     }
 
     /// Starts init, or an added process; its pid.
@@ -464,10 +474,10 @@ pub fn clean(program: &Path, place: &Path, id: &str, namespace: &str) {
     let _ = ask(program, command);
 }
 
-/// Kills the shim that wrote its pid in `place`, if the pid still means it.
+/// Kills the shim whose pid stands in `place`, if the pid still means it.
 fn kill(place: &Path, id: &str) {
     const GONE: Duration = Duration::from_secs(2);
-    let pid = std::fs::read_to_string(place.join("shim.pid")).ok();
+    let pid = std::fs::read_to_string(place.join(PID_FILE)).ok();
     let pid = pid.and_then(|pid| Pid::from_raw(pid.trim().parse().ok()?));
     let Some(pidfd) =
         pid.and_then(|pid| rustix::process::pidfd_open(pid, PidfdFlags::empty()).ok())
