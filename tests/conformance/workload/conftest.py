@@ -35,7 +35,10 @@ FOREIGN = ("runc", "crun", "io.containerd.runc.v2")
 
 @pytest.fixture(params=["oci", "oci-userns", "shim", *FOREIGN])
 def wall(request: pytest.FixtureRequest, place: Place) -> Iterator[Wall]:
-    """The native wall as each of its callers drives it, and other people's. STOCKADE_TEST_OCI names another command: the suite's proof."""
+    """The native wall as each of its callers drives it, and other people's.
+
+    STOCKADE_TEST_OCI names another command: the suite's proof.
+    """
     made: OciWall | ShimWall
     shim = programs.program("containerd-shim-stockade-v2")
     if request.param == "shim":
