@@ -8,7 +8,7 @@ import msgspec
 
 from stockade.docker_api import fields
 from stockade.engine.records import Namespaces, Security
-from stockade.errors import BadValue
+from stockade.errors import BadValue, Unsupported
 from stockade.runtime.spec import ALL_CAPABILITIES
 
 _CAPABILITIES = frozenset(ALL_CAPABILITIES)
@@ -113,7 +113,10 @@ def namespaces(host: fields.HostConfig, network_disabled: bool, resolve: Resolve
     if network_disabled and network != "none":
         raise BadValue(f"NetworkDisabled and NetworkMode {host.network_mode} exclude each other")
     pid = _shared("PidMode", host.pid_mode, ("host",), resolve)
-    ipc = _shared("IpcMode", host.ipc_mode, ("host", "private", "shareable"), resolve)
+    if (host.ipc_mode or "").startswith("container:"):
+        # The namespace could be joined; /dev/shm, which people mean by it, is the other container's own mount.
+        raise Unsupported(f"IpcMode {host.ipc_mode} is not served yet", hint="--ipc host, or a volume")
+    ipc = _shared("IpcMode", host.ipc_mode, ("host", "private", "shareable"), None)
     uts = _shared("UTSMode", host.uts_mode, ("host",), None)
     cgroup = _shared("CgroupnsMode", host.cgroupns_mode, ("host", "private"), None)
     user = _shared("UsernsMode", host.userns_mode, ("host", "private"), None)
@@ -121,7 +124,7 @@ def namespaces(host: fields.HostConfig, network_disabled: bool, resolve: Resolve
         user = "host"
         why = "--privileged" if host.privileged else "--pid=host"
         warnings.append(f"The container has the host's user namespace because of {why}: root in it is root outside.")
-    joined = next((one for one in (network, pid, ipc) if one.startswith("container:")), "")
+    joined = next((one for one in (network, pid) if one.startswith("container:")), "")
     if joined and user == "private":
         user = joined
     return Namespaces(network, ipc, pid, uts, user, cgroup), tuple(warnings)

@@ -10,7 +10,7 @@ import pytest
 from stockade.docker_api import fields, limits
 from stockade.docker_api.wanted import Asked, Image, wanted
 from stockade.engine.records import HealthCheck, Wanted
-from stockade.errors import BadValue, NotFound
+from stockade.errors import BadValue, NotFound, Unsupported
 
 BASE = Image("sha256:1", cmd=("sh",), env=("PATH=/bin", "A=1"), labels={"of": "image"}, workdir="/w", user="u")
 
@@ -223,6 +223,7 @@ def test_what_clients_send_without_a_meaning_is_let_in() -> None:
         ({"NetworkMode": "bridge"}, "networks are not served yet"),
         ({"NetworkMode": "container:none-such"}, "No such container"),
         ({"IpcMode": "odd"}, "invalid IpcMode: odd"),
+        ({"IpcMode": "container:x"}, "IpcMode container:x is not served yet"),
         ({"CapAdd": ["ODD"]}, 'invalid CapAdd: unknown capability: "CAP_ODD"'),
         ({"SecurityOpt": ["odd"]}, "invalid --security-opt 1"),
         ({"SecurityOpt": ["seccomp={"]}, "Decoding seccomp profile failed"),
@@ -243,7 +244,7 @@ def test_what_clients_send_without_a_meaning_is_let_in() -> None:
     ],
 )
 def test_refusals_of_host_config(host: dict[str, Any], words: str) -> None:
-    with pytest.raises((BadValue, NotFound), match=words):
+    with pytest.raises((BadValue, NotFound, Unsupported), match=words):
         made(None, host)
 
 
