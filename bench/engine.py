@@ -9,7 +9,7 @@ import time
 from collections.abc import Callable
 
 from bench.engines import IMAGE, Engines, engines
-from bench.figures import OURS, Context, Failed, Figure, Sample, take_turns
+from bench.figures import OURS, Context, Failed, Figure, Program, Sample, take_turns
 from bench.wire import Client
 
 NONE = ("--network", "none")
@@ -63,7 +63,14 @@ def runs(context: Context, found: Engines) -> list[Figure]:
     samples = take_turns({**contestants, **own}, context.turns)
     figures = _row("stockade run --rm, to the exit", samples, {"cli"}, 0.3) if own else []
     by_cli = {OURS: samples["cli"], **{who: samples[who] for who in samples if who not in (OURS, "cli")}}
-    return [*figures, Figure("docker run --rm on our socket", "ms", by_cli, peer="docker", at_most=0.25)]
+    row = Figure("docker run --rm on our socket", "ms", by_cli, peer="docker", at_most=0.25, note=bare(context))
+    return [*figures, row]
+
+
+def bare(context: Context) -> str:
+    """What the docker CLI costs on both sides before it asks an engine for anything."""
+    found = take_turns({"docker": Program(["docker", "--version"])}, context.turns // 2)["docker"]
+    return f"{found.median:.0f} ms of it, and of docker's, are the start of the docker CLI itself"
 
 
 def executions(context: Context, found: Engines) -> list[Figure]:
@@ -84,7 +91,7 @@ def executions(context: Context, found: Engines) -> list[Figure]:
     by_cli = {OURS: samples["cli"], "docker": samples["docker"]}
     return [
         *figures,
-        Figure("docker exec on our socket", "ms", by_cli, peer="docker", at_most=0.25),
+        Figure("docker exec on our socket", "ms", by_cli, peer="docker", at_most=0.25, note=bare(context)),
         Figure("exec by the API, to the exit", "ms", raw, peer="docker", at_most=0.25),
     ]
 

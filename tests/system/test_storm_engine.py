@@ -15,6 +15,7 @@ import subprocess
 import threading
 import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -103,6 +104,33 @@ def test_hundreds_at_once(docker: Daemon, record_property: Record) -> None:
             ask(docker, "DELETE", f"/containers/{identity}?force=1")
     assert census.left() == []
     record_property("at once", f"{count} started in {spent:.1f} s, the daemon with them {memory / 1024:.1f} MB")
+
+
+def test_many_clients_at_once(docker: Daemon, record_property: Record) -> None:
+    """Twenty who start, enter, stop and remove side by side: each gets what it would get alone."""
+    rounds = 20 if LONG else 2
+    wrong: list[str] = []
+    census = Census(docker)
+
+    def work(number: int) -> None:
+        for turn in range(rounds):
+            code = (number + turn) % 90 + 1
+            identity = begin(docker, "sh", "-c", f"echo {code}; sleep 0.1; exit {code}")
+            ended = must(docker, "POST", f"/containers/{identity}/wait")
+            if ended["StatusCode"] != code:
+                wrong.append(f"{identity}: {ended} instead of {code}")
+            if docker.said("logs", identity) != str(code):
+                wrong.append(f"{identity}: its log is not {code}")
+            census.learn()
+            remove(docker, identity)
+
+    begun = time.monotonic()
+    with ThreadPoolExecutor(20) as pool:
+        list(pool.map(work, range(20)))
+    spent = time.monotonic() - begun
+    assert wrong == []
+    assert census.left() == []
+    record_property("clients side by side", f"20, {20 * rounds} containers in {spent:.1f} s")
 
 
 def test_followers_of_logs(docker: Daemon, record_property: Record) -> None:
