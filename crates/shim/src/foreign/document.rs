@@ -14,6 +14,12 @@ const MACHINES: &[&str] = if cfg!(target_arch = "x86_64") {
     &["SCMP_ARCH_AARCH64", "SCMP_ARCH_ARM"]
 };
 
+/// Containers that have one of these in common share a containerd shim.
+const GROUPS: [&str; 2] = [
+    "io.containerd.runc.v2.group",
+    "io.kubernetes.cri.sandbox-id",
+];
+
 /// A bind with mapped ids, which older programs cannot make: this shim makes it, and they bind the result.
 #[derive(Debug, PartialEq)]
 pub struct Mapped {
@@ -29,6 +35,8 @@ pub struct Changes<'a> {
     /// Absolute.
     pub root: &'a Path,
     pub terminal: bool,
+    /// Another shim is to hold this container alone.
+    pub alone: bool,
     /// Where a document that names no cgroup has it.
     pub cgroup: &'a str,
     /// Where binds with mapped ids are put, by their number.
@@ -45,6 +53,9 @@ pub fn derive(text: &[u8], changes: &Changes<'_>) -> Option<(Vec<u8>, Vec<Mapped
         .insert("path".into(), json!(changes.root));
     if let Some(process) = top.get_mut("process").and_then(Value::as_object_mut) {
         process.insert("terminal".into(), json!(changes.terminal));
+    }
+    if let Some(Value::Object(annotations)) = top.get_mut("annotations").filter(|_| changes.alone) {
+        annotations.retain(|name, _| !GROUPS.contains(&name.as_str()));
     }
     let linux = top
         .entry("linux")
@@ -135,6 +146,7 @@ mod tests {
             "root": {"path": "rootfs", "readonly": true},
             "process": {"args": ["sh"]},
             "x-kept": 1,
+            "annotations": {"io.kubernetes.cri.sandbox-id": "s", "mine": "m"},
             "linux": {"seccomp": {"architectures": ["SCMP_ARCH_S390X"]}},
             "mounts": [
                 {"destination": "/proc", "type": "proc", "source": "proc"},
@@ -146,6 +158,7 @@ mod tests {
             bundle: Path::new("/b"),
             root: Path::new("/b/wall/rootfs"),
             terminal: true,
+            alone: true,
             cgroup: "/stockade/c",
             binds: Path::new("/b/wall/binds"),
         };
@@ -160,6 +173,7 @@ mod tests {
             (&json!(true), &json!(1))
         );
         assert_eq!(made["linux"]["seccomp"]["architectures"], json!([]));
+        assert_eq!(made["annotations"], json!({"mine": "m"}));
         assert_eq!(made["ociVersion"], "1.0.2");
         assert_eq!(made["linux"]["cgroupsPath"], "/stockade/c");
         assert_eq!(

@@ -90,6 +90,7 @@ impl Ground {
             bundle: order.bundle,
             root: &root,
             terminal: order.terminal,
+            alone: order.options.program.as_deref().is_some_and(super::is_shim),
             cgroup: &cgroup,
             binds: &binds,
         };

@@ -22,10 +22,13 @@ use super::{Order, Started, started};
 use crate::api::containerd::runc::v1::Options as RuncOptions;
 use crate::api::containerd::task::v3 as task;
 use crate::api::google::protobuf::Any;
+use crate::exits::gone_within;
 use crate::stdio::ChildEnds;
 use crate::ttrpc::{self, Code, Decoder, Incoming, Refusal};
 
 const PROCESS: &str = "types.containerd.io/opencontainers/runtime-spec/1/Process";
+/// How long it may take to leave. It would wait for its events to be taken, and this shim has its hands full.
+const LEAVE: Duration = Duration::from_millis(50);
 const PID_FILE: &str = "shim.pid";
 const RESOURCES: &str = "types.containerd.io/opencontainers/runtime-spec/1/LinuxResources";
 
@@ -33,6 +36,9 @@ const RESOURCES: &str = "types.containerd.io/opencontainers/runtime-spec/1/Linux
 pub struct Peer {
     id: String,
     wire: RefCell<Wire>,
+    /// The other shim itself; it holds no container but this one.
+    pidfd: Option<OwnedFd>,
+    socket: PathBuf,
 }
 
 /// One connection, one question at a time.
@@ -60,10 +66,12 @@ impl Peer {
         order: &Order<'_>,
         ends: Option<ChildEnds>,
     ) -> Result<(Peer, Started), Refusal> {
-        let wire = Wire::open(program, directory, order)?;
-        let peer = Peer {
+        let (wire, socket) = Wire::open(program, directory, order)?;
+        let mut peer = Peer {
             id: order.id.into(),
             wire: RefCell::new(wire),
+            pidfd: None,
+            socket,
         };
         peer.note_pid(directory)?;
         let names = Names::of(ends.as_ref(), order.terminal);
@@ -90,9 +98,11 @@ impl Peer {
     }
 
     /// Writes down who is to be killed when this shim was.
-    fn note_pid(&self, directory: &Path) -> Result<(), Refusal> {
+    fn note_pid(&mut self, directory: &Path) -> Result<(), Refusal> {
         let id = self.id.clone();
         let answer = self.call::<task::ConnectResponse>("Connect", &task::ConnectRequest { id })?;
+        self.pidfd = Pid::from_raw(answer.shim_pid as i32)
+            .and_then(|pid| rustix::process::pidfd_open(pid, PidfdFlags::empty()).ok());
         std::fs::write(directory.join(PID_FILE), answer.shim_pid.to_string())
             .map_err(|error| Refusal::new(Code::Unknown, format!("write the shim's pid: {error}")))
     }
@@ -220,8 +230,15 @@ impl Peer {
             id: self.id.clone(),
             now: deleted.is_err(),
         };
-        // Some leave without a word.
+        // Some leave without a word, and some wait for whom they told of events.
         let _ = self.call::<()>("Shutdown", &request);
+        if let Some(pidfd) = &self.pidfd
+            && !gone_within(pidfd, LEAVE)
+            && rustix::process::pidfd_send_signal(pidfd, Signal::KILL).is_ok()
+        {
+            gone_within(pidfd, LEAVE);
+            let _ = std::fs::remove_file(&self.socket);
+        }
         match deleted {
             Err(refusal) if refusal.code != Code::NotFound => Err(refusal),
             _ => Ok(()),
@@ -238,7 +255,12 @@ impl Peer {
 }
 
 impl Wire {
-    fn open(program: &Path, directory: &Path, order: &Order<'_>) -> Result<Wire, Refusal> {
+    /// Starts the shim and connects to its socket; also the path of that.
+    fn open(
+        program: &Path,
+        directory: &Path,
+        order: &Order<'_>,
+    ) -> Result<(Wire, PathBuf), Refusal> {
         let mut command = Command::new(program);
         command
             .args([
@@ -276,7 +298,7 @@ impl Wire {
         };
         let fd =
             connect(path).map_err(|error| refused(program, &format!("connect {path}: {error}")))?;
-        Ok(Wire {
+        let wire = Wire {
             program: program.to_owned(),
             service: if told.version < 3 {
                 "containerd.task.v2.Task"
@@ -286,7 +308,8 @@ impl Wire {
             fd,
             decoder: Decoder::default(),
             stream: 1,
-        })
+        };
+        Ok((wire, path.into()))
     }
 
     fn call<T: Message + Default>(
@@ -491,6 +514,6 @@ fn kill(place: &Path, id: &str) {
             .any(|word| word == id.as_bytes())
     });
     if is_it && rustix::process::pidfd_send_signal(&pidfd, Signal::KILL).is_ok() {
-        crate::exits::gone_within(&pidfd, GONE);
+        gone_within(&pidfd, GONE);
     }
 }
