@@ -74,6 +74,15 @@ def test_a_bind_belongs_to_the_same_ids_inside(docker: Daemon, wall: str, tmp_pa
     assert (tmp_path / "ours").stat().st_uid == 0
 
 
+@pytest.mark.parametrize(
+    "more", [["--privileged"], ["--network", "host", "--read-only"], ["--userns", "host", "-u", "www"]]
+)
+def test_doors_options_hold_there_too(docker: Daemon, wall: str, more: list[str]) -> None:
+    box = docker.run("--runtime", wall, *more, IMAGE, "sleep", "1000")
+    assert docker.said("exec", box, "echo", "up") == "up"
+    docker.said("rm", "-f", box)
+
+
 def test_exec_and_its_status(docker: Daemon, box: str) -> None:
     done = docker.docker("exec", "-i", "-u", "www", box, "sh", "-c", "cat; id -u; exit 3", input=b"in\n", check=False)
     assert (done.stdout, done.returncode) == ("in\n33\n", 3)

@@ -50,6 +50,21 @@ pub(crate) const NAMES: [&str; 41] = [
     "CAP_CHECKPOINT_RESTORE",
 ];
 
+/// The names of what this process, and whatever it starts, may ever have.
+pub fn attainable() -> std::io::Result<Vec<&'static str>> {
+    let status = std::fs::read_to_string("/proc/self/status")?;
+    let mask = status
+        .lines()
+        .find_map(|line| line.strip_prefix("CapBnd:"))
+        .and_then(|mask| u64::from_str_radix(mask.trim(), 16).ok());
+    let mask = mask.ok_or_else(|| std::io::Error::other("/proc/self/status has no CapBnd"))?;
+    let has = |number: &usize| mask & (1 << number) != 0;
+    Ok((0..NAMES.len())
+        .filter(has)
+        .map(|number| NAMES[number])
+        .collect())
+}
+
 pub(crate) const SYS_ADMIN: u64 = 1 << 21;
 
 /// What the program gets.

@@ -43,6 +43,7 @@ mod terminal;
 mod wire;
 
 pub use api::*;
+pub use capabilities::attainable;
 pub use default::default_spec;
 pub use error::{Error, Stage};
 pub use exec::exec;

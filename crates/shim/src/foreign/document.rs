@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
-use serde_json::{Value, json};
+use serde_json::{Map, Value, json};
 use spec::IdMapping;
 
 /// Programs of Debian 12 refuse documents of later versions, though these only add fields.
@@ -37,6 +37,8 @@ pub struct Changes<'a> {
     pub terminal: bool,
     /// Another shim is to hold this container alone.
     pub alone: bool,
+    /// What there is of capabilities; the commands fail on any other, where our own wall says so and goes on.
+    pub attainable: &'a [&'a str],
     /// Where a document that names no cgroup has it.
     pub cgroup: &'a str,
     /// Where binds with mapped ids are put, by their number.
@@ -53,6 +55,7 @@ pub fn derive(text: &[u8], changes: &Changes<'_>) -> Option<(Vec<u8>, Vec<Mapped
         .insert("path".into(), json!(changes.root));
     if let Some(process) = top.get_mut("process").and_then(Value::as_object_mut) {
         process.insert("terminal".into(), json!(changes.terminal));
+        limit(process, changes.attainable);
     }
     if let Some(Value::Object(annotations)) = top.get_mut("annotations").filter(|_| changes.alone) {
         annotations.retain(|name, _| !GROUPS.contains(&name.as_str()));
@@ -79,6 +82,17 @@ pub fn derive(text: &[u8], changes: &Changes<'_>) -> Option<(Vec<u8>, Vec<Mapped
         mapped.extend(map_mount(mount, changes.bundle, own.as_ref(), place));
     }
     Some((serde_json::to_vec(&document).ok()?, mapped))
+}
+
+/// Leaves a process the capabilities that can be had.
+pub fn limit(process: &mut Map<String, Value>, attainable: &[&str]) {
+    let sets = process
+        .get_mut("capabilities")
+        .and_then(Value::as_object_mut);
+    let sets = sets.into_iter().flat_map(Map::values_mut);
+    for set in sets.filter_map(Value::as_array_mut) {
+        set.retain(|name| attainable.iter().any(|known| name == known));
+    }
 }
 
 /// Turns a bind with mapped ids into one of what this shim puts at `place`; sources are no longer relative to the bundle.
@@ -144,7 +158,7 @@ mod tests {
         let text = json!({
             "ociVersion": "1.2.0",
             "root": {"path": "rootfs", "readonly": true},
-            "process": {"args": ["sh"]},
+            "process": {"args": ["sh"], "capabilities": {"bounding": ["CAP_KILL", "CAP_BPF"]}},
             "x-kept": 1,
             "annotations": {"io.kubernetes.cri.sandbox-id": "s", "mine": "m"},
             "linux": {"seccomp": {"architectures": ["SCMP_ARCH_S390X"]}},
@@ -159,6 +173,7 @@ mod tests {
             root: Path::new("/b/wall/rootfs"),
             terminal: true,
             alone: true,
+            attainable: &["CAP_KILL"],
             cgroup: "/stockade/c",
             binds: Path::new("/b/wall/binds"),
         };
@@ -174,6 +189,10 @@ mod tests {
         );
         assert_eq!(made["linux"]["seccomp"]["architectures"], json!([]));
         assert_eq!(made["annotations"], json!({"mine": "m"}));
+        assert_eq!(
+            made["process"]["capabilities"],
+            json!({"bounding": ["CAP_KILL"]})
+        );
         assert_eq!(made["ociVersion"], "1.0.2");
         assert_eq!(made["linux"]["cgroupsPath"], "/stockade/c");
         assert_eq!(

@@ -47,6 +47,12 @@ pub fn enter() -> Result<(), Refusal> {
     Ok(())
 }
 
+/// The capabilities that can be had here.
+pub fn attainable() -> Result<Vec<&'static str>, Refusal> {
+    jail::attainable()
+        .map_err(|error| Refusal::new(Code::Unknown, format!("read own capabilities: {error}")))
+}
+
 /// A directory and what is mounted in it.
 #[derive(Debug)]
 pub struct Ground {
@@ -86,7 +92,9 @@ impl Ground {
         }
         let root = self.mount_root(order)?;
         let cgroup = format!("/stockade/{}", order.id);
+        let attainable = attainable()?;
         let changes = Changes {
+            attainable: &attainable,
             bundle: order.bundle,
             root: &root,
             terminal: order.terminal,

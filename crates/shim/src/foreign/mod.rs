@@ -197,8 +197,12 @@ impl Foreign {
         process: &spec::Process,
         ends: Option<ChildEnds>,
     ) -> Result<Started, Refusal> {
-        let text = serde_json::to_vec(process)
+        let mut document = serde_json::to_value(process)
             .map_err(|error| Refusal::new(Code::InvalidArgument, error.to_string()))?;
+        if let Some(process) = document.as_object_mut() {
+            document::limit(process, &ground::attainable()?);
+        }
+        let text = document.to_string().into_bytes();
         match &self.driver {
             Driver::Command(command) => command.exec(exec_id, &text, ends),
             Driver::Peer(peer) => peer.exec(exec_id, text, process.terminal, ends),
