@@ -24,6 +24,9 @@ def docker() -> Iterator[Daemon]:
     with places.place() as place, daemon(place) as made:
         made.load()
         yield made
+        made.clear()
+        left = [path for name in ("roots", "oci/stockade") for path in (place.run / name).iterdir()]
+        assert not left, f"left behind: {left}"
 
 
 @pytest.fixture(params=WALLS)

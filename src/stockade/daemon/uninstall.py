@@ -117,7 +117,9 @@ async def _purge(paths: Paths, tell: Callable[[str], object]) -> None:
         for name in _OURS:
             with contextlib.suppress(OSError):
                 os.rmdir(f"{base}/{name}")
-    await remove_tree(f"{paths.run}/s")
+    # The sockets of shims; what other people's walls knew, and where their containers' roots were mounted.
+    for name in ("s", "oci", "roots"):
+        await remove_tree(f"{paths.run}/{name}")
     for path in (paths.data, paths.run):
         with contextlib.suppress(OSError, StockadeError):
             if path == paths.run:
