@@ -1,4 +1,5 @@
-//! `containerd-shim-stockade-v2`: runs the containers of one pod behind the native wall and speaks containerd's shim protocol.
+//! `containerd-shim-stockade-v2`: runs the containers of one pod behind the native wall, or another (`foreign`), and speaks
+//! containerd's shim protocol.
 //!
 //! The law: deciding is pure, acting is at the edge. Frames ([`ttrpc`]), phases ([`phase`]), log entries (`log`), stdio
 //! targets and options are values and tables without descriptors; [`shim`] holds what is known and is the only loop. One
