@@ -6,6 +6,7 @@ import argparse
 import asyncio
 import contextlib
 import gc
+import io
 import logging
 import os
 import sys
@@ -117,9 +118,17 @@ def _serve(paths: Paths, options: Options) -> None:
         asyncio.run(serve(paths, listeners, options.exit_when_idle, ready))
 
 
+class _OwnLog(RotatingFileHandler):
+    """Nobody else may read it: the directory is open to all when other people's programs must reach a root in it."""
+
+    def _open(self) -> io.TextIOWrapper:
+        descriptor = os.open(self.baseFilename, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o600)
+        return open(descriptor, "a", encoding=self.encoding)
+
+
 def _log_to(paths: Paths, options: Options) -> None:
     handler: logging.Handler = logging.StreamHandler()
     if options.on_demand:
-        handler = RotatingFileHandler(f"{paths.run}/daemon.log", maxBytes=_LOG_SIZE, backupCount=1, encoding="utf-8")
+        handler = _OwnLog(f"{paths.run}/daemon.log", maxBytes=_LOG_SIZE, backupCount=1, encoding="utf-8")
     handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(name)s: %(message)s"))
     logging.basicConfig(level=logging.INFO, handlers=[handler])
