@@ -40,6 +40,7 @@ _KEPT = 200
 _PREPARED = 30.0
 """Seconds until a prepared exec that nobody starts is undone."""
 _NOT_STARTED = 126
+_CUT_SHORT = "the daemon was restarted before it started"
 
 
 class Begin(NamedTuple):
@@ -319,19 +320,20 @@ class Execs:
     async def _take_up(self, identity: str) -> None:
         task = await self._frame.task(identity)
         for record in list(self._known.get(identity, {}).values()):
-            begun = record.exit_code is not None or await self._was_started(task, record)
+            cut = record.error == _CUT_SHORT
+            begun = not cut and (record.exit_code is not None or await self._was_started(task, record))
             if self._known.get(identity, {}).get(record.id) is not record:
                 # Somebody starts it just now.
                 continue
             if not begun:
+                if record.running:
+                    # Before the shim lets its client go, who asks at once how it ended.
+                    self._keep(replace(record, running=False, exit_code=_NOT_STARTED, error=_CUT_SHORT))
                 # Its client waits at the shim for a start that will not come.
                 with contextlib.suppress(StockadeError):
                     await task.delete(record.id)
                 if record.probe:
                     self._drop(record)
-                elif record.running:
-                    said = "the daemon was restarted before it started"
-                    self._keep(replace(record, running=False, exit_code=_NOT_STARTED, error=said))
             elif record.running:
                 self._follow(record, taken_up=True)
         await self._clear(task, identity)
