@@ -79,9 +79,8 @@ async def _claim(turn: Turn) -> None:
 
 async def _unclaim(turn: Turn) -> None:
     await ground.remove_tree(turn.container.directory)
-    slot = int(turn.notes.get("slot", -1))
-    if slot >= 0:
-        ids.release(turn.engine.paths, turn.container.directory, slot)
+    if bundle.own_user_namespace(turn.container.wanted):
+        ids.release(turn.engine.paths, turn.container.directory, int(turn.notes.get("slot", -1)))
 
 
 async def _lease(turn: Turn) -> None:

@@ -78,12 +78,18 @@ def claimed(paths: Paths, directory: str, slot: int) -> Ids | None:
         return _range(_block(paths, slot // RANGES_PER_BLOCK), slot) if _target(paths, slot) == directory else None
 
 
-def release(paths: Paths, directory: str, slot: int) -> None:
-    """Free the range of the container at `directory`, which is gone with its processes and mounts."""
-    if paths.root:
+def release(paths: Paths, directory: str, slot: int = -1) -> None:
+    """Free the range of the container at `directory`, which is gone with its processes and mounts.
+
+    Args:
+        slot: -1 looks for it: whoever claimed it died before it was written down.
+    """
+    if paths.root and os.path.isdir(paths.ids):
         with locks.held(f"{paths.ids}/lock"):
-            if _target(paths, slot) == directory:
-                os.unlink(f"{paths.ids}/{slot}")
+            names = [str(slot)] if slot >= 0 else [name for name in os.listdir(paths.ids) if name.isdigit()]
+            for name in names:
+                if _target(paths, int(name)) == directory:
+                    os.unlink(f"{paths.ids}/{name}")
 
 
 def give_back(paths: Paths) -> bool:

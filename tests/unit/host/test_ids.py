@@ -92,6 +92,14 @@ def test_a_range_is_free_again_when_its_container_let_go_and_not_before(machine:
     assert ids.claimed(machine, third, 0) is None
 
 
+def test_a_claim_that_was_not_written_down_is_found(machine: Paths) -> None:
+    first, second = container(machine, "a"), container(machine, "b")
+    ids.claim(machine, first), ids.claim(machine, second)
+    ids.release(machine, second)
+    assert ids.claimed(machine, first, 0) is not None
+    assert ids.claimed(machine, second, 1) is None
+
+
 def test_claims_of_what_is_gone_are_dropped_before_another_block_begins(machine: Paths) -> None:
     for slot in range(ids.RANGES_PER_BLOCK):
         os.symlink(f"{machine.containers}/gone" if slot in (7, 9) else machine.containers, f"{machine.ids}/{slot}")
