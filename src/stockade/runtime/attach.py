@@ -20,7 +20,8 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
 
-_PACKET = 64 << 10
+PACKET = 64 << 10
+ROOM = socket.CMSG_LEN(4 * array.array("i").itemsize)
 
 
 class Ended(NamedTuple):
@@ -103,17 +104,10 @@ class Attachment:
         """The next thing that happens to the attachment; None: the shim closed it (or died)."""
         self._socket.settimeout(None)
         try:
-            packet = self._socket.recv(_PACKET)
+            packet = self._socket.recv(PACKET)
         except OSError:
             return None
-        if not packet:
-            return None
-        said = _parse(packet)
-        if "exited" in said:
-            return Ended(int(said["exited"]))
-        if "detached" in said:
-            return Detached()
-        raise ProtocolBroken(f"the shim's private socket said {said}")
+        return happened(packet)
 
     def close(self) -> None:
         """Detach. Idempotent."""
@@ -134,11 +128,7 @@ def root(path: str, identity: str) -> int:
     """
     with _connect(path) as connection:
         _, descriptors = _ask(connection, path, {"rootfs": {"id": identity}}, [])
-    for extra in descriptors[1:]:
-        os.close(extra)
-    if not descriptors:
-        raise ProtocolBroken(f"the shim of {identity} sent no descriptor of its root")
-    return descriptors[0]
+    return only(descriptors, identity)
 
 
 def _connect(path: str) -> socket.socket:
@@ -156,22 +146,58 @@ def _ask(
     connection: socket.socket, path: str, request: dict[str, Any], descriptors: list[int]
 ) -> tuple[dict[str, Any], list[int]]:
     """Send a request with descriptors; return the answer and the descriptors that came with it."""
-    rights = [(socket.SOL_SOCKET, socket.SCM_RIGHTS, array.array("i", descriptors))] if descriptors else []
-    room = socket.CMSG_LEN(4 * array.array("i").itemsize)
     try:
-        connection.sendmsg([json.dumps(request).encode()], rights)
-        packet, extra, _, _ = connection.recvmsg(_PACKET, room, socket.MSG_CMSG_CLOEXEC)
+        send(connection, request, descriptors)
+        packet, extra, _, _ = connection.recvmsg(PACKET, ROOM, socket.MSG_CMSG_CLOEXEC)
     except OSError as error:
         raise Unavailable(f"the shim at {path} does not answer: {error.strerror or error}") from error
     if not packet:
         raise Unavailable(f"the shim at {path} closed its private socket")
+    return answered(packet, extra)
+
+
+def send(connection: socket.socket, asked: dict[str, Any], descriptors: list[int]) -> None:
+    """Send a request as one packet, with descriptors."""
+    rights = [(socket.SOL_SOCKET, socket.SCM_RIGHTS, array.array("i", descriptors))] if descriptors else []
+    connection.sendmsg([json.dumps(asked).encode()], rights)
+
+
+def answered(packet: bytes, extra: list[tuple[int, int, bytes]]) -> tuple[dict[str, Any], list[int]]:
+    """An answer and the descriptors that came with it, which are closed when it is a refusal."""
     came = array.array("i")
     for _, _, data in extra:
         came.frombytes(data[: len(data) - len(data) % came.itemsize])
     answer = _parse(packet)
     if "error" in answer:
+        for descriptor in came:
+            os.close(descriptor)
         raise (NotFound if answer.get("code") == 5 else RuntimeFailed)(str(answer["error"]))
     return answer, came.tolist()
+
+
+def happened(packet: bytes) -> Ended | Detached | None:
+    """What a packet tells of an attachment; None: the shim closed it."""
+    if not packet:
+        return None
+    said = _parse(packet)
+    if "exited" in said:
+        return Ended(int(said["exited"]))
+    if "detached" in said:
+        return Detached()
+    raise ProtocolBroken(f"the shim's private socket said {said}")
+
+
+def only(descriptors: list[int], identity: str) -> int:
+    """The descriptor of a root that came; more are closed.
+
+    Raises:
+        ProtocolBroken: none came.
+    """
+    for extra in descriptors[1:]:
+        os.close(extra)
+    if not descriptors:
+        raise ProtocolBroken(f"the shim of {identity} sent no descriptor of its root")
+    return descriptors[0]
 
 
 def _parse(packet: bytes) -> dict[str, Any]:

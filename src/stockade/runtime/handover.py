@@ -6,26 +6,33 @@ directions and which the shim frames as Docker does.
 
 from __future__ import annotations
 
-import array
 import asyncio
 import fcntl
-import json
-import os
 import socket
 import termios
 from typing import NamedTuple
 
-from stockade.errors import NotFound, ProtocolBroken, RuntimeFailed, TimedOut, Unavailable
-from stockade.runtime.attach import Connection, Detached, Ended, Streams, request
+from stockade.errors import TimedOut, Unavailable
+from stockade.runtime.attach import (
+    PACKET,
+    ROOM,
+    Connection,
+    Detached,
+    Ended,
+    Streams,
+    answered,
+    happened,
+    only,
+    request,
+    send,
+)
 from stockade.runtime.io import PATIENCE
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
 
-_PACKET = 64 << 10
 _GLANCE, _GLANCES = 0.001, 100
-_ROOM = socket.CMSG_LEN(4 * array.array("i").itemsize)
 
 
 class Door(NamedTuple):
@@ -45,17 +52,10 @@ class Seat:
     async def receive(self) -> Ended | Detached | None:
         """The next thing that happens; None: the shim closed it (or died)."""
         try:
-            packet = await asyncio.get_running_loop().sock_recv(self._socket, _PACKET)
+            packet = await asyncio.get_running_loop().sock_recv(self._socket, PACKET)
         except OSError:
             return None
-        if not packet:
-            return None
-        said = _parse(packet)
-        if "exited" in said:
-            return Ended(int(said["exited"]))
-        if "detached" in said:
-            return Detached()
-        raise ProtocolBroken(f"the shim's private socket said {said}")
+        return happened(packet)
 
     def close(self) -> None:
         """Leave: descriptors are detached, a connection stays what it is. Idempotent."""
@@ -107,11 +107,7 @@ async def root(door: Door) -> int:
         _, descriptors = await _ask(connection, door, {"rootfs": {"id": door.container}}, [])
     finally:
         connection.close()
-    for extra in descriptors[1:]:
-        os.close(extra)
-    if not descriptors:
-        raise ProtocolBroken(f"the shim of {door.container} sent no descriptor of its root")
-    return descriptors[0]
+    return only(descriptors, door.container)
 
 
 async def _connect(path: str) -> socket.socket:
@@ -131,26 +127,17 @@ async def _ask(
     connection: socket.socket, door: Door, asked: dict[str, Any], descriptors: list[int]
 ) -> tuple[dict[str, Any], list[int]]:
     """Send a request with descriptors; return the answer and the descriptors that came with it."""
-    rights = [(socket.SOL_SOCKET, socket.SCM_RIGHTS, array.array("i", descriptors))] if descriptors else []
     try:
-        connection.sendmsg([json.dumps(asked).encode()], rights)
+        send(connection, asked, descriptors)
         await asyncio.wait_for(_readable(connection), PATIENCE)
-        packet, extra, _, _ = connection.recvmsg(_PACKET, _ROOM, socket.MSG_CMSG_CLOEXEC)
+        packet, extra, _, _ = connection.recvmsg(PACKET, ROOM, socket.MSG_CMSG_CLOEXEC)
     except TimeoutError:
         raise TimedOut(f"the shim of {door.container} did not answer within {PATIENCE:g} s") from None
     except OSError as error:
         raise Unavailable(f"the shim of {door.container} does not answer: {error.strerror or error}") from error
     if not packet:
         raise Unavailable(f"the shim of {door.container} closed its private socket")
-    came = array.array("i")
-    for _, _, data in extra:
-        came.frombytes(data[: len(data) - len(data) % came.itemsize])
-    answer = _parse(packet)
-    if "error" in answer:
-        for descriptor in came:
-            os.close(descriptor)
-        raise (NotFound if answer.get("code") == 5 else RuntimeFailed)(str(answer["error"]))
-    return answer, came.tolist()
+    return answered(packet, extra)
 
 
 async def _readable(connection: socket.socket) -> None:
@@ -166,13 +153,3 @@ async def _readable(connection: socket.socket) -> None:
 def _wake(ready: asyncio.Future[None]) -> None:
     if not ready.done():
         ready.set_result(None)
-
-
-def _parse(packet: bytes) -> dict[str, Any]:
-    try:
-        said = json.loads(packet)
-    except ValueError as error:
-        raise ProtocolBroken(f"the shim's private socket said {packet[:100]!r}") from error
-    if not isinstance(said, dict):
-        raise ProtocolBroken(f"the shim's private socket said {said!r}")
-    return said
