@@ -11,7 +11,7 @@ import os
 import socket
 import struct
 import time
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -20,11 +20,12 @@ from msgspec.structs import replace
 from stockade.engine.events import Events
 from stockade.engine.execs import Execs
 from stockade.engine.health import Watch
-from stockade.engine.records import HealthCheck, LogConfig, Record, Status, Wanted
+from stockade.engine.records import LogConfig, Record, Status, Wanted
 from stockade.engine.stats import Statistics
 from stockade.engine.streams import Streams
 from stockade.errors import NotFound, StockadeError
 from stockade.host.ids import Ids
+from stockade.images.values import HealthCheck
 from stockade.model import Exit
 from stockade.model.connection import Hijack
 from stockade.runtime import shim
@@ -176,6 +177,9 @@ class Ground:
         for channel in self._channels:
             channel.close()
         self.store.close()
+
+
+Story = Callable[[Ground], Awaitable[None]]
 
 
 @contextlib.asynccontextmanager

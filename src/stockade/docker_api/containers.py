@@ -21,7 +21,7 @@ from stockade.docker_api.versions import Version
 from stockade.docker_api.wanted import Asked, Image, wanted
 from stockade.engine import names
 from stockade.engine.answers import Change
-from stockade.engine.records import NAMESPACE, HealthCheck, Record
+from stockade.engine.records import NAMESPACE, Record
 from stockade.engine.requests import AttachOptions, CommitOptions, LogOptions, PutOptions
 from stockade.errors import BadValue, NotFound, StockadeError, Unsupported
 from stockade.model.connection import Hijack
@@ -56,7 +56,7 @@ def defaults(image: Any) -> Image:
         of.exposed_ports,
         of.volumes,
         of.stop_signal,
-        of.health and HealthCheck(**msgspec.structs.asdict(of.health)),
+        of.health,
         of.shell,
     )
 

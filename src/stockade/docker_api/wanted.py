@@ -13,8 +13,9 @@ from stockade.docker_api import fields
 from stockade.docker_api.limits import resources, restart_policy
 from stockade.docker_api.mounts import mount_points
 from stockade.docker_api.security import Resolve, namespaces, security, words
-from stockade.engine.records import HealthCheck, LogConfig, RestartPolicy, Wanted
+from stockade.engine.records import LogConfig, RestartPolicy, Wanted
 from stockade.errors import BadValue
+from stockade.images.values import HealthCheck
 from stockade.runtime import walls
 
 LOG_OPTIONS = {"max-size": "10m", "max-file": "3"}

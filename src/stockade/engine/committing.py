@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from stockade.engine.records import HealthCheck, Wanted
+from stockade.engine.records import Wanted
+from stockade.images.values import HealthCheck
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

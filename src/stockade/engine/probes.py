@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-from stockade.engine.records import Health, HealthCheck, Probe, State
+from stockade.engine.records import Health, Probe, State
+from stockade.images.values import HealthCheck
 
 KEPT = 5
 """Probes that are remembered."""

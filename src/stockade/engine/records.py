@@ -10,6 +10,8 @@ from enum import StrEnum
 
 from msgspec import Struct, field
 
+from stockade.images.values import HealthCheck
+
 NAMESPACE = "default"
 """Of the Docker door; another door's prune never sees its records."""
 
@@ -34,18 +36,6 @@ class Status(StrEnum):
     EXITED = "exited"
     DEAD = "dead"
     """What is left of it could not be removed; `State.reason` says why."""
-
-
-class HealthCheck(Struct, frozen=True, omit_defaults=True):
-    """How to ask a container whether it is well; zero: the default (30 s, 30 s, 3, 0 s, 5 s)."""
-
-    test: tuple[str, ...] = ()
-    """As Docker's: `("NONE",)`, `("CMD", …)`, `("CMD-SHELL", line)`; empty: the image's."""
-    interval: float = 0
-    timeout: float = 0
-    retries: int = 0
-    start_period: float = 0
-    start_interval: float = 0
 
 
 class RestartPolicy(Struct, frozen=True, omit_defaults=True):

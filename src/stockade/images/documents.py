@@ -16,7 +16,7 @@ from msgspec import Struct, field
 from stockade.errors import BadValue
 
 from .references import is_digest
-from .values import Health, History, ImageConfig, Layer
+from .values import HealthCheck, History, ImageConfig, Layer
 
 MAX_DOCUMENT = 8 << 20
 """Bytes of one document."""
@@ -288,11 +288,11 @@ def _history(raw: _History) -> History:
     )  # fmt: skip
 
 
-def _health(raw: _Health | None) -> Health | None:
+def _health(raw: _Health | None) -> HealthCheck | None:
     if raw is None:
         return None
     nano = 1e-9
-    return Health(
+    return HealthCheck(
         tuple(raw.test or ()),
         raw.interval * nano,
         raw.timeout * nano,

@@ -16,10 +16,11 @@ class Layer(Struct, frozen=True, omit_defaults=True):
     diff_id: str
 
 
-class Health(Struct, frozen=True, omit_defaults=True):
-    """The health check that an image asks for; durations in seconds, zero: the default."""
+class HealthCheck(Struct, frozen=True, omit_defaults=True):
+    """How to ask a container whether it is well, in seconds; zero: the default (30 s, 30 s, 3, 0 s, 5 s)."""
 
     test: tuple[str, ...] = ()
+    """As Docker's: `("NONE",)`, `("CMD", …)`, `("CMD-SHELL", line)`; empty: nothing is said, or the image's."""
     interval: float = 0
     timeout: float = 0
     retries: int = 0
@@ -60,7 +61,7 @@ class ImageConfig(Struct, frozen=True, omit_defaults=True):
     volumes: tuple[str, ...] = ()
     stop_signal: str = ""
     stop_timeout: int | None = None
-    health: Health | None = None
+    health: HealthCheck | None = None
     shell: tuple[str, ...] = ()
     onbuild: tuple[str, ...] = ()
     args_escaped: bool = False

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import asyncio
 import shutil
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 
 from support import place as places
+from support.engine_ground import Story, ground
 from support.place import Place
 
 BUSYBOX = Path("/bin/busybox")
@@ -34,3 +36,17 @@ def busybox_root(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def place() -> Iterator[Place]:
     with places.place() as made:
         yield made
+
+
+@pytest.fixture
+def told(place: Place, busybox_root: Path) -> Callable[[Story], None]:
+    """Runs a story over a ground of its own."""
+
+    def tell(story: Story) -> None:
+        async def all_of_it() -> None:
+            async with ground(place, busybox_root) as made:
+                await story(made)
+
+        asyncio.run(all_of_it())
+
+    return tell

@@ -6,7 +6,7 @@ import asyncio
 import contextlib
 import os
 import signal
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -16,26 +16,9 @@ from stockade.engine.records import Status
 from stockade.engine.requests import AttachOptions, ExecConfig
 from stockade.errors import BadValue, CommandNotFound, Conflict, NotFound
 from stockade.model import Phase
-from support.engine_ground import Client, Ground, eventually, frames, ground
-from support.place import Place
+from support.engine_ground import Client, Ground, Story, eventually, frames
 
 pytestmark = pytest.mark.root
-
-Story = Callable[[Ground], Awaitable[None]]
-
-
-@pytest.fixture
-def told(place: Place, busybox_root: Path) -> Callable[[Story], None]:
-    """Runs a story over a ground of its own."""
-
-    def tell(story: Story) -> None:
-        async def all_of_it() -> None:
-            async with ground(place, busybox_root) as made:
-                await story(made)
-
-        asyncio.run(all_of_it())
-
-    return tell
 
 
 def config(*command: str, **more: object) -> ExecConfig:

@@ -4,36 +4,22 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
-from stockade.engine.records import Health, HealthCheck, Status
+from stockade.engine.records import Health, Status
 from stockade.engine.requests import AttachOptions, ExecConfig, ExecRecord, LogOptions
 from stockade.errors import BadValue, Conflict, Unsupported
-from support.engine_ground import Client, Ground, eventually, frames, ground
+from stockade.images.values import HealthCheck
+from support.engine_ground import Client, Ground, Story, eventually, frames
 from support.place import Place
 
 pytestmark = pytest.mark.root
 
-Story = Callable[[Ground], Awaitable[None]]
 BOTH = AttachOptions(stdout=True, stderr=True)
 ALL = AttachOptions(stdin=True, stdout=True, stderr=True)
-
-
-@pytest.fixture
-def told(place: Place, busybox_root: Path) -> Callable[[Story], None]:
-    """Runs a story over a ground of its own."""
-
-    def tell(story: Story) -> None:
-        async def all_of_it() -> None:
-            async with ground(place, busybox_root) as made:
-                await story(made)
-
-        asyncio.run(all_of_it())
-
-    return tell
 
 
 def test_a_client_before_the_start_misses_nothing(told: Callable[[Story], None]) -> None:

@@ -9,8 +9,9 @@ import pytest
 
 from stockade.docker_api import fields, limits
 from stockade.docker_api.wanted import Asked, Image, wanted
-from stockade.engine.records import HealthCheck, Wanted
+from stockade.engine.records import Wanted
 from stockade.errors import BadValue, NotFound, Unsupported
+from stockade.images.values import HealthCheck
 
 BASE = Image("sha256:1", cmd=("sh",), env=("PATH=/bin", "A=1"), labels={"of": "image"}, workdir="/w", user="u")
 

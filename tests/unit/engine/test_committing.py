@@ -8,9 +8,10 @@ import pytest
 
 from stockade.engine import committing
 from stockade.engine.archive import stat_of
-from stockade.engine.records import HealthCheck, MountPoint, Wanted
+from stockade.engine.records import MountPoint, Wanted
 from stockade.engine.requests import LogOptions, PathStat
 from stockade.engine.streams import log_words
+from stockade.images.values import HealthCheck
 
 WANTED = Wanted(
     "id", "name", 0, "image", "sha256:1",

@@ -6,7 +6,8 @@ import pytest
 from msgspec.structs import replace
 
 from stockade.engine import probes
-from stockade.engine.records import Health, HealthCheck, Probe, State
+from stockade.engine.records import Health, Probe, State
+from stockade.images.values import HealthCheck
 
 SECOND = 1_000_000_000
 PLAN = probes.Plan(("true",), interval=30, timeout=30, retries=3, start_period=0, start_interval=5)
