@@ -73,9 +73,10 @@ class Shim(NamedTuple):
         except StockadeError:
             gone = False
         container.let_go()
-        if not gone and os.path.exists(f"{container.directory}/config.json"):
+        if not gone:
             self.kill()
-            await self._clean_up()
+            if os.path.exists(f"{container.directory}/config.json"):
+                await self._clean_up()
         for name in _STALE[1:]:
             with contextlib.suppress(OSError):
                 os.unlink(f"{container.directory}/{name}")

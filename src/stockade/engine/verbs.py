@@ -101,11 +101,15 @@ async def _render(turn: Turn) -> None:
     await ground.render(turn.engine, turn.container)
 
 
-async def _render_first(turn: Turn) -> None:
+async def _launch_ahead(turn: Turn) -> None:
     """The shim starts beside what is left of creating, and beside the client's way from create to start."""
-    await _render(turn)
     container = turn.container
+    if container.wanted.annotations:
+        # One of them may say whose shim it shares; it reads that in config.json.
+        return
     container.prelaunched = turn.containers.spawn(turn.shim.launch(), f"prelaunch {container.id[:12]}")
+    # The new task's turn: it goes as far as a process that starts.
+    await asyncio.sleep(0)
 
 
 async def _unlaunch(turn: Turn) -> None:
@@ -127,10 +131,11 @@ async def _kept(turn: Turn) -> bool:
 CREATE = Verb(
     "create",
     (
-        Step("claim", _claim, _unclaim),
-        Step("lease", _lease, _release),
-        Step("layers", _lay),
-        Step("config", _render_first, _unlaunch),
+        Step("claim", _claim, _unclaim, quiet=True),
+        Step("shim", _launch_ahead, _unlaunch, quiet=True),
+        Step("lease", _lease, _release, quiet=True),
+        Step("layers", _lay, quiet=True),
+        Step("config", _render, quiet=True),
         Step("record", _keep, _drop, _kept),
     ),
 )
@@ -217,9 +222,9 @@ async def _runs(turn: Turn) -> None:
 START = Verb(
     "start",
     (
-        Step("ready", _ready),
-        Step("shim", _launch, _undo_shim),
-        Step("create", _create_task),
+        Step("ready", _ready, quiet=True),
+        Step("shim", _launch, _undo_shim, quiet=True),
+        Step("create", _create_task, quiet=True),
         Step("hand", _hand),
         Step("go", _go, seen=_went),
         Step("record", _runs),
@@ -468,10 +473,10 @@ REMOVE = Verb(
     "remove",
     (
         Step("mark", _mark_removing),
-        Step("kill", _kill_first),
-        Step("shim", _clear_shim),
-        Step("tree", _remove_tree),
-        Step("ids", _let_go),
+        Step("kill", _kill_first, quiet=True),
+        Step("shim", _clear_shim, quiet=True),
+        Step("tree", _remove_tree, quiet=True),
+        Step("ids", _let_go, quiet=True),
         Step("record", _forget),
     ),
     point_of_no_return="mark",

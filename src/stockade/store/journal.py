@@ -1,16 +1,21 @@
 """The one journal of operations: what was begun, which steps are done, and so what a crash leaves to be done or undone.
 
 A verb is declared once, as a row of steps. `run` writes the intent down, then performs step after step, each recorded
-when done. A step that fails has what was done undone, in reverse, itself included; unless the verb's point of no
-return is done: then what is left stays in the journal, to be finished. After a crash `recover` does the same with
-every operation it finds. So each `do` and `undo` must bear being called twice, and half done before.
+when done; the last one by forgetting the operation. A step that fails has what was done undone, in reverse, itself
+included; unless the verb's point of no return is done: then what is left stays in the journal, to be finished. After a
+crash `recover` does the same with every operation it finds. So each `do` and `undo` must bear being called twice, and
+half done before.
+
+A commit costs as much as many a step. One that is `quiet` is written down together with the next that is not: after a
+crash it counts as one that may be half done, and so do the others between.
 """
 
 from __future__ import annotations
 
+import itertools
 import os
 import signal
-from collections.abc import Awaitable, Callable, Iterable, Mapping
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from types import MappingProxyType
 from typing import Any, Generic, NamedTuple, Protocol, TypeVar
 
@@ -51,6 +56,8 @@ class Step(NamedTuple, Generic[C]):
     undo: Callable[[C], Awaitable[None]] = nothing
     seen: Callable[[C], Awaitable[bool]] | None = None
     """After a crash: whether the world shows it done though it was not recorded; None: that does not matter."""
+    quiet: bool = False
+    """Whether its being done is recorded with the next step's."""
 
 
 class Verb(NamedTuple, Generic[C]):
@@ -65,6 +72,11 @@ class Verb(NamedTuple, Generic[C]):
         """Whether the point of no return is among what was done."""
         return (self.point_of_no_return or self.steps[-1].name) in done
 
+    def begun(self, done: Sequence[str]) -> int:
+        """How many steps a crash may have left begun, of which these were recorded."""
+        quiet = itertools.takewhile(lambda step: step.quiet, self.steps[len(done) :])
+        return min(len(self.steps), len(done) + len(list(quiet)) + 1)
+
 
 class Operation:
     """One verb on its way."""
@@ -78,14 +90,14 @@ class Operation:
         self.done: list[str] = row.done
 
     def note(self, **data: Any) -> None:
-        """Keep what a step will need to be undone or finished; before the act."""
+        """What later steps will need, also after a crash; kept with the next step that is recorded."""
         self.data |= data
-        self._journal.write(self._number, "data", self.data)
 
-    def step(self, name: str) -> None:
-        """Keep that a step is done."""
+    def step(self, name: str, quiet: bool = False) -> None:
+        """Keep that a step is done, now or (`quiet`) with the next."""
         self.done.append(name)
-        self._journal.write(self._number, "done", self.done)
+        if not quiet:
+            self._journal.write(self._number, self.data, self.done)
 
     def end(self) -> None:
         """Forget it: all of it is done, or undone."""
@@ -129,11 +141,11 @@ class Journal:
             for number, verb, subject, data, done in rows
         ]
 
-    def write(self, number: int, column: str, value: object) -> None:
+    def write(self, number: int, data: Mapping[str, Any], done: list[str]) -> None:
         """Replace what is kept of an operation."""
         with self._store.transaction():
             self._store.connection.execute(
-                f"UPDATE operations SET {column}=? WHERE id=?", (self._encode(value), number)
+                "UPDATE operations SET data=?, done=? WHERE id=?", (self._encode(data), self._encode(done), number)
             )
 
     def erase(self, number: int) -> None:
@@ -153,32 +165,39 @@ class Journal:
             await _forward(verb, context, operation)
         except BaseException:
             if not verb.final(operation.done):
-                await _back(verb, context, operation)
+                await _back(verb, context, operation, len(operation.done) + 1)
             raise
 
     async def recover(self, verb: Verb[C], context: C, operation: Operation) -> bool:
         """Finish what a crash left of an operation, or undo it; whether it was finished."""
         context.operation = operation
-        step = next((step for step in verb.steps if step.name not in operation.done), None)
-        if step is not None and step.seen is not None and await step.seen(context):
-            operation.step(step.name)
+        before = len(operation.done)
+        begun = verb.begun(operation.done)
+        for number, step in enumerate(verb.steps[before:begun], before + 1):
+            if step.seen is not None and await step.seen(context):
+                # And so are those before it.
+                for one in verb.steps[len(operation.done) : number]:
+                    operation.step(one.name)
         if verb.final(operation.done):
             await _forward(verb, context, operation)
             return True
-        await _back(verb, context, operation)
+        await _back(verb, context, operation, begun)
         return False
 
 
 async def _forward(verb: Verb[C], context: C, operation: Operation) -> None:
-    for step in verb.steps:
-        if step.name in operation.done:
-            continue
+    left = [step for step in verb.steps if step.name not in operation.done]
+    if not left:
+        operation.end()
+    for step in left:
         _crash(verb.name, step.name, "before")
         await _perform(verb.name, step.do, context)
         _crash(verb.name, step.name, "done")
-        operation.step(step.name)
+        if step is verb.steps[-1]:
+            operation.end()
+        else:
+            operation.step(step.name, step.quiet)
         _crash(verb.name, step.name, "after")
-    operation.end()
 
 
 async def _perform(verb: str, act: Callable[[C], Awaitable[None]], context: C) -> None:
@@ -190,9 +209,8 @@ async def _perform(verb: str, act: Callable[[C], Awaitable[None]], context: C) -
         raise RuntimeFailed(f"{verb}{place}: {error.strerror or error}") from error
 
 
-async def _back(verb: Verb[C], context: C, operation: Operation) -> None:
+async def _back(verb: Verb[C], context: C, operation: Operation, begun: int) -> None:
     """Undo what was done and what may be half done, the last first; one that fails does not keep the others."""
-    begun = len([step for step in verb.steps if step.name in operation.done]) + 1
     failures: list[StockadeError] = []
     for step in reversed(verb.steps[:begun]):
         try:

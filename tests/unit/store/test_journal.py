@@ -90,13 +90,12 @@ def test_a_step_that_fails(journal: Journal, fail: str, done: list[str], left: i
 )
 def test_what_a_crash_left(journal: Journal, recorded: list[str], expected: list[str], finished: bool) -> None:
     operation = journal.begin("verb", "subject", {"key": "value"})
+    operation.note(more=2)
     for name in recorded:
         operation.step(name)
-    operation.note(more=2)
     [found] = journal.unfinished()
-    assert (found.verb, found.subject, found.data, found.done) == (
-        "verb", "subject", {"key": "value", "more": 2}, recorded,
-    )  # fmt: skip
+    kept = {"key": "value", "more": 2} if recorded else {"key": "value"}
+    assert (found.verb, found.subject, found.data, found.done) == ("verb", "subject", kept, recorded)
     work = Work()
     assert asyncio.run(journal.recover(VERB, work, found)) is finished
     assert work.done == expected
@@ -114,3 +113,48 @@ def test_a_step_that_the_world_shows_done_is_done(journal: Journal) -> None:
     work = Work()
     assert asyncio.run(journal.recover(verb, work, journal.unfinished()[0])) is True
     assert work.done == ["d"]
+
+
+@pytest.mark.parametrize(
+    ("done", "recorded", "expected"),
+    [
+        ("", [], ["-c", "-b", "-a"]),
+        ("a", [], ["-c", "-b", "-a"]),
+        ("ab", [], ["-c", "-b", "-a"]),
+        ("abc", ["a", "b", "c"], ["-d", "-c", "-b", "-a"]),
+    ],
+)
+def test_what_a_crash_left_of_quiet_steps(
+    journal: Journal, done: str, recorded: list[str], expected: list[str]
+) -> None:
+    verb = Verb("verb", tuple(step(name)._replace(quiet=name in "ab") for name in "abcd"))
+    operation = journal.begin("verb", "subject", {})
+    for name in done:
+        operation.step(name, name in "ab")
+    [found] = journal.unfinished()
+    assert found.done == recorded
+    work = Work()
+    assert asyncio.run(journal.recover(verb, work, found)) is False
+    assert work.done == expected
+    assert journal.unfinished() == []
+
+
+def test_the_quiet_steps_before_one_that_the_world_shows_done_are_done(journal: Journal) -> None:
+    async def seen(_: Work) -> bool:
+        return True
+
+    quiet = [step(name)._replace(quiet=True) for name in "ab"]
+    verb = Verb("verb", (*quiet, step("c")._replace(seen=seen), step("d")), point_of_no_return="c")
+    journal.begin("verb", "subject", {})
+    work = Work()
+    assert asyncio.run(journal.recover(verb, work, journal.unfinished()[0])) is True
+    assert work.done == ["d"]
+    assert journal.unfinished() == []
+
+
+def test_a_failure_undoes_no_quiet_step_that_was_not_begun(journal: Journal) -> None:
+    verb = Verb("verb", tuple(step(name)._replace(quiet=True) for name in "abcd"))
+    work = Work("b")
+    with pytest.raises(RuntimeFailed):
+        asyncio.run(journal.run(verb, work, "subject"))
+    assert work.done == ["a", "-b", "-a"]
