@@ -35,7 +35,8 @@ check:           ## formatting, lints, types, import law, second architecture, l
 	cargo fmt --all --check
 	cargo clippy --workspace --all-targets --locked --quiet -- -D warnings
 	@other=$$(cat .venv/.stockade/other); if [ -n "$$other" ]; then set -x; \
-	    cargo check --workspace --locked --quiet --target $$other; \
+	    env CC_$$(echo $$other | tr - _)=$${other%%-*}-linux-gnu-gcc \
+	      cargo check --workspace --locked --quiet --target $$other; \
 	  else echo "check: NOT checked for a second architecture: rustup has no such target here"; fi
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .

@@ -31,13 +31,24 @@ from pathlib import Path
 TOP = Path(__file__).resolve().parent.parent
 VENV = TOP / ".venv"
 STAMPS = VENV / ".stockade"
-PROGRAMS = ("stockade-oci", "containerd-shim-stockade-v2", "stockade-layer", "stockade-logs", "stockade-init")
+PROGRAMS = (
+    "stockade-oci",
+    "containerd-shim-stockade-v2",
+    "stockade-layer",
+    "stockade-logs",
+    "stockade-fetch",
+    "stockade-init",
+)
 OLDEST_PYTHON = (3, 11)
 OLDEST_RUST = (1, 88)  # let chains
 SELF_RENEWING_GO = (1, 21)  # from here on it fetches the version that a module asks for
 GO = "1.26.6"  # what containerd 2.4 asks for
 MACHINES = {"x86_64": "amd64", "aarch64": "arm64"}  # Go's words
+# Compiler and C headers of the other machine that `make check` looks at, in Debian's words.
+CROSS = {"x86_64": ("aarch64-linux-gnu", "arm64"), "aarch64": ("x86-64-linux-gnu", "amd64")}
 APT = ["apt-get", "-qq", "-o", "Dpkg::Use-Pty=0"]
+
+OTHER_TRIPLET, OTHER_ARCHITECTURE = CROSS.get(platform.machine(), CROSS["x86_64"])
 
 # A dependency carries its reason.
 PACKAGES = {
@@ -47,7 +58,10 @@ PACKAGES = {
         "musl-tools": "compiles the C of static dependencies against musl",
         "uidmap": "newuidmap: an ordinary user's containers use the ranges of /etc/subuid",
     },
-    "check": {"gcc-aarch64-linux-gnu": "compiles the C of dependencies when aarch64 is checked"},
+    "check": {
+        f"gcc-{OTHER_TRIPLET}": "compiles the C of dependencies for the second architecture",
+        f"libc6-dev-{OTHER_ARCHITECTURE}-cross": "the headers for that",
+    },
     "test": {
         "busybox-static": "a root file system in one file",
         "crun": "peer, and oracle of the command's words",
@@ -59,6 +73,7 @@ PACKAGES = {
         "iproute2": "private network namespaces for the daemons under test",
         "libseccomp-dev": "oracle of the filter compiler",
         "skopeo": "reads the archives of images that we write",
+        "docker-registry": "serves the blobs that are fetched and pushed",
         "umoci": "unpacks the OCI layouts that we write",
         "libcap2-bin": "setcap: files with capabilities for the tests of escapes",
         "attr": "setfattr: layers with extended attributes",

@@ -8,7 +8,14 @@ import sys
 from pathlib import Path
 
 TOP = Path(__file__).resolve().parent.parent.parent
-NAMES = ("stockade-oci", "containerd-shim-stockade-v2", "stockade-layer", "stockade-logs", "stockade-init")
+NAMES = (
+    "stockade-oci",
+    "containerd-shim-stockade-v2",
+    "stockade-layer",
+    "stockade-logs",
+    "stockade-fetch",
+    "stockade-init",
+)
 
 
 def directory() -> Path:

@@ -4,7 +4,8 @@
 //! Every path is walked by descriptors that never follow a symbolic link and never leave their root ([`disk`]). Nothing
 //! here decides what is wanted; that is the caller's, who gives it as arguments.
 //!
-//! The program is [`main`]; the modules that read archives are public for the fuzz targets.
+//! The program is [`main`]; the modules that read archives are public for the fuzz targets, `unpack` and what it is
+//! asked with also for `stockade-fetch`, which unpacks while it downloads.
 
 mod apply;
 pub mod body;
@@ -22,7 +23,7 @@ mod receive;
 mod remove;
 mod send;
 mod shifted;
-mod stream;
+pub mod stream;
 pub mod tar;
 pub mod unpack;
 mod usage;

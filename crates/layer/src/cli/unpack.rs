@@ -11,12 +11,7 @@ use crate::overlay::Marks;
 use crate::unpack::{self, Devices, Options};
 
 pub(super) fn run(mut arguments: lexopt::Parser) -> Result<()> {
-    let mut options = Options {
-        max_bytes: 64 << 30,
-        max_entries: 4_000_000,
-        max_ratio: 300,
-        ..Options::default()
-    };
+    let mut options = Options::bounded();
     let (mut directory, mut input, mut gids) = (None, None, None);
     while let Some(argument) = arguments.next()? {
         match argument {
@@ -50,7 +45,7 @@ pub(super) fn run(mut arguments: lexopt::Parser) -> Result<()> {
         None => File::from(rustix::io::dup(std::io::stdin()).map_err(std::io::Error::from)?),
     };
     let mut lines = Lines::new();
-    lines.put(&unpack::unpack(input, directory, &options)?)?;
+    lines.put(&unpack::unpack(Box::new(input), directory, &options)?)?;
     lines.end()
 }
 

@@ -6,13 +6,12 @@
 pub(crate) mod path;
 mod tree;
 
-use std::fs::File;
 use std::os::fd::OwnedFd;
 
 use crate::disk;
 use crate::ids::Map;
 use crate::overlay::Marks;
-use crate::stream::{self, Compression, Limits, Totals};
+use crate::stream::{self, Compression, Input, Limits, Totals};
 use crate::tar::{self, Entry, Kind};
 
 pub use tree::Tree;
@@ -42,6 +41,18 @@ pub struct Options {
     pub expect_diff_id: Option<String>,
 }
 
+impl Options {
+    /// What bounds a layer where nobody says otherwise.
+    pub fn bounded() -> Options {
+        Options {
+            max_bytes: 64 << 30,
+            max_entries: 4_000_000,
+            max_ratio: 300,
+            ..Options::default()
+        }
+    }
+}
+
 #[derive(Debug, Default)]
 pub struct Counts {
     pub entries: u64,
@@ -56,16 +67,16 @@ pub struct Counts {
 /// What was unpacked.
 #[derive(Debug, serde::Serialize)]
 pub struct Answer {
-    digest: String,
-    diff_id: String,
-    size: u64,
-    tar_size: u64,
-    entries: u64,
-    bytes: u64,
-    implied: u64,
-    compression: Compression,
-    skipped_xattrs: u64,
-    skipped_devices: u64,
+    pub digest: String,
+    pub diff_id: String,
+    pub size: u64,
+    pub tar_size: u64,
+    pub entries: u64,
+    pub bytes: u64,
+    pub implied: u64,
+    pub compression: Compression,
+    pub skipped_xattrs: u64,
+    pub skipped_devices: u64,
 }
 
 #[derive(Debug, thiserror::Error)]
@@ -138,13 +149,13 @@ pub enum Reason {
 }
 
 /// Unpacks the layer that `input` holds into `directory`.
-pub fn unpack(input: File, directory: OwnedFd, options: &Options) -> Result<Answer, Error> {
+pub fn unpack(input: Input, directory: OwnedFd, options: &Options) -> Result<Answer, Error> {
     let limits = Limits {
         bytes: options.max_bytes,
         ratio: options.max_ratio,
     };
     let (outcome, totals) = std::thread::scope(|scope| {
-        let (stream, feeders) = stream::start(scope, Box::new(input), limits);
+        let (stream, feeders) = stream::start(scope, input, limits);
         // The stream goes with the writer, also when that fails: then the threads end by themselves.
         (write(stream, directory, options), feeders.finish())
     });

@@ -1,0 +1,21 @@
+//! Blobs of registries: downloaded, digested and unpacked in one pass.
+//!
+//! Nothing here decides what is wanted, from whom, or as whom: that is the caller's, who gives it as one JSON object. A
+//! server is hostile: its answers are bounded, its redirects carry no credentials, its bytes are nothing until their
+//! digest is right. Threads wait for the network; nothing is asynchronous.
+
+mod cli;
+mod client;
+mod download;
+mod error;
+mod get;
+mod location;
+mod moment;
+mod range;
+mod report;
+mod request;
+mod spool;
+mod tries;
+mod trust;
+
+pub use cli::main;
