@@ -16,6 +16,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from support.netns import Netns, netns
 from support.place import Place
 
 BUSYBOX = Path("/bin/busybox")
@@ -31,6 +32,8 @@ class Daemon:
     """`python -m stockade.daemon` in a place; killed and started anew at will."""
 
     place: Place
+    ns: Netns | None = None
+    """Where its network is; None: where the test is."""
     process: subprocess.Popen[bytes] | None = None
     environment: dict[str, str] = field(default_factory=dict)
 
@@ -41,8 +44,9 @@ class Daemon:
     def start(self, **more: str) -> None:
         self.environment = {**self.place.environment(), **more}
         with (self.place.top / "daemon.out").open("ab") as said:
+            words = [sys.executable, "-m", "stockade.daemon"]
             self.process = subprocess.Popen(
-                [sys.executable, "-m", "stockade.daemon"],
+                words if self.ns is None else self.ns.words(words),
                 env=self.environment,
                 stdin=subprocess.DEVNULL,
                 stdout=said,
@@ -117,16 +121,17 @@ class Daemon:
 
 @contextlib.contextmanager
 def daemon(place: Place) -> Iterator[Daemon]:
-    """A daemon that is gone afterwards, with its containers."""
-    made = Daemon(place)
-    try:
-        made.start()
-        yield made
-    finally:
+    """A daemon in a network namespace of its own, gone afterwards with its containers."""
+    with netns() as ns:
+        made = Daemon(place, ns)
         try:
-            made.clear()
+            made.start()
+            yield made
         finally:
-            made.stop()
+            try:
+                made.clear()
+            finally:
+                made.stop()
 
 
 def image() -> bytes:

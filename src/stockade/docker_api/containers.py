@@ -99,7 +99,12 @@ class Containers:
             Route("POST", f"{one}/attach", self.attach, _ATTACH),
             Route("GET", f"{one}/attach/ws", self.attach_ws, _ATTACH),
             Route("POST", f"{one}/wait", self.wait, served("condition"), waits=True),
-            Route("DELETE", one, self.remove, served("v", "force", refused={"link": fields.NETWORKS})),
+            Route(
+                "DELETE",
+                one,
+                self.remove,
+                served("v", "force", refused={"link": "remove a link by removing the container"}),
+            ),
             Route("HEAD", f"{one}/archive", self.archive_stat, served("path")),
             Route("GET", f"{one}/archive", self.archive_get, served("path")),
             Route("PUT", f"{one}/archive", self.archive_put, served(*_PUT), body="stream"),
@@ -122,7 +127,8 @@ class Containers:
         image = self._image(body, request.query.text("platform"))
         name = request.query.text("name")
         name = names.check_name(name) if name else self._free_name()
-        asked = Asked(names.new_id(), name, time.time_ns(), self._processors, self._hostname, self._identity, NAMESPACE)
+        asked = Asked(names.new_id(), name, time.time_ns(), self._processors, self._hostname, self._identity, NAMESPACE,
+                      self._network)  # fmt: skip
         plan, warnings = wanted(body, image, asked)
         record = await self._engine.create(plan)
         return json({"Id": record.wanted.id, "Warnings": list(warnings)}, 201)
@@ -151,6 +157,11 @@ class Containers:
 
     def _identity(self, reference: str) -> str:
         return self._engine.find(reference).wanted.id
+
+    def _network(self, reference: str) -> str:
+        """The name of a network; one that is not there yet may be there when the container starts."""
+        found = self._engine.networks.get(reference)
+        return reference if found is None else found.name
 
     async def listing(self, request: Request) -> Answer:
         """Docker's ContainerList."""

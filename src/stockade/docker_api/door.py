@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING
 from stockade.docker_api.containers import Containers
 from stockade.docker_api.execs import Execs
 from stockade.docker_api.images import Images
+from stockade.docker_api.networks import Networks
 from stockade.docker_api.own import Own
-from stockade.docker_api.refusals import Networks, refused_routes
+from stockade.docker_api.refusals import Absent, refused_routes
 from stockade.docker_api.router import Route, Router
 from stockade.docker_api.server import Server
 from stockade.docker_api.system import System
@@ -27,6 +28,7 @@ def routes(engine: Engine, version: str) -> list[Route]:
         *images.routes(),
         *System(engine, version).routes(),
         *Networks(engine).routes(),
+        *Absent().routes(),
         *refused_routes(),
         *Own(engine, version, containers, images).routes(),
     ]

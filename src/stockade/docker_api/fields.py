@@ -11,7 +11,7 @@ Names and types are those of the Engine API 1.51; that is a fact of its definiti
 from __future__ import annotations
 
 import functools
-from typing import Annotated, Any, ClassVar, TypeVar, get_args, get_type_hints
+from typing import Annotated, Any, ClassVar, TypeVar, get_args, get_origin, get_type_hints
 
 import msgspec
 from msgspec import Struct
@@ -24,7 +24,6 @@ Words = list[str] | str
 Table = dict[str, str]
 T = TypeVar("T")
 
-NETWORKS = "networks are not served yet: use the network none or host"
 VOLUMES = "volumes are not served yet: bind a directory of the host"
 WINDOWS = "it is for Windows"
 GONE = "the kernel no longer has it"
@@ -53,7 +52,6 @@ class Config(Fields, frozen=True, kw_only=True):
 
     REFUSED = {
         "args_escaped": WINDOWS,
-        "mac_address": NETWORKS,
         "on_build": "triggers belong to an image that is built",
     }
 
@@ -176,11 +174,34 @@ _IRREGULAR = {
     "io_maximum_bandwidth": "IOMaximumBandwidth",
     "container_id_file": "ContainerIDFile",
     "uts_mode": "UTSMode",
+    "ipam_config": "IPAMConfig",
+    "ipv4_address": "IPv4Address",
+    "ipv6_address": "IPv6Address",
+    "link_local_ips": "LinkLocalIPs",
+    "network_id": "NetworkID",
+    "endpoint_id": "EndpointID",
+    "ip_address": "IPAddress",
+    "ip_prefix_len": "IPPrefixLen",
+    "ipv6_gateway": "IPv6Gateway",
+    "global_ipv6_address": "GlobalIPv6Address",
+    "global_ipv6_prefix_len": "GlobalIPv6PrefixLen",
+    "dns_names": "DNSNames",
+    "enable_ipv4": "EnableIPv4",
+    "enable_ipv6": "EnableIPv6",
+    "ipam": "IPAM",
+    "ip_range": "IPRange",
 }
 
 
 def _rename(name: str) -> str:
     return _IRREGULAR.get(name) or "".join(part.capitalize() for part in name.split("_"))
+
+
+class PortBinding(Fields, frozen=True, kw_only=True):
+    """A port of the host's."""
+
+    host_ip: str | None = None
+    host_port: str | None = None
 
 
 class Resources(Fields, frozen=True, kw_only=True, rename=_rename):
@@ -234,9 +255,6 @@ class HostConfig(Resources, frozen=True, kw_only=True, rename=_rename):
 
     REFUSED = {
         **Resources.REFUSED,
-        "port_bindings": NETWORKS,
-        "publish_all_ports": NETWORKS,
-        "links": NETWORKS,
         "volume_driver": VOLUMES,
         "volumes_from": VOLUMES,
         "cgroup": "another container's cgroup cannot be joined",
@@ -248,7 +266,7 @@ class HostConfig(Resources, frozen=True, kw_only=True, rename=_rename):
     container_id_file: str | None = None
     log_config: LogConfig | None = None
     network_mode: str | None = None
-    port_bindings: dict[str, Any] | None = None
+    port_bindings: dict[str, list[PortBinding] | None] | None = None
     restart_policy: RestartPolicy | None = None
     auto_remove: bool | None = None
     volume_driver: str | None = None
@@ -286,10 +304,104 @@ class HostConfig(Resources, frozen=True, kw_only=True, rename=_rename):
     init: bool | None = None
 
 
-class Networking(Fields, frozen=True, kw_only=True):
-    """Network name → settings of the container's end; of none and host only the empty settings make sense."""
+class EndpointIpam(Fields, frozen=True, kw_only=True, rename=_rename):
+    """The addresses that an end of a network is to have."""
 
-    endpoints_config: dict[str, dict[str, Any] | None] | None = None
+    REFUSED = {"link_local_ips": "further addresses of an end are not served yet"}
+
+    ipv4_address: str | None = None
+    ipv6_address: str | None = None
+    link_local_ips: list[str] | None = None
+
+
+class EndpointSettings(Fields, frozen=True, kw_only=True, rename=_rename):
+    """An end of a network; what is neutral tells how it is, and comes back from clients that copy an inspect."""
+
+    REFUSED = {"driver_opts": "options of an end are not served yet"}
+    NEUTRAL = dict.fromkeys(
+        "network_id endpoint_id gateway ip_address ip_prefix_len ipv6_gateway global_ipv6_address "
+        "global_ipv6_prefix_len dns_names".split(),
+        "it says how an end is, not how it is to be",
+    )
+
+    ipam_config: EndpointIpam | None = None
+    links: list[str] | None = None
+    aliases: list[str] | None = None
+    mac_address: str | None = None
+    driver_opts: Table | None = None
+    gw_priority: Int | None = None
+    network_id: str | None = None
+    endpoint_id: str | None = None
+    gateway: str | None = None
+    ip_address: str | None = None
+    ip_prefix_len: Int | None = None
+    ipv6_gateway: str | None = None
+    global_ipv6_address: str | None = None
+    global_ipv6_prefix_len: Int | None = None
+    dns_names: list[str] | None = None
+
+
+class Networking(Fields, frozen=True, kw_only=True):
+    """Network name → settings of the container's end."""
+
+    endpoints_config: dict[str, EndpointSettings | None] | None = None
+
+
+class IpamConfig(Fields, frozen=True, kw_only=True, rename=_rename):
+    """One subnet of a network."""
+
+    subnet: str | None = None
+    ip_range: str | None = None
+    gateway: str | None = None
+    auxiliary_addresses: Table | None = None
+
+
+class Ipam(Fields, frozen=True, kw_only=True):
+    """How the addresses of a network are managed."""
+
+    driver: str | None = None
+    config: list[IpamConfig] | None = None
+    options: Table | None = None
+
+
+class NetworkCreate(Fields, frozen=True, kw_only=True, rename=_rename):
+    """The body of /networks/create."""
+
+    REFUSED = {
+        "ingress": "there is no swarm",
+        "config_only": "networks that only hold a configuration are not served",
+        "config_from": "networks that only hold a configuration are not served",
+    }
+    NEUTRAL = {"check_duplicate": "names are unique here always"}
+
+    name: str | None = None
+    check_duplicate: bool | None = None
+    driver: str | None = None
+    scope: str | None = None
+    internal: bool | None = None
+    attachable: bool | None = None
+    ingress: bool | None = None
+    config_only: bool | None = None
+    config_from: dict[str, Any] | None = None
+    ipam: Ipam | None = None
+    enable_ipv4: bool | None = None
+    enable_ipv6: bool | None = None
+    options: Table | None = None
+    labels: Table | None = None
+
+
+class NetworkConnect(Fields, frozen=True, kw_only=True):
+    """The body of /networks/{id}/connect."""
+
+    container: str | None = None
+    endpoint_config: EndpointSettings | None = None
+
+
+class NetworkDisconnect(Fields, frozen=True, kw_only=True):
+    """The body of /networks/{id}/disconnect."""
+
+    container: str | None = None
+    force: bool | None = None
 
 
 class Extension(Fields, frozen=True, kw_only=True):
@@ -366,6 +478,9 @@ def refuse(value: object, path: str = "") -> None:
     if isinstance(value, list):
         for item in value:
             refuse(item, path)
+    elif isinstance(value, dict):
+        for name, item in value.items():
+            refuse(item, f"{path}{name}.")
     elif isinstance(value, Fields):
         refused, nested = _looked_at(type(value))
         for name, encoded, why in refused:
@@ -420,6 +535,9 @@ def _fit(value: Any, kind: Any, path: str, unknown: list[str]) -> Any:
     struct = _struct_of(kind)
     if struct is None:
         return value
+    if isinstance(value, dict) and (table := _table_of(kind)) is not None:
+        return {name: None if item is None else _fit(item, table, f"{path}{name}.", unknown)
+                for name, item in value.items()}  # fmt: skip
     if isinstance(value, list):
         return [_fit(item, struct, path, unknown) for item in value if item is not None]
     if not isinstance(value, dict):
@@ -437,6 +555,15 @@ def _fit(value: Any, kind: Any, path: str, unknown: list[str]) -> Any:
         else:
             unknown.append(path + key)
     return result
+
+
+def _table_of(kind: Any) -> Any:
+    """What the values of a type are that is a table of names, or an option of one."""
+    if get_origin(kind) is dict:
+        return get_args(kind)[1]
+    if isinstance(kind, type) or get_origin(kind) is list:
+        return None
+    return next((found for part in get_args(kind) if (found := _table_of(part)) is not None), None)
 
 
 def _struct_of(kind: Any) -> type[Fields] | None:

@@ -1,23 +1,20 @@
-"""What of Docker's API is not served, refused by name; and the little of networks and volumes that its clients read.
+"""What of Docker's API is not served, refused by name; and the little of volumes that its clients read.
 
 A route that Docker has and this table lacks would be a `page not found`, which reads as a mistake of the client's.
 """
 
 from __future__ import annotations
 
-import hashlib
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from stockade.docker_api.answers import Answer, json
-from stockade.docker_api.fields import NETWORKS, VOLUMES
-from stockade.docker_api.query import Filters, Parameters, only, served
+from stockade.docker_api.fields import VOLUMES
+from stockade.docker_api.query import Parameters, only, served
 from stockade.docker_api.router import Handler, Route
-from stockade.docker_api.times import NEVER
-from stockade.errors import NotFound, Refused, Unsupported
+from stockade.errors import NotFound, Unsupported
 
 if TYPE_CHECKING:
     from stockade.docker_api.server import Request
-    from stockade.engine.engine import Engine
 
 _SWARM = (
     'This node is not a swarm manager. Use "docker swarm init" or "docker swarm join" to connect this node to swarm '
@@ -26,7 +23,6 @@ _SWARM = (
 _PLUGINS = "plugins are not served"
 _BUILD = "building images is not served yet"
 REGISTRIES = "registries are not served yet: load or import the image"
-NETWORK_NAMES = ("host", "none")
 
 # Sentence → the routes that it refuses.
 REFUSED: dict[str, str] = {
@@ -47,9 +43,6 @@ REFUSED: dict[str, str] = {
     """,
     _BUILD: "POST /build, POST /build/cancel, POST /session, POST /grpc",
     REGISTRIES: "POST /images/{name}/push, GET /images/search, POST /auth, GET /distribution/{name}/json",
-    NETWORKS: """
-        POST /networks/create, POST /networks/{name}/connect, POST /networks/{name}/disconnect
-    """,
     VOLUMES: "POST /volumes/create, PUT /volumes/{name}",
     "checkpoints are not served": """
         GET /containers/{name}/checkpoints, POST /containers/{name}/checkpoints,
@@ -81,20 +74,12 @@ def _refuse(sentence: str) -> Handler:
     return handler
 
 
-class Networks:
-    """Networks and volumes as far as clients need them to show that there are none but none and host."""
-
-    def __init__(self, engine: Engine) -> None:
-        self._engine = engine
+class Absent:
+    """Volumes and plugins as far as clients need them to show that there are none."""
 
     def routes(self) -> list[Route]:
         """Docker's table."""
         return [
-            Route("GET", "/networks", self.networks, served("filters")),
-            Route("GET", "/networks/", self.networks, served("filters")),
-            Route("GET", "/networks/{name}", self.network, served("scope", neutral=("verbose",))),
-            Route("DELETE", "/networks/{name}", self.remove_network),
-            Route("POST", "/networks/prune", self.prune_networks, served("filters")),
             Route("GET", "/volumes", self.volumes, served("filters")),
             Route("GET", "/volumes/{name}", self.volume),
             Route("DELETE", "/volumes/{name}", self.volume, served(neutral=("force",))),
@@ -103,32 +88,6 @@ class Networks:
             Route("GET", "/plugins", self.plugins, served("filters")),
             Route("GET", "/plugins/{name}/json", self.plugin),
         ]
-
-    async def networks(self, request: Request) -> Answer:
-        """Docker's NetworkList."""
-        filters = request.query.filters()
-        only(filters, frozenset({"dangling", "driver", "id", "label", "name", "scope", "type"}))
-        return json([self._network(name) for name in NETWORK_NAMES if _matches(name, filters)])
-
-    async def network(self, request: Request) -> Answer:
-        """Docker's NetworkInspect."""
-        if request.query.text("scope") in ("", "local"):
-            for name in NETWORK_NAMES:
-                identity = network_id(name)
-                if request.name == name or (len(request.name) >= 3 and identity.startswith(request.name)):
-                    return json(self._network(name))
-        raise NotFound(f"network {request.name} not found")
-
-    async def remove_network(self, request: Request) -> Answer:
-        """Docker's NetworkDelete: the two that are there stay."""
-        if request.name in NETWORK_NAMES:
-            raise Refused(f"{request.name} is a pre-defined network and cannot be removed")
-        raise NotFound(f"network {request.name} not found")
-
-    async def prune_networks(self, request: Request) -> Answer:
-        """Docker's NetworkPrune: the two that are there stay."""
-        only(request.query.filters(), frozenset({"label", "label!", "until"}))
-        return json({"NetworksDeleted": None})
 
     async def volumes(self, request: Request) -> Answer:
         """Docker's VolumeList."""
@@ -156,53 +115,3 @@ class Networks:
     async def plugin(self, request: Request) -> Answer:
         """Docker's PluginInspect; `docker inspect` asks here last for a name that nothing has."""
         raise NotFound(f'plugin "{request.name}" not found')
-
-    def _network(self, name: str) -> dict[str, Any]:
-        inside = {
-            one.wanted.id: {
-                "Name": one.wanted.name,
-                "EndpointID": "",
-                "MacAddress": "",
-                "IPv4Address": "",
-                "IPv6Address": "",
-            }
-            for one in self._engine.list()
-            if one.wanted.namespaces.network == name and one.state.pid
-        }
-        return {
-            "Name": name,
-            "Id": network_id(name),
-            "Created": NEVER,
-            "Scope": "local",
-            "Driver": "host" if name == "host" else "null",
-            "EnableIPv4": True,
-            "EnableIPv6": False,
-            "IPAM": {"Driver": "default", "Options": None, "Config": None},
-            "Internal": False,
-            "Attachable": False,
-            "Ingress": False,
-            "ConfigFrom": {"Network": ""},
-            "ConfigOnly": False,
-            "Containers": inside,
-            "Options": {},
-            "Labels": {},
-        }
-
-
-def network_id(name: str) -> str:
-    """64 digits that are always the same."""
-    return hashlib.sha256(f"stockade network {name}".encode()).hexdigest()
-
-
-def _matches(name: str, filters: Filters) -> bool:
-    facts = {"scope": "local", "driver": "host" if name == "host" else "null", "type": "builtin"}
-    for key, values in filters.items():
-        if key in facts and facts[key] not in values:
-            return False
-        if key == "name" and not any(value in name for value in values):
-            return False
-        if key == "id" and not any(network_id(name).startswith(value) for value in values):
-            return False
-        if key in ("label", "dangling") and values not in (("false",), ("0",)):
-            return False
-    return True

@@ -8,48 +8,13 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import Any
 
+from stockade.docker_api import render_ends as ends
 from stockade.docker_api.answers import encode
 from stockade.docker_api.times import human, moment
 from stockade.engine.records import Health, MountPoint, Record, State, Status, Wanted
 
 DRIVER = "overlay2"
 
-_ENDPOINT: dict[str, Any] = {
-    "IPAMConfig": None,
-    "Links": None,
-    "Aliases": None,
-    "MacAddress": "",
-    "DriverOpts": None,
-    "GwPriority": 0,
-    "NetworkID": "",
-    "EndpointID": "",
-    "Gateway": "",
-    "IPAddress": "",
-    "IPPrefixLen": 0,
-    "IPv6Gateway": "",
-    "GlobalIPv6Address": "",
-    "GlobalIPv6PrefixLen": 0,
-    "DNSNames": None,
-}
-_NETWORK_SETTINGS: dict[str, Any] = {
-    "Bridge": "",
-    "SandboxID": "",
-    "SandboxKey": "",
-    "Ports": {},
-    "HairpinMode": False,
-    "LinkLocalIPv6Address": "",
-    "LinkLocalIPv6PrefixLen": 0,
-    "SecondaryIPAddresses": None,
-    "SecondaryIPv6Addresses": None,
-    "EndpointID": "",
-    "Gateway": "",
-    "GlobalIPv6Address": "",
-    "GlobalIPv6PrefixLen": 0,
-    "IPAddress": "",
-    "IPPrefixLen": 0,
-    "IPv6Gateway": "",
-    "MacAddress": "",
-}
 # As Docker answers where nothing was asked; what was asked, and what holds now, is laid over it.
 _HOST_CONFIG: dict[str, Any] = {
     "Binds": None,
@@ -180,7 +145,7 @@ def inspect(record: Record, directory: str, execs: Iterable[str] = ()) -> dict[s
         },
         "Mounts": mounts(wanted),
         "Config": config(wanted),
-        "NetworkSettings": {**_NETWORK_SETTINGS, "Networks": networks(wanted)},
+        "NetworkSettings": ends.settings(record),
     }
 
 
@@ -312,12 +277,6 @@ def _mount(one: MountPoint) -> dict[str, Any]:
     }
 
 
-def networks(wanted: Wanted) -> dict[str, Any]:
-    """The ends of its networks; a container within another's network has none."""
-    network = wanted.namespaces.network
-    return {} if network.startswith("container:") else {network: _ENDPOINT}
-
-
 # A list ----------------------------------------------------------------------------------------------------------
 
 
@@ -364,11 +323,11 @@ def summary(record: Record, image: str) -> dict[str, Any]:
         "ImageID": wanted.image_id,
         "Command": command(wanted),
         "Created": wanted.created // 1_000_000_000,
-        "Ports": [{"PrivatePort": number, "Type": kind} for number, kind in _ports(wanted)],
+        "Ports": ends.summary_ports(record),
         "Labels": wanted.labels,
         "State": record.state.status,
         "HostConfig": host,
-        "NetworkSettings": {"Networks": networks(wanted)},
+        "NetworkSettings": {"Networks": ends.networks(record)},
         "Mounts": mounts(wanted),
     }
 
@@ -377,10 +336,3 @@ def command(wanted: Wanted) -> str:
     """The arguments in one line; one with a space is quoted, as Docker does."""
     first, *rest = (*wanted.entrypoint, *wanted.command) or ("",)
     return " ".join([first, *(f"'{word}'" if " " in word else word for word in rest)])
-
-
-def _ports(wanted: Wanted) -> Iterable[tuple[int, str]]:
-    for port in wanted.exposed_ports:
-        number, _, kind = port.partition("/")
-        if number.isdigit() and wanted.namespaces.network != "host":
-            yield int(number), kind or "tcp"

@@ -107,9 +107,7 @@ def namespaces(host: fields.HostConfig, network_disabled: bool, resolve: Resolve
     if network == "default":
         network = "none"
         if not network_disabled:
-            warnings.append(
-                "The container has the network none: networks are not served yet; --network host shares the host's."
-            )
+            warnings.append("The container has the network none, for none was named; --network bridge gives it one.")
     if network_disabled and network != "none":
         raise BadValue(f"NetworkDisabled and NetworkMode {host.network_mode} exclude each other")
     pid = _shared("PidMode", host.pid_mode, ("host",), resolve)
@@ -137,7 +135,7 @@ def _network(mode: str, resolve: Resolve) -> str:
         return mode
     if mode.startswith("container:"):
         return f"container:{resolve(mode.removeprefix('container:'))}"
-    raise BadValue(f"NetworkMode {mode!r}: {fields.NETWORKS}", hint="docker run --network none, or --network host")
+    return mode
 
 
 def _shared(field: str, mode: str | None, known: tuple[str, ...], resolve: Resolve | None) -> str:

@@ -6,6 +6,7 @@ import re
 from collections.abc import Callable, Iterable, Mapping
 from typing import NamedTuple
 
+from stockade.docker_api.ends import port_range
 from stockade.docker_api.query import Filters, only
 from stockade.docker_api.times import nanoseconds
 from stockade.engine.records import Health, Record, Status
@@ -145,7 +146,11 @@ def _exits(texts: tuple[str, ...]) -> Check:
 
 
 def _networks(texts: tuple[str, ...]) -> Check:
-    return lambda one: one.wanted.namespaces.network in texts
+    return lambda one: (
+        one.wanted.namespaces.network in texts
+        or any(end.network in texts for end in one.wanted.networks)
+        or any(end.network_id.startswith(text) for end in one.state.endpoints for text in texts)
+    )
 
 
 def _volumes(texts: tuple[str, ...]) -> Check:
@@ -158,7 +163,13 @@ def _exposed(texts: tuple[str, ...]) -> Check:
 
 
 def _published(texts: tuple[str, ...]) -> Check:
-    return lambda one: False
+    ranges = [port_range(text) for text in texts]
+    return lambda one: any(
+        first <= port.host_port <= last and port.protocol == protocol
+        for end in one.state.endpoints
+        for port in end.published
+        for first, last, protocol in ranges
+    )
 
 
 def _tasks(texts: tuple[str, ...]) -> Check:

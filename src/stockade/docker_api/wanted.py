@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 
 import msgspec
 
-from stockade.docker_api import fields
+from stockade.docker_api import ends, fields
 from stockade.docker_api.limits import resources, restart_policy
 from stockade.docker_api.mounts import mount_points
 from stockade.docker_api.security import Resolve, namespaces, security, words
@@ -56,6 +56,8 @@ class Asked(NamedTuple):
     """The machine's."""
     resolve: Resolve
     namespace: str
+    network: ends.Named = str
+    """A network's name by what it was asked as."""
 
 
 def wanted(body: fields.Create, image: Image | None, asked: Asked) -> tuple[Wanted, tuple[str, ...]]:
@@ -69,7 +71,8 @@ def wanted(body: fields.Create, image: Image | None, asked: Asked) -> tuple[Want
     own = body.stockade or fields.Extension()
     base = image or Image("")
     shared, warnings = namespaces(host, bool(body.network_disabled), asked.resolve)
-    _check_endpoints(body.networking_config, host.network_mode or "default")
+    if (host.port_bindings or host.publish_all_ports) and shared.network in ("none", "host"):
+        warnings = (*warnings, f"Published ports are discarded when using {shared.network} network mode")
     restart = restart_policy(host.restart_policy) or RestartPolicy()
     if host.auto_remove and restart.name != "no":
         raise BadValue("can't create 'AutoRemove' container with restart policy")
@@ -103,6 +106,9 @@ def wanted(body: fields.Create, image: Image | None, asked: Asked) -> tuple[Want
         restart=restart,
         resources=resources(host, asked.processors),
         namespaces=shared,
+        networks=ends.endpoints(body, host, shared.network, asked.network),
+        ports=ends.ports(host),
+        publish_all=bool(host.publish_all_ports),
         time_limit=own.time_limit,
         origin={"HostConfig": _origin(host)},
     )
@@ -278,16 +284,6 @@ def _extra_host(text: str) -> str:
     if not name or not colon or not address:
         raise BadValue(f"bad format for add-host: {text!r}")
     return text
-
-
-def _check_endpoints(asked: fields.Networking | None, mode: str) -> None:
-    """A client names the one network again, with empty settings; anything more cannot be had of none and host."""
-    for name, settings in ((asked and asked.endpoints_config) or {}).items():
-        if name != mode and not (mode == "default" and name == "none"):
-            raise BadValue(f"NetworkingConfig.EndpointsConfig.{name}: {fields.NETWORKS}")
-        for key, value in (settings or {}).items():
-            if not fields.empty(value):
-                raise BadValue(f"NetworkingConfig.EndpointsConfig.{name}.{key} is not served: {fields.NETWORKS}")
 
 
 def _origin(host: fields.HostConfig) -> dict[str, object]:

@@ -6,12 +6,12 @@ import asyncio
 import contextlib
 import logging
 import time
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Iterable, Iterator
 from typing import Any
 
 import msgspec
 
-from stockade.engine import bundle, capabilities, ground, names, policy, recover, resources, signals, verbs
+from stockade.engine import bundle, capabilities, ends, ground, names, policy, recover, resources, signals, verbs
 from stockade.engine.answers import Change, Pruned, Waited
 from stockade.engine.container import Container, Joined
 from stockade.engine.copies import Copies
@@ -32,6 +32,7 @@ from stockade.errors import (
 )
 from stockade.host import processes
 from stockade.model import Exit
+from stockade.networks.values import Endpoint, EndpointWanted, Held
 from stockade.runtime import shim, walls
 from stockade.store import Journal
 
@@ -197,6 +198,7 @@ class Containers:
                 await self._failed(container, error)
                 raise
             self.follow(container)
+        self._tell_ends("connect", container, container.state.endpoints)
         self.engine.tell("start", container.record)
         self.engine.started(container.id)
 
@@ -274,7 +276,7 @@ class Containers:
                 await turn.shim.end()
             turn.ended = end
             await self._record_end(container, turn)
-        await self.after(container, turn.then)
+        await self.after(container, turn.then, turn.left)
 
     async def _record_end(self, container: Container, turn: Turn) -> None:
         """An end is not forgotten because the disk is full: it is tried until there is room."""
@@ -290,7 +292,7 @@ class Containers:
                 log.error("what container %s left cannot be undone: %s", container.id, error)
             return
 
-    async def after(self, container: Container, then: policy.Next) -> None:
+    async def after(self, container: Container, then: policy.Next, left: tuple[Endpoint, ...]) -> None:
         """Tell of an end, and go on as the policy decided."""
         state = container.state
         self.engine.ended(container.id)
@@ -298,6 +300,7 @@ class Containers:
             self.engine.tell("oom", container.record)
         ran = max(0, state.finished - state.started) // 1_000_000_000
         self.engine.tell("die", container.record, {"exitCode": str(state.exit_code), "execDuration": str(ran)})
+        self._tell_ends("disconnect", container, left)
         container.came("ended")
         container.came("next-exit")
         if then.then is policy.Then.RESTART:
@@ -458,7 +461,35 @@ class Containers:
         async with container.lock:
             self._refuse_name(new, container.wanted.namespace)
             await self.journal.run(verbs.RENAME, Turn(self, container), container.id, {"old": old, "new": new})
+            await self.engine.networks.names_changed(ends.held(container))
         self.engine.tell("rename", container.record, {"oldName": f"/{old}"})
+
+    # connect, disconnect ------------------------------------------------------------------------------------------
+
+    async def connect(self, container: Container, end: EndpointWanted) -> None:
+        """See Engine.connect."""
+        async with container.lock:
+            before, after = ends.Ends.of(container), ends.connected(self.engine, container, end)
+            await self.journal.run(verbs.CONNECT, Turn(self, container), container.id, ends.notes(before, after))
+        if container.alive:
+            self._tell_ends("connect", container, (one for one in after.held if one.network == end.network))
+
+    async def disconnect(self, container: Container, network: str) -> None:
+        """See Engine.disconnect."""
+        async with container.lock:
+            before, after = ends.Ends.of(container), ends.disconnected(self.engine, container, network)
+            await self.journal.run(verbs.DISCONNECT, Turn(self, container), container.id, ends.notes(before, after))
+        if container.alive:
+            self._tell_ends("disconnect", container, (one for one in before.held if one.network == network))
+
+    def _tell_ends(self, action: str, container: Container, which: Iterable[Endpoint]) -> None:
+        for end in which:
+            known = {"container": container.id, "name": end.network, "type": "bridge"}
+            self.engine.events.publish("network", action, end.network_id, known, container.wanted.namespace)
+
+    def held(self) -> Iterator[Held]:
+        """What every container holds of networks."""
+        return ends.everything([one for space in self.known.values() for one in space.values()])
 
     async def update(self, container: Container, change: Change) -> tuple[str, ...]:
         """See Engine.update."""

@@ -16,12 +16,14 @@ from stockade.engine.health import Watch
 from stockade.engine.records import NAMESPACE, Record, Wanted
 from stockade.engine.stats import Statistics
 from stockade.engine.streams import Streams
+from stockade.networks import Networks
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from stockade.host.ids import Ids
     from stockade.host.paths import Paths
     from stockade.images import Images
+    from stockade.networks.values import EndpointWanted
     from stockade.runtime.task import Task
     from stockade.snapshots import Snapshots
     from stockade.store import Store
@@ -41,6 +43,7 @@ class Engine:
         self.snapshots = snapshots
         self.events = Events()
         self.containers = Containers(self)
+        self.networks = Networks(paths, store, self.containers.held)
         self.execs = Execs(self)
         self.streams = Streams(self)
         self.health = Watch(self, self.execs)
@@ -55,7 +58,9 @@ class Engine:
             Damaged: the store cannot be read.
         """
         engine = cls(paths, store, images, snapshots)
+        await engine.networks.recover()
         await engine.containers.recover()
+        await engine.networks.restore()
         engine.execs.sweep({record.wanted.id for record in engine.list(None)})
         for record in engine.list(None):
             engine.streams.recover(record)
@@ -68,6 +73,7 @@ class Engine:
         await self.streams.close()
         await self.archive.close()
         await self.containers.close()
+        await self.networks.close()
 
     # What the other parts stand on ------------------------------------------------------------------------------
 
@@ -169,6 +175,23 @@ class Engine:
     async def rename(self, reference: str, name: str, namespace: str = NAMESPACE) -> None:
         """Give it another name."""
         await self.containers.rename(self.containers.find(reference, namespace), name)
+
+    async def connect(self, reference: str, end: EndpointWanted, namespace: str = NAMESPACE) -> None:
+        """Give it an end of another network, at once if it runs.
+
+        Raises:
+            Refused: it has one, or can have none.
+            Conflict: an address is taken, or none is free.
+        """
+        await self.containers.connect(self.containers.find(reference, namespace), end)
+
+    async def disconnect(self, reference: str, network: str, namespace: str = NAMESPACE) -> None:
+        """Take its end of a network away, by the network's name.
+
+        Raises:
+            Refused: it has none.
+        """
+        await self.containers.disconnect(self.containers.find(reference, namespace), network)
 
     async def update(self, reference: str, change: Change, namespace: str = NAMESPACE) -> tuple[str, ...]:
         """Change its limits or restart policy; what is to be warned of."""

@@ -88,10 +88,27 @@ async def render(engine: Engine, container: Container) -> None:
     given = Given(directory, name, own_ids(engine, container), await _accounts(engine, wanted), _joined(engine, wanted))
     text = bundle.render(wanted, given)
     owner = host_ids(engine, container)
-    for file, content in files.texts(wanted, name, _read("/etc/hosts"), _read("/etc/resolv.conf")).items():
+    for file, content in _names(engine, wanted, name, files.NOWHERE).items():
         _write(f"{directory}/{file}", content.encode(), 0o644, owner)
     _make_devices(wanted, directory, owner)
     _write(f"{directory}/config.json", text, 0o600, None)
+
+
+def _names(engine: Engine, wanted: Wanted, name: str, place: files.Placed) -> dict[str, str]:
+    """Its hosts, hostname and resolv.conf; who joins another's network has that one's."""
+    network = wanted.namespaces.network
+    if network.startswith("container:"):
+        other = engine.containers.find(network.partition(":")[2], wanted.namespace)
+        return {file: _read(f"{other.directory}/{file}") for file in files.NAMES}
+    return files.texts(wanted, name, files.Hosts(_read("/etc/hosts"), _read("/etc/resolv.conf")), place)
+
+
+def write_names(engine: Engine, container: Container, place: files.Placed) -> None:
+    """Write the files again that tell of networks, for a container that has addresses."""
+    name = files.hostname(container.wanted, socket.gethostname())
+    owner = host_ids(engine, container)
+    for file, content in _names(engine, container.wanted, name, place).items():
+        _write(f"{container.directory}/{file}", content.encode(), 0o644, owner)
 
 
 def _make_devices(wanted: Wanted, directory: str, owner: Ids | None) -> None:

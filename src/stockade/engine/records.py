@@ -11,6 +11,7 @@ from enum import StrEnum
 from msgspec import Struct, field
 
 from stockade.images.values import HealthCheck
+from stockade.networks.values import Endpoint, EndpointWanted, PortBinding
 
 NAMESPACE = "default"
 """Of the Docker door; another door's prune never sees its records."""
@@ -136,45 +137,12 @@ class Namespaces(Struct, frozen=True, omit_defaults=True):
     """Which it has of its own: `private`, `host`, `container:ID`, and `none` of network; `shareable` of ipc."""
 
     network: str = "none"
-    """`private`: its own, with the ends that `Wanted.networks` names; `none`: its own, with none."""
+    """`none`: its own, without ends; another word: the network of its first end, as it was asked for."""
     ipc: str = "private"
     pid: str = "private"
     uts: str = "private"
     user: str = "private"
     cgroup: str = "private"
-
-
-class EndpointWanted(Struct, frozen=True, omit_defaults=True):
-    """An end of a network that a container is to have."""
-
-    network: str
-    """Its name."""
-    aliases: tuple[str, ...] = ()
-    links: tuple[str, ...] = ()
-    """`container:alias`."""
-    ipv4: str = ""
-    """Empty: a free one."""
-    ipv6: str = ""
-    link_local: tuple[str, ...] = ()
-    mac: str = ""
-    driver_options: dict[str, str] = field(default_factory=dict)
-    priority: int = 0
-    """The end with the highest has the default route."""
-
-
-class PortBinding(Struct, frozen=True, omit_defaults=True):
-    """A port that the host's addresses are to lead to."""
-
-    port: int
-    """The container's."""
-    protocol: str = "tcp"
-    """`tcp`, `udp` or `sctp`."""
-    host_ip: str = ""
-    """Empty: every address of the host, of both families."""
-    host_port: int = 0
-    """0: a free one."""
-    host_port_end: int = 0
-    """The last one of a range of which a free one is taken; 0: `host_port` and no other."""
 
 
 class Wanted(Struct, frozen=True, omit_defaults=True):
@@ -235,9 +203,7 @@ class Wanted(Struct, frozen=True, omit_defaults=True):
     security: Security = Security()
     namespaces: Namespaces = Namespaces()
     networks: tuple[EndpointWanted, ...] = ()
-    """Where `namespaces.network` is `private`; changed by connect and disconnect."""
-    network_mode: str = ""
-    """As it was asked for, where `namespaces.network` does not say it."""
+    """Changed by connect and disconnect; empty where the namespace is none, the host's or another container's."""
     ports: tuple[PortBinding, ...] = ()
     publish_all: bool = False
     """Each exposed port at a free one of the host's."""
@@ -258,37 +224,6 @@ class Probe(Struct, frozen=True):
     status: int
     output: str
     """4,096 characters at most."""
-
-
-class Published(Struct, frozen=True, omit_defaults=True):
-    """A port of the host's that leads to one of the container's."""
-
-    port: int
-    protocol: str
-    host_ip: str
-    """`0.0.0.0` and `::`: every address of a family."""
-    host_port: int
-
-
-class Endpoint(Struct, frozen=True, omit_defaults=True):
-    """An end of a network as it is; what it holds is taken as long as this is recorded."""
-
-    network: str
-    """The network's name."""
-    network_id: str
-    endpoint_id: str
-    interface: str
-    """In the container: `eth0`."""
-    host_interface: str
-    """The other end of the cable, in the bridge."""
-    mac: str
-    ipv4: str = ""
-    prefix4: int = 0
-    gateway4: str = ""
-    ipv6: str = ""
-    prefix6: int = 0
-    gateway6: str = ""
-    published: tuple[Published, ...] = ()
 
 
 class State(Struct, frozen=True, omit_defaults=True):

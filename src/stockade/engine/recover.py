@@ -36,6 +36,7 @@ async def everything(containers: Containers) -> None:
     """Take up every container; return when all are, or `PATIENCE` is over."""
     for record in containers.table.all(None):
         containers.take(record)
+        containers.engine.networks.moved(record.wanted.id, (), record.state.endpoints)
     left: dict[str, list[Operation]] = {}
     for operation in containers.journal.unfinished():
         if operation.verb in verbs.ALL:
@@ -72,7 +73,7 @@ async def _take_up(
     async with room, container.lock:
         rebooted = container.state.boot not in ("", containers.boot)
         if rebooted and _lives(container.state):
-            _mark_rebooted(container)
+            _mark_rebooted(containers, container)
         later = []
         for operation in reversed(operations):
             if operation.verb in ("stop", "restart", "remove"):
@@ -112,8 +113,9 @@ def _lives(state: State) -> bool:
     return state.status in (Status.RUNNING, Status.PAUSED, Status.RESTARTING)
 
 
-def _mark_rebooted(container: Container) -> None:
+def _mark_rebooted(containers: Containers, container: Container) -> None:
     """Nothing of it can be there any more, whatever has its pid now."""
+    containers.engine.networks.moved(container.id, container.state.endpoints, ())
     again = container.state.status is Status.RESTARTING
     container.change(
         status=Status.RESTARTING if again else Status.EXITED,
@@ -121,6 +123,7 @@ def _mark_rebooted(container: Container) -> None:
         exit_code=container.state.exit_code if again else policy.LOST_STATUS,
         pid=0,
         pid_start=0,
+        endpoints=(),
     )
     for name in ("address", "attach", "shim.pid", "shim.json"):
         try:

@@ -14,7 +14,7 @@ from typing import Any
 
 import msgspec
 
-from stockade.engine import bundle, ground, policy
+from stockade.engine import bundle, ends, ground, policy
 from stockade.engine.answers import Change
 from stockade.engine.container import Container
 from stockade.engine.records import Record, Status
@@ -22,6 +22,7 @@ from stockade.engine.shims import Shim
 from stockade.errors import Conflict, NotFound, StockadeError, Unavailable
 from stockade.host import ids, processes
 from stockade.model import Exit, Phase
+from stockade.networks.values import Endpoint
 from stockade.runtime import exits, walls
 from stockade.store import Operation, Step, Verb
 
@@ -52,6 +53,8 @@ class Turn:
         """When its program was let run, in nanoseconds since the epoch."""
         self.ended: Exit | None = None
         self.then = policy.Next(policy.Then.STAY)
+        self.left: tuple[Endpoint, ...] = ()
+        """The ends of networks that it lost with its end."""
 
     @property
     def notes(self) -> dict[str, Any]:
@@ -98,6 +101,9 @@ async def _lay(turn: Turn) -> None:
 
 
 async def _render(turn: Turn) -> None:
+    """Who joins others' namespaces is rendered at each start, when these are there."""
+    if bundle.joins(turn.container.wanted):
+        return
     await ground.render(turn.engine, turn.container)
 
 
@@ -147,6 +153,7 @@ CREATE = Verb(
 async def _ready(turn: Turn) -> None:
     """What a start before left is taken away; what others' namespaces decide is rendered now."""
     container = turn.container
+    ends.refuse_dead_links(turn.engine, container)
     await turn.engine.starting(container.id)
     await turn.shim.clear()
     if bundle.joins(container.wanted) or not os.path.exists(f"{container.directory}/config.json"):
@@ -223,8 +230,10 @@ START = Verb(
     "start",
     (
         Step("ready", _ready, quiet=True),
+        Step("address", ends.take, ends.give, quiet=True),
         Step("shim", _launch, _undo_shim, quiet=True),
         Step("create", _create_task, quiet=True),
+        Step("network", ends.attach, ends.detach, quiet=True),
         Step("hand", _hand),
         Step("go", _go, seen=_went),
         Step("record", _runs),
@@ -271,7 +280,11 @@ async def _recorded(turn: Turn) -> bool:
     return not turn.container.alive
 
 
-END = Verb("end", (Step("record", _record_end, seen=_recorded), Step("shim", _end_shim)), point_of_no_return="record")
+END = Verb(
+    "end",
+    (Step("record", _record_end, seen=_recorded), Step("network", ends.leave, quiet=True), Step("shim", _end_shim)),
+    point_of_no_return="record",
+)
 
 
 # stop, restart --------------------------------------------------------------------------------------------------------
@@ -434,6 +447,15 @@ async def _unname(turn: Turn) -> None:
 
 RENAME = Verb("rename", (Step("record", _rename, _unname),))
 
+CONNECT = Verb(
+    "connect",
+    (Step("record", ends.record_after, ends.record_before), Step("network", ends.change, ends.change_back)),
+)
+DISCONNECT = Verb(
+    "disconnect",
+    (Step("network", ends.change, ends.change_back), Step("record", ends.record_after, ends.record_before)),
+)
+
 
 # remove -----------------------------------------------------------------------------------------------------------
 
@@ -474,6 +496,7 @@ REMOVE = Verb(
     (
         Step("mark", _mark_removing),
         Step("kill", _kill_first, quiet=True),
+        Step("network", ends.leave, quiet=True),
         Step("shim", _clear_shim, quiet=True),
         Step("tree", _remove_tree, quiet=True),
         Step("ids", _let_go, quiet=True),
@@ -483,5 +506,6 @@ REMOVE = Verb(
 )
 
 ALL: dict[str, Verb[Turn]] = {
-    verb.name: verb for verb in (CREATE, START, END, STOP, RESTART, PAUSE, UNPAUSE, UPDATE, RENAME, REMOVE)
+    verb.name: verb
+    for verb in (CREATE, START, END, STOP, RESTART, PAUSE, UNPAUSE, UPDATE, RENAME, CONNECT, DISCONNECT, REMOVE)
 }

@@ -60,10 +60,17 @@ class Child:
             self._ended.set_result(os.waitstatus_to_exitcode(status))
 
 
-def start(words: Sequence[str], descriptors: Mapping[int, int], environ: Mapping[str, str] | None = None) -> Child:
+def start(
+    words: Sequence[str],
+    descriptors: Mapping[int, int],
+    environ: Mapping[str, str] | None = None,
+    *,
+    session: bool = False,
+) -> Child:
     """Start a program with these descriptors (its number → ours) and no others; standard ones not named are /dev/null.
 
-    Ours stay open. It is in a process group of its own, with no signal blocked and the locale of POSIX.
+    Ours stay open. It is in a process group of its own, with `session` in a session of its own, with no signal blocked
+    and the locale of POSIX.
 
     Raises:
         Unavailable: it cannot be started.
@@ -82,7 +89,7 @@ def start(words: Sequence[str], descriptors: Mapping[int, int], environ: Mapping
             list(words),
             {"PATH": os.defpath, "LC_ALL": "C", **(environ or {})},
             file_actions=actions,
-            setpgroup=0,
+            **({"setsid": True} if session else {"setpgroup": 0}),
             setsigmask=[],
             setsigdef=[signal.SIGINT, signal.SIGPIPE, signal.SIGTERM],
         )

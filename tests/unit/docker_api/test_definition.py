@@ -16,7 +16,7 @@ from typing import Any
 import pytest
 import yaml  # type: ignore[import-untyped]
 
-from stockade.docker_api import containers, execs, fields, images, own, refusals, system
+from stockade.docker_api import containers, execs, fields, images, networks, own, refusals, system
 from stockade.docker_api.router import Route
 from support import programs
 
@@ -67,7 +67,8 @@ def routes() -> list[Route]:
         execs.Execs,
         images.Images,
         system.System,
-        refusals.Networks,
+        networks.Networks,
+        refusals.Absent,
         own.Own,
     )
     found = [route for group in groups for route in group.__new__(group).routes()]
@@ -144,6 +145,11 @@ def properties(definition: dict[str, Any], schema: dict[str, Any]) -> dict[str, 
         ("ThrottleDevice", fields.ThrottleDevice, set()),
         ("Mount", fields.Mount, {"ClusterOptions"}),
         ("NetworkingConfig", fields.Networking, set()),
+        ("EndpointSettings", fields.EndpointSettings, set()),
+        ("EndpointIPAMConfig", fields.EndpointIpam, set()),
+        ("IPAM", fields.Ipam, set()),
+        ("IPAMConfig", fields.IpamConfig, set()),
+        ("PortBinding", fields.PortBinding, set()),
     ],
 )
 def test_every_field_of_docker_stands_in_our_table(
@@ -169,6 +175,9 @@ GO_ONLY: dict[str, set[str]] = {
     [
         ("/containers/{id}/exec", fields.ExecCreate, {"Detach", "Container"}),
         ("/exec/{id}/start", fields.ExecStart, set()),
+        ("/networks/create", fields.NetworkCreate, {"CheckDuplicate"}),
+        ("/networks/{id}/connect", fields.NetworkConnect, set()),
+        ("/networks/{id}/disconnect", fields.NetworkDisconnect, set()),
         ("/containers/{id}/update", fields.Update, {"KernelMemory"}),
     ],
 )

@@ -264,7 +264,7 @@ def test_a_profile_in_dockers_format(held: tuple[str, ...], kernel: str, machine
 
 def test_files() -> None:
     one = wanted(extra_hosts=("db:10.0.0.9",), dns=("9.9.9.9",), dns_options=("ndots:2",))
-    found = files.texts(one, "me", "", "nameserver 1.1.1.1\nsearch lan\noptions edns0\n")
+    found = files.texts(one, "me", files.Hosts("", "nameserver 1.1.1.1\nsearch lan\noptions edns0\n"))
     assert "10.0.0.9\tdb\n" in found["hosts"]
     assert found["hostname"] == "me\n"
     assert found["resolv.conf"] == "search lan\nnameserver 9.9.9.9\noptions ndots:2\n"

@@ -1,0 +1,115 @@
+"""A container's networks and ports as Docker's clients read them. Pure."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from stockade.engine.ends import exposed
+from stockade.engine.records import Record
+from stockade.networks.values import DEFAULT, Endpoint, EndpointWanted
+
+_SETTINGS: dict[str, Any] = {
+    "Bridge": "",
+    "SandboxID": "",
+    "SandboxKey": "",
+    "Ports": {},
+    "HairpinMode": False,
+    "LinkLocalIPv6Address": "",
+    "LinkLocalIPv6PrefixLen": 0,
+    "SecondaryIPAddresses": None,
+    "SecondaryIPv6Addresses": None,
+    "EndpointID": "",
+    "Gateway": "",
+    "GlobalIPv6Address": "",
+    "GlobalIPv6PrefixLen": 0,
+    "IPAddress": "",
+    "IPPrefixLen": 0,
+    "IPv6Gateway": "",
+    "MacAddress": "",
+}
+_NO_END = Endpoint("", "", "", "", "", "")
+
+
+def settings(record: Record) -> dict[str, Any]:
+    """Docker's NetworkSettings; its older fields tell of the default network."""
+    found = {**_SETTINGS, "Ports": ports(record), "Networks": networks(record)}
+    state = record.state
+    if state.pid:
+        found |= {"SandboxID": record.wanted.id, "SandboxKey": f"/proc/{state.pid}/ns/net"}
+    for end in state.endpoints:
+        if end.network == DEFAULT:
+            found |= _addresses(end)
+    return found
+
+
+def networks(record: Record) -> dict[str, Any]:
+    """The ends of its networks by the networks' names; a container within another's network has none."""
+    mode = record.wanted.namespaces.network
+    if mode.startswith("container:"):
+        return {}
+    if mode in ("none", "host"):
+        return {mode: _end(record, EndpointWanted(mode), _NO_END)}
+    held = {one.network: one for one in record.state.endpoints}
+    return {one.network: _end(record, one, held.get(one.network, _NO_END)) for one in record.wanted.networks}
+
+
+def _end(record: Record, wanted: EndpointWanted, end: Endpoint) -> dict[str, Any]:
+    own = record.wanted
+    ipam = {name: value for name, value in (("IPv4Address", wanted.ipv4), ("IPv6Address", wanted.ipv6)) if value}
+    names = None
+    if wanted.network not in (DEFAULT, "none", "host"):
+        names = list(
+            dict.fromkeys((own.name, *wanted.aliases, own.id[:12], *((own.hostname,) if own.hostname else ())))
+        )
+    return {
+        "IPAMConfig": ipam or None,
+        "Links": list(wanted.links) or None,
+        "Aliases": list(wanted.aliases) or None,
+        "DriverOpts": wanted.driver_options or None,
+        "GwPriority": wanted.priority,
+        "NetworkID": end.network_id,
+        **_addresses(end),
+        "DNSNames": names,
+    }
+
+
+def _addresses(end: Endpoint) -> dict[str, Any]:
+    return {
+        "MacAddress": end.mac,
+        "EndpointID": end.endpoint_id,
+        "Gateway": end.gateway4,
+        "IPAddress": end.ipv4,
+        "IPPrefixLen": end.prefix4,
+        "IPv6Gateway": end.gateway6,
+        "GlobalIPv6Address": end.ipv6,
+        "GlobalIPv6PrefixLen": end.prefix6,
+    }
+
+
+def ports(record: Record) -> dict[str, Any]:
+    """Where each exposed port is published; of a container that does not run nothing is."""
+    found: dict[str, Any] = {}
+    if not record.state.endpoints:
+        return found
+    for end in record.state.endpoints:
+        for one in end.published:
+            place = {"HostIp": one.host_ip, "HostPort": str(one.host_port)}
+            found.setdefault(f"{one.port}/{one.protocol}", []).append(place)
+    for number, protocol in exposed(record.wanted):
+        found.setdefault(f"{number}/{protocol}", None)
+    return found
+
+
+def summary_ports(record: Record) -> list[dict[str, Any]]:
+    """The PORTS column of `docker ps`."""
+    if record.wanted.namespaces.network in ("host", "none"):
+        return []
+    found: list[dict[str, Any]] = []
+    published = [one for end in record.state.endpoints for one in end.published]
+    for one in published:
+        found.append({"IP": one.host_ip, "PrivatePort": one.port, "PublicPort": one.host_port, "Type": one.protocol})
+    named = {(one.port, one.protocol) for one in published}
+    if record.state.endpoints:
+        found += [{"PrivatePort": number, "Type": kind} for number, kind in exposed(record.wanted)
+                  if (number, kind) not in named]  # fmt: skip
+    return found

@@ -1,0 +1,108 @@
+"""A container's ends: which addresses, interfaces and ports it gets. Pure but for chance and what `probe` looks at."""
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import Mapping, Sequence
+from typing import NamedTuple
+
+from msgspec.structs import replace
+
+from stockade.errors import Conflict, NotFound
+from stockade.networks import plan, pools
+from stockade.networks.ledger import Ledger, Probe
+from stockade.networks.values import Endpoint, EndpointWanted, Network, PortBinding
+
+MOST = 16
+"""Networks of one container."""
+
+
+class Wish(NamedTuple):
+    """What a container wants of networks."""
+
+    container: str
+    networks: Sequence[EndpointWanted]
+    ports: Sequence[PortBinding] = ()
+    held: Sequence[Endpoint] = ()
+    """What it has already, and keeps as far as it is wanted still."""
+
+
+class Ground(NamedTuple):
+    """What is decided upon."""
+
+    networks: Mapping[str, Network]
+    """By name."""
+    ledger: Ledger
+    probe: Probe
+    ipv6: bool
+    """Whether the host has IPv6."""
+
+
+def decide(wish: Wish, ground: Ground) -> tuple[Endpoint, ...]:
+    """The ends of a container, complete. Nothing is taken yet.
+
+    Raises:
+        NotFound: a network is not there.
+        Conflict, Refused: an address or port is taken, or none is free.
+    """
+    if len(wish.networks) > MOST:
+        raise Conflict(f"a container has {MOST} networks at most")
+    before = {one.network: one for one in wish.held}
+    found: list[Endpoint] = []
+    for wanted in wish.networks:
+        kept = before.get(wanted.network)
+        found.append(kept or _end(wanted, (*wish.held, *found), ground))
+    return _with_ports(found, wish, ground)
+
+
+def _end(wanted: EndpointWanted, others: Sequence[Endpoint], ground: Ground) -> Endpoint:
+    network = ground.networks.get(wanted.network)
+    if network is None:
+        raise NotFound(f"network {wanted.network} not found")
+    taken = ground.ledger.addresses(network.id)
+    ipv4 = _address(network, 4, taken, wanted.ipv4, ground)
+    ipv6 = _address(network, 6, taken, wanted.ipv6, ground)
+    identity = secrets.token_hex(32)
+    outward = not network.internal
+    return Endpoint(
+        network=network.name,
+        network_id=network.id,
+        endpoint_id=identity,
+        interface=_interface(network.prefix, others),
+        host_interface=f"veth{identity[:10]}",
+        mac=wanted.mac or pools.mac_of(ipv4 or ipv6),
+        ipv4=ipv4,
+        prefix4=pools.prefix(network.pool4) if network.pool4 else 0,
+        gateway4=network.pool4.gateway if network.pool4 and outward else "",
+        ipv6=ipv6,
+        prefix6=pools.prefix(network.pool6) if network.pool6 else 0,
+        gateway6=network.pool6.gateway if network.pool6 and outward else "",
+    )
+
+
+def _address(network: Network, family: int, taken: set[str], asked: str, ground: Ground) -> str:
+    pool = network.pool4 if family == 4 else network.pool6
+    if pool is None:
+        if asked:
+            raise Conflict(f"network {network.name} has no IPv{family}: {asked} cannot be had")
+        return ""
+    own = {one for one in taken if (":" in one) == (family == 6)}
+    return pools.free(pool, own, asked)
+
+
+def _interface(prefix: str, others: Sequence[Endpoint]) -> str:
+    used = {one.interface for one in others}
+    return next(name for number in range(MOST + 1) if (name := f"{prefix}{number}") not in used)
+
+
+def _with_ports(ends: list[Endpoint], wish: Wish, ground: Ground) -> tuple[Endpoint, ...]:
+    """The end that leads out has the ports; those that it has already stay as they are, also when it changes."""
+    first4, first6 = plan.gateways(ends, wish.networks)
+    target = first4 or first6
+    if target is None or not wish.ports:
+        return tuple(replace(one, published=()) if one.published else one for one in ends)
+    published = tuple(port for one in wish.held for port in one.published)
+    if not published:
+        binding = ground.networks[target.network].host_binding
+        published = ground.ledger.publish(wish.ports, binding, ground.ipv6, ground.probe)
+    return tuple(replace(one, published=published if one is target else ()) for one in ends)

@@ -1,0 +1,106 @@
+"""Which addresses and ports are taken. In memory: what it says is what the records of live containers say. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator
+from ipaddress import ip_address
+
+from stockade.errors import Conflict, Refused
+from stockade.networks.values import Endpoint, PortBinding, Published
+
+FIRST, LAST = 32768, 60999
+"""Where free ports are taken from: the kernel's own range for them."""
+Probe = Callable[[str, str, int], bool]
+"""Whether nobody on the host has a port: protocol, address, number."""
+_Key = tuple[str, int]
+
+
+class Ledger:
+    """Everything that is held by ends."""
+
+    def __init__(self) -> None:
+        self._addresses: dict[str, set[str]] = {}
+        self._ports: dict[_Key, dict[str, str]] = {}
+        """Protocol and number → address of the host → whose it is."""
+        self._next = FIRST
+
+    def take(self, container: str, ends: Iterable[Endpoint]) -> None:
+        """They are held from now on."""
+        for end in ends:
+            self._addresses.setdefault(end.network_id, set()).update(filter(None, (end.ipv4, end.ipv6)))
+            for one in end.published:
+                self._ports.setdefault((one.protocol, one.host_port), {})[one.host_ip] = container
+
+    def give(self, container: str, ends: Iterable[Endpoint]) -> None:
+        """They are free again. Idempotent."""
+        for end in ends:
+            self._addresses.get(end.network_id, set()).difference_update((end.ipv4, end.ipv6))
+            for one in end.published:
+                held = self._ports.get((one.protocol, one.host_port), {})
+                if held.get(one.host_ip) == container:
+                    del held[one.host_ip]
+                if not held:
+                    self._ports.pop((one.protocol, one.host_port), None)
+
+    def addresses(self, network: str) -> set[str]:
+        """Those that are taken on a network, by its id."""
+        return self._addresses.setdefault(network, set())
+
+    def in_use(self, network: str) -> bool:
+        """Whether any end of a network is held."""
+        return bool(self._addresses.get(network))
+
+    def publish(self, bindings: Iterable[PortBinding], binding: str, both: bool, probe: Probe) -> tuple[Published, ...]:
+        """Decide the ports of the host's for a container.
+
+        Args:
+            binding: the address of ports that name none; empty: all of them.
+            both: whether the host has IPv6.
+
+        Raises:
+            Refused, Conflict: a port is another container's, or none of a range is free.
+        """
+        found: list[Published] = []
+        for one in bindings:
+            given = one.host_ip or binding
+            hosts = [given] if given else ["0.0.0.0", "::"] if both else ["0.0.0.0"]
+            number = self._number(one, hosts, found, probe)
+            found += [Published(one.port, one.protocol, host, number) for host in hosts]
+        return tuple(found)
+
+    def _number(self, one: PortBinding, hosts: list[str], found: list[Published], probe: Probe) -> int:
+        if one.host_port and one.host_port_end <= one.host_port:
+            for host in hosts:
+                if not self._free(one.protocol, host, one.host_port, found):
+                    place = f"[{host}]" if ":" in host else host
+                    raise Refused(f"Bind for {place}:{one.host_port} failed: port is already allocated")
+            return one.host_port
+        for number in self._candidates(one):
+            if all(
+                self._free(one.protocol, host, number, found) and probe(one.protocol, host, number) for host in hosts
+            ):
+                if not one.host_port:
+                    self._next = number + 1 if number < LAST else FIRST
+                return number
+        raise Conflict("all ports are allocated")
+
+    def _candidates(self, one: PortBinding) -> Iterator[int]:
+        if one.host_port:
+            yield from range(one.host_port, one.host_port_end + 1)
+            return
+        start = self._next
+        yield from range(start, LAST + 1)
+        yield from range(FIRST, start)
+
+    def _free(self, protocol: str, host: str, number: int, found: Iterable[Published]) -> bool:
+        held = [*self._ports.get((protocol, number), ())]
+        held += [one.host_ip for one in found if (one.protocol, one.host_port) == (protocol, number)]
+        return not any(_clash(host, other) for other in held)
+
+
+def _clash(one: str, other: str) -> bool:
+    """Whether two addresses of the host cannot have the same port."""
+    first, second = ip_address(one), ip_address(other)
+    if first.version != second.version:
+        return False
+    return first == second or first.is_unspecified or second.is_unspecified

@@ -1,0 +1,164 @@
+"""What acts on this node: `stockade-net` for links and elements, nft for the table. Decides nothing."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+import os
+import shutil
+import socket
+from collections.abc import AsyncIterator, Callable, Iterable
+from typing import Any
+
+from stockade.errors import Refused, RuntimeFailed, Unsupported
+from stockade.host import spawn
+from stockade.host.tool import Given, Program
+from stockade.networks.plan import Operation
+
+PROGRAM = "stockade-net"
+_CLAIM = "\0stockade-networks"
+
+
+class Node:
+    """The links and the one table of this node's network namespace."""
+
+    def __init__(self) -> None:
+        self._turns = Turns()
+        self._claim: socket.socket | None = None
+
+    def claim(self) -> None:
+        """Be the only daemon that keeps networks here; the kernel lets go of it however this process ends.
+
+        Raises:
+            Refused: another one does.
+        """
+        if self._claim is not None:
+            return
+        found = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_CLOEXEC)
+        try:
+            # Of the abstract names: these are a network namespace's, as what they stand for is.
+            found.bind(_CLAIM)
+        except OSError:
+            found.close()
+            raise Refused(
+                "another daemon keeps the networks of this machine",
+                hint="--network none or host, or a network namespace of its own for the other daemon",
+            ) from None
+        self._claim = found
+
+    async def apply(self, operations: Iterable[Operation]) -> dict[str, Any]:
+        """Have operations done, all or none; beside others.
+
+        Raises:
+            RuntimeFailed: one failed; the message names its object.
+        """
+        self.claim()
+        text = json.dumps({"do": list(operations)}).encode()
+        async with self._turns.shared():
+            [answer] = await Program(PROGRAM).call("apply", given=Given(text=text)) or [{}]
+            return answer
+
+    async def routes(self) -> tuple[str, ...]:
+        """Every subnet that the host has an address in or a route to."""
+        [found] = await Program(PROGRAM).call("routes") or [{}]
+        return (*found.get("routes", ()), *found.get("addresses", ()))
+
+    async def put_table(self, text: Callable[[], str]) -> None:
+        """Put the whole table in place of the one that is there; beside nothing else, so that no element is lost.
+
+        Args:
+            text: says it, once nobody else changes elements.
+
+        Raises:
+            Unsupported: there is no nft.
+            RuntimeFailed: it refuses.
+        """
+        self.claim()
+        async with self._turns.alone():
+            await nft(text())
+
+    async def has_table(self, family: str, table: str) -> bool:
+        """Whether there is a table of that name."""
+        found = await spawn.run([_nft(), "list", "chain", family, table, "forward"])
+        return found.status == 0
+
+    def close(self) -> None:
+        """Let go of the claim."""
+        if self._claim is not None:
+            self._claim.close()
+            self._claim = None
+
+
+class Turns:
+    """Many at once, or one alone."""
+
+    def __init__(self) -> None:
+        self._changed = asyncio.Condition()
+        self._shared = 0
+        self._alone = False
+
+    @contextlib.asynccontextmanager
+    async def shared(self) -> AsyncIterator[None]:
+        """Beside others of this kind."""
+        async with self._changed:
+            await self._changed.wait_for(lambda: not self._alone)
+            self._shared += 1
+        try:
+            yield
+        finally:
+            async with self._changed:
+                self._shared -= 1
+                self._changed.notify_all()
+
+    @contextlib.asynccontextmanager
+    async def alone(self) -> AsyncIterator[None]:
+        """Beside nobody."""
+        async with self._changed:
+            await self._changed.wait_for(lambda: not self._alone)
+            self._alone = True
+            await self._changed.wait_for(lambda: not self._shared)
+        try:
+            yield
+        finally:
+            async with self._changed:
+                self._alone = False
+                self._changed.notify_all()
+
+
+def _nft() -> str:
+    found = shutil.which("nft", path=f"{os.environ.get('PATH', os.defpath)}:/usr/sbin:/sbin")
+    if found is None:
+        raise Unsupported("networks need the program nft, which is not installed", hint="apt install nftables")
+    return found
+
+
+async def nft(text: str) -> None:
+    """Have nft apply a text, in one transaction.
+
+    Raises:
+        Unsupported: there is no nft.
+        RuntimeFailed: it refuses.
+    """
+    descriptor = os.memfd_create("rules", os.MFD_CLOEXEC)
+    try:
+        os.write(descriptor, text.encode())
+        os.lseek(descriptor, 0, os.SEEK_SET)
+        answer = await spawn.run([_nft(), "-f", "-"], {0: descriptor})
+    finally:
+        os.close(descriptor)
+    if answer.status != 0:
+        said = answer.complaint.decode(errors="replace").strip().splitlines()
+        raise RuntimeFailed(f"nft refuses the table of networks: {said[0] if said else f'status {answer.status}'}")
+
+
+async def ruleset() -> list[dict[str, Any]]:
+    """Every table, chain and rule of the node, as nft's JSON has them; empty where there is no nft."""
+    try:
+        answer = await spawn.run([_nft(), "-j", "list", "ruleset"], limit=32 << 20)
+    except Unsupported:
+        return []
+    if answer.status != 0:
+        return []
+    found: list[dict[str, Any]] = json.loads(answer.out or b"{}").get("nftables", [])
+    return found
