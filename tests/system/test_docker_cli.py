@@ -326,7 +326,7 @@ def test_refusals(docker: Daemon, words: list[str], code: int, said: str) -> Non
 
 
 def test_networks_and_volumes_that_there_are(docker: Daemon) -> None:
-    assert sorted(docker.said("network", "ls", "--format", "{{.Name}}").split()) == ["host", "none"]
+    assert sorted(docker.said("network", "ls", "--format", "{{.Name}}").split()) == ["bridge", "host", "none"]
     assert docker.said("network", "inspect", "-f", "{{.Driver}}", "none") == "null"
     assert docker.said("volume", "ls", "-q") == ""
     assert docker.said("info", "-f", "{{.ServerVersion}}")

@@ -134,6 +134,6 @@ def test_the_daemon_itself(client: Any) -> None:
     assert client.ping()
     assert client.info()["OSType"] == "linux"
     assert client.df()["Images"]
-    assert {one.name for one in client.networks.list()} == {"none", "host"}
+    assert {one.name for one in client.networks.list()} == {"bridge", "none", "host"}
     assert client.volumes.list() == []
     assert client.containers.prune()["SpaceReclaimed"] == 0

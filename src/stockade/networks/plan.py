@@ -59,7 +59,7 @@ def attach(held: Held, networks: Mapping[str, Network], netns: str) -> list[Oper
                     "addresses": addresses(end),
                     "gateway4": end.gateway4 if end is first4 else None,
                     "gateway6": end.gateway6 if end is first6 else None,
-                    "isolated": not network.between,
+                    **({} if network.between else {"isolated": True}),
                 }
             }
         )
