@@ -37,6 +37,7 @@ PROGRAMS = (
     "stockade-layer",
     "stockade-logs",
     "stockade-fetch",
+    "stockade-net",
     "stockade-init",
 )
 OLDEST_PYTHON = (3, 11)

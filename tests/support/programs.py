@@ -14,6 +14,7 @@ NAMES = (
     "stockade-layer",
     "stockade-logs",
     "stockade-fetch",
+    "stockade-net",
     "stockade-init",
 )
 

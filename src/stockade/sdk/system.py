@@ -14,7 +14,15 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-PROGRAMS = (shim.PROGRAM, "stockade-oci", "stockade-layer", "stockade-logs", "stockade-fetch", "stockade-init")
+PROGRAMS = (
+    shim.PROGRAM,
+    "stockade-oci",
+    "stockade-layer",
+    "stockade-logs",
+    "stockade-fetch",
+    "stockade-net",
+    "stockade-init",
+)
 _CONTROLLERS = ("cpu", "cpuset", "memory", "pids", "io", "devices", "freezer", "hugetlb")
 # seccomp's actions that the default filter and its peers use (seccomp(2)).
 _ACTIONS = ("errno", "kill_process", "log", "user_notif")
