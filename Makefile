@@ -26,8 +26,8 @@ judge:           ## other people's whole suites against our programs; writes doc
 	@$(PYTHON) packaging/prepare.py judge
 	STOCKADE_TABLE=docs/judge.md $(BIN)/python -m pytest -q -m judge --timeout 1800
 
-soak:            ## the storms at length, SOAK=seconds each; writes docs/soak.md
-	@$(PYTHON) packaging/prepare.py test
+soak:            ## the storms at length, SOAK=seconds each, and fuzz; writes docs/soak.md, docs/crashes.md
+	@$(PYTHON) packaging/prepare.py soak
 	STOCKADE_TABLE=docs/soak.md STOCKADE_SOAK_SECONDS=$(SOAK) $(BIN)/python -m pytest -q -m storm --timeout 0
 
 check:           ## formatting, lints, types, import law, second architecture, lengths

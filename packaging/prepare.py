@@ -7,7 +7,8 @@ equals the one recorded when it last succeeded, so that a second call costs a fe
     python3 packaging/prepare.py run      what `make run` needs
     python3 packaging/prepare.py check    and the linters, type checker and the second architecture
     python3 packaging/prepare.py test     and the peers and languages that the tests drive
-    python3 packaging/prepare.py judge    and the machine in software that `make judge` boots
+    python3 packaging/prepare.py soak     the same, and the fuzz targets
+    python3 packaging/prepare.py judge    what `test` needs, and the machine in software that `make judge` boots
 """
 
 from __future__ import annotations
@@ -84,6 +85,7 @@ PACKAGES = {
         "procps": "ps: what the command, runc and docker ask for a container's processes",
         "golang-go": "builds other people's validation programs; fetches a newer Go for that",
     },
+    "soak": {"g++": "compiles libFuzzer"},
     "judge": {"qemu-system-x86": "boots hosts with other cgroups and AppArmor, in software"},
 }
 
@@ -92,6 +94,7 @@ LEVELS = {
     "run": ["run"],
     "check": ["run", "check"],
     "test": ["run", "test"],
+    "soak": ["run", "test", "soak"],
     "judge": ["run", "test", "judge"],
 }
 
@@ -264,6 +267,27 @@ def build(target: str) -> None:
     step.record()
 
 
+def fuzz() -> None:
+    """The targets of fuzz/, by the stable compiler: coverage is a pass of LLVM's."""
+    sources = [TOP / "crates", *sorted((TOP / "fuzz").glob("Cargo.*")), TOP / "fuzz" / "fuzz_targets"]
+    step = Step("fuzz", digest(sources, answer("rustc", "--version") or ""))
+    output = TOP / "target" / "fuzz"
+    if step.done() and output.is_dir():
+        return
+    flags = [
+        "-Cpasses=sancov-module", "-Cllvm-args=-sanitizer-coverage-level=4",
+        "-Cllvm-args=-sanitizer-coverage-inline-8bit-counters", "-Cllvm-args=-sanitizer-coverage-pc-table",
+        "-Ccodegen-units=1", "-Cdebug-assertions", "-Coverflow-checks",
+    ]  # fmt: skip
+    target = f"{platform.machine()}-unknown-linux-gnu"  # named, so that the flags are not those of build scripts too
+    with progress("the fuzz targets"):
+        call(
+            "cargo", "build", "--release", "--locked", "--manifest-path", TOP / "fuzz" / "Cargo.toml",
+            "--target", target, "--target-dir", output, env={**os.environ, "RUSTFLAGS": " ".join(flags)},
+        )  # fmt: skip
+    step.record()
+
+
 def place(source: Path, destination: Path) -> None:
     """Replace a program at once: one that runs keeps its old file."""
     fresh = destination.with_name(f".{destination.name}.new")
@@ -373,6 +397,8 @@ def prepare(level: str) -> None:
         components(platform.machine())
     if "test" in LEVELS[level]:
         go()
+    if level == "soak":
+        fuzz()
 
 
 def main() -> int:

@@ -43,9 +43,9 @@ class Census:
 
     def _lines(self) -> Iterator[str]:
         place = self.docker.place
-        for below in ("engine", "containers", "content/ingest", "content/blobs/sha256", "layers"):
-            yield from (f"{below}/{name}" for name in _names(place.data / below))
-        yield from (f"socket s/{name}" for name in _names(place.run / "s"))
+        for top in (place.data, place.run):
+            for base, directories, files in os.walk(top):
+                yield from (f"file {base}/{name}" for name in (*directories, *files))
         for link in _names(IDS):
             with contextlib.suppress(OSError):
                 if os.readlink(IDS / link).startswith(f"{place.data}/"):
@@ -58,6 +58,7 @@ class Census:
         yield from self._records()
 
     def _processes(self) -> Iterator[str]:
+        """Of containers, by cgroup or words. Namespaces live as long as they do, or by mounts and descriptors."""
         own = self.docker.process.pid if self.docker.process else 0
         names = [str(self.docker.place.top).encode(), *(name.encode() for name in self.known)]
         for entry in Path("/proc").iterdir():

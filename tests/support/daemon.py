@@ -8,6 +8,7 @@ import io
 import json
 import os
 import signal
+import socket
 import subprocess
 import sys
 import tarfile
@@ -52,11 +53,20 @@ class Daemon:
                 stdout=said,
                 stderr=said,
             )
-        deadline = time.monotonic() + 30
-        while self.docker("version", check=False).returncode != 0:
+        deadline = time.monotonic() + 120
+        while not self.answers():
             assert self.process.poll() is None, (self.place.top / "daemon.out").read_text()
             assert time.monotonic() < deadline, "the daemon does not answer"
-            time.sleep(0.05)
+            time.sleep(0.02)
+
+    def answers(self) -> bool:
+        """Whether it is there and has found what there was."""
+        with socket.socket(socket.AF_UNIX) as client, contextlib.suppress(OSError):
+            client.settimeout(60)
+            client.connect(str(self.socket))
+            client.sendall(b"GET /version HTTP/1.0\r\n\r\n")
+            return client.recv(12).endswith(b" 200")
+        return False
 
     def stop(self, number: int = signal.SIGTERM) -> None:
         if self.process is not None:

@@ -5,9 +5,7 @@ A test adds figures of its own by pytest's `record_property(name, value)`.
 
 from __future__ import annotations
 
-import datetime
 import os
-import platform
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -15,13 +13,9 @@ from pathlib import Path
 
 import pytest
 
+from support import crashes
+from support.dated import heading
 from support.programs import TOP
-
-
-def machine() -> str:
-    system = platform.freedesktop_os_release().get("PRETTY_NAME", "Linux")
-    memory = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") >> 30
-    return f"{os.cpu_count()} processors, {memory} GiB, {system}, Linux {platform.release()}"
 
 
 @dataclass(slots=True)
@@ -44,7 +38,7 @@ class Table:
 
     def __init__(self, page: Path) -> None:
         self.page = page
-        self.busy = os.getloadavg()[0]
+        self.heading = list(heading())
         self.rows: dict[str, Row] = {}
 
     def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
@@ -57,14 +51,17 @@ class Table:
         elif report.skipped or report.when == "call":
             row.ends[report.outcome] += 1
         if report.when == "call":
-            row.figures += [f"{name}: {value}" if name else str(value) for name, value in report.user_properties]
+            row.figures += [
+                f"{name}: {value}" if name else str(value)
+                for name, value in report.user_properties
+                if name != crashes.PROPERTY
+            ]
 
     def lines(self) -> Iterator[str]:
         name = self.page.stem
         yield f"# `make {name}`"
         yield ""
-        yield f"{datetime.date.today().isoformat()}, {machine()}, load {self.busy:.1f} before it began."
-        yield "Written by the run itself, whatever it found."
+        yield from self.heading
         yield ""
         yield "| tests/… | passed | failed | skipped | seconds | of it |"
         yield "|---|--:|--:|--:|--:|---|"
@@ -78,3 +75,4 @@ def pytest_configure(config: pytest.Config) -> None:
     """STOCKADE_TABLE names the page, below the checkout."""
     if page := os.environ.get("STOCKADE_TABLE"):
         config.pluginmanager.register(Table(TOP / page))
+        config.pluginmanager.register(crashes.Crashes((TOP / page).with_name("crashes.md")))

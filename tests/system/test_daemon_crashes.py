@@ -12,16 +12,17 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from stockade.engine import verbs
+from support import crashes
 from support.place import CGROUPS, Place, place
 
-pytestmark = [pytest.mark.root, pytest.mark.timeout(180)]
+pytestmark = [pytest.mark.root, pytest.mark.storm, pytest.mark.timeout(0)]
 TESTS = Path(__file__).resolve().parent.parent
 
 # Verb → what brings the container there, the verb itself, and what is seen when it is done.
@@ -39,10 +40,7 @@ STORIES: dict[str, tuple[list[list[Any]], list[list[Any]], str]] = {
 }
 BEFORE = {"create": "gone", "start": "created", "end": "running", "remove": "exited", "unpause": "paused"}
 POINTS = [
-    (name, step.name, moment)
-    for name, verb in verbs.ALL.items()
-    for step in verb.steps
-    for moment in ("before", "", "after")
+    (name, step.name, moment) for name, verb in verbs.ALL.items() for step in verb.steps for moment in crashes.MOMENTS
 ]
 
 
@@ -70,7 +68,7 @@ def run(ground: Place, script: list[list[Any]], crash: str = "") -> tuple[int, l
     }
     done = subprocess.run(
         [sys.executable, "-m", "support.lifecycle", json.dumps(script)],
-        env=environment, stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=90,
+        env=environment, stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=300,
     )  # fmt: skip
     assert done.returncode in (0, -signal.SIGKILL), done.stderr
     return done.returncode, [json.loads(line) for line in done.stdout.splitlines()]
@@ -79,6 +77,20 @@ def run(ground: Place, script: list[list[Any]], crash: str = "") -> tuple[int, l
 def seen(answers: list[dict[str, Any]]) -> str:
     record = next(one["record"] for one in answers if "record" in one)
     return record["state"].get("status", "created") if record else "gone"
+
+
+def changed(ground: Place, verb: str, answers: list[dict[str, Any]]) -> bool:
+    """Of a verb whose container is in the same state before and after: whether it was performed."""
+    record = next(one["record"] for one in answers if "record" in one)
+    match verb:
+        case "update":
+            return bool(record["wanted"]["resources"]["pids_limit"] == 77)
+        case "rename":
+            return bool(record["wanted"]["name"] == "other")
+        case "restart":  # its program speaks whenever it begins
+            log: str = (ground.data / "engine" / record["wanted"]["id"] / "log.json").read_text()
+            return log.count('"up') == 2
+    return True
 
 
 def assert_nothing_left(ground: Place) -> None:
@@ -100,9 +112,13 @@ def cgroups_of(identity: str) -> list[Path]:
 
 
 @pytest.mark.parametrize(("verb", "step", "moment"), POINTS)
-def test_killed(ground: Place, verb: str, step: str, moment: str) -> None:
+def test_killed(
+    ground: Place, verb: str, step: str, moment: str, record_property: Callable[[str, object], None]
+) -> None:
     way, story, after = STORIES[verb]
-    crash = f"{verb}:{step}:{moment}".removesuffix(":")
+    crash = f"{verb}:{step}:{moment}".removesuffix(":between")
+    row = f"{[one.name for one in verbs.ALL[verb].steps].index(step) + 1} {step}"
+    record_property(crashes.PROPERTY, crashes.point(verb, row, moment))
     status, _ = run(ground, [*way, *story], crash)
     assert status == -signal.SIGKILL, f"{crash} was never reached"
     status, answers = run(ground, [["settled"], ["nap", 0.1]])
@@ -110,10 +126,13 @@ def test_killed(ground: Place, verb: str, step: str, moment: str) -> None:
     assert [one["unfinished"] for one in answers if "unfinished" in one] == [[]]
     found = seen(answers)
     assert found in (BEFORE.get(verb, {"stop": "running", "pause": "running"}.get(verb, after)), after)
+    finished = found == after and changed(ground, verb, answers)
     if verbs.ALL[verb].final({step}) and moment == "after":
-        assert found == after
+        assert finished
     identities = os.listdir(ground.data / "engine")
     status, answers = run(ground, [["remove", True]] if found != "gone" else [])
     assert (status, seen(answers)) == (0, "gone"), answers
     assert_nothing_left(ground)
     assert [path for one in identities for path in cgroups_of(one)] == []
+    result = f"{'finished' if finished else 'undone'}: {found}"
+    record_property(crashes.PROPERTY, crashes.point(verb, row, moment, result))

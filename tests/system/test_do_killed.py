@@ -14,6 +14,7 @@ import pytest
 from support import fixtures
 from support.command import start, stockade
 from support.place import Place
+from support.storm import Storm
 from support.traces import Traces
 
 pytestmark = [pytest.mark.root, pytest.mark.storm]
@@ -30,46 +31,44 @@ def test_killed_while_the_program_runs(place: Place, project: Path) -> None:
         traces.learn()
         assert traces.known
         running.kill()
-    assert traces.settle(3.0) == []
+    assert traces.settle() == []
 
 
-def test_killed_at_any_moment(place: Place, project: Path, soak_seconds: float, record_property: Record) -> None:
+def test_killed_at_any_moment(place: Place, project: Path, record_property: Record) -> None:
     stockade(place, "do", "true", cwd=project)
     seed = random.randrange(1 << 30)
-    dice, traces, count = random.Random(seed), Traces(place), 0
-    deadline = time.monotonic() + soak_seconds
-    while time.monotonic() < deadline:
+    dice, traces, storm = random.Random(seed), Traces(place), Storm(4, 100)
+    while storm.lasts():
         running = start(place, "do", "-q", "sh", "-c", "touch x; sleep 0.02", cwd=project, stdout=-3, stderr=-3)
         with running:
             time.sleep(dice.random() * 0.25)
             traces.learn()
             running.kill()
         traces.learn()
-        count += 1
+        storm.strikes += 1
     time.sleep(6)
     done = stockade(place, "do", "-q", "echo", "well", cwd=project)
     assert done.stdout == b"well\n", done.stderr
     assert not (left := traces.settle()), "\n".join([str(seed), *left])
-    record_property("do", f"{count} killed, nothing left")
+    record_property("do", f"{storm.strikes} killed, nothing left")
 
 
-def test_terminated_at_any_moment(place: Place, project: Path, soak_seconds: float, record_property: Record) -> None:
+def test_terminated_at_any_moment(place: Place, project: Path, record_property: Record) -> None:
     """SIGTERM and SIGINT unwind: nothing is left at the very moment it ends."""
     stockade(place, "do", "true", cwd=project)
-    dice, traces, count = random.Random(), Traces(place), 0
-    deadline = time.monotonic() + soak_seconds
-    while time.monotonic() < deadline:
+    dice, traces, storm = random.Random(), Traces(place), Storm(4, 100)
+    while storm.lasts():
         running = start(place, "do", "-q", "sh", "-c", "touch x; sleep 0.02", cwd=project, stdout=-3, stderr=-1)
         with running:
             time.sleep(dice.random() * 0.25)
             number = dice.choice((signal.SIGTERM, signal.SIGINT))
             running.send_signal(number)
-            _, said = running.communicate(timeout=15)
+            _, said = running.communicate(timeout=60)
             # SIGINT at the interpreter before it has come to us is the interpreter's.
             assert running.returncode in (0, 128 + number, -number) or b"import_site" in said, said
         assert traces.containers() == []
-        count += 1
-    record_property("do", f"{count} terminated, nothing left")
+        storm.strikes += 1
+    record_property("do", f"{storm.strikes} terminated, nothing left")
 
 
 def test_its_shim_killed(place: Place, project: Path) -> None:
@@ -84,10 +83,10 @@ def test_its_shim_killed(place: Place, project: Path) -> None:
         os.kill(int((place.data / "containers" / name / "shim.pid").read_text()), signal.SIGKILL)
         began = time.monotonic()
         said = running.stderr.read()
-        assert running.wait(10) == 137
-        assert time.monotonic() - began < 2
+        assert running.wait(60) == 137
+        assert time.monotonic() - began < 10, "it waited for something"
     assert b"shim died" in said
-    assert traces.settle(1.0) == []
+    assert traces.settle() == []
 
 
 def test_what_a_killed_run_and_its_killed_shim_left_is_swept(place: Place, project: Path) -> None:
@@ -103,4 +102,4 @@ def test_what_a_killed_run_and_its_killed_shim_left_is_swept(place: Place, proje
         os.kill(shim, signal.SIGKILL)
         running.kill()
     assert stockade(place, "do", "-q", "true", cwd=project).returncode == 0
-    assert traces.settle(1.0) == []
+    assert traces.settle() == []

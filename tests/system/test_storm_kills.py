@@ -21,6 +21,7 @@ from contract.oci.harness import Runtime
 from support import fixtures, programs
 from support.command import start, stockade
 from support.place import Place
+from support.storm import Storm
 from support.traces import Traces
 
 pytestmark = [pytest.mark.root, pytest.mark.storm, pytest.mark.timeout(0)]
@@ -69,16 +70,15 @@ def words(dice: random.Random) -> tuple[str, ...]:
     return ("do", "-q", "sh", "-c", script)
 
 
-def test_commands_and_shims(place: Place, soak_seconds: float, record_property: Record) -> None:
+def test_commands_and_shims(place: Place, record_property: Record) -> None:
     seed = int(os.environ.get("STOCKADE_STORM_SEED", "0")) or random.randrange(1, 1 << 30)
     print(f"STOCKADE_STORM_SEED={seed}")
     dice, traces = random.Random(seed), Traces(place)
     project = place.top / "project"
     project.mkdir()
     stockade(place, "do", "-q", "true", cwd=project)
-    until = time.monotonic() + soak_seconds
-    number = killed = 0
-    while time.monotonic() < until:
+    storm, number = Storm(4, 100), 0
+    while storm.lasts():
         with contextlib.ExitStack() as stack:
             for _ in range(dice.randint(2, 5)):
                 number += 1
@@ -90,27 +90,26 @@ def test_commands_and_shims(place: Place, soak_seconds: float, record_property: 
                 for pid in shims(place):
                     if dice.random() < 0.25:
                         kill(pid)
-                        killed += 1
+                        storm.strikes += 1
                 if dice.random() < 0.6:
                     time.sleep(dice.random() * LIFE)
                     command.kill()
-                    killed += 1
+                    storm.strikes += 1
             traces.learn()
         if number % 4 == 0:
             assert not (left := swept(place, traces)), "\n".join([str(seed), *left])
     assert not (left := swept(place, traces)), "\n".join([str(seed), *left])
-    record_property("stockade", f"{number} commands, {killed} kills of them and of shims, nothing left")
+    record_property("stockade", f"{number} commands, {storm.strikes} kills of them and of shims, nothing left")
 
 
-def test_the_runtime_command(place: Place, soak_seconds: float, record_property: Record) -> None:
+def test_the_runtime_command(place: Place, record_property: Record) -> None:
     seed = int(os.environ.get("STOCKADE_STORM_SEED", "0")) or random.randrange(1, 1 << 30)
     print(f"STOCKADE_STORM_SEED={seed}")
     dice, traces = random.Random(seed), Traces(place)
     oci = Runtime("stockade-oci", (str(programs.program("stockade-oci")),), place)
     bundle = oci.bundle("sh", "-c", "sleep 1000 & sleep 1000")
-    until = time.monotonic() + soak_seconds
-    calls = killed = 0
-    while time.monotonic() < until:
+    storm, calls = Storm(4, 100), 0
+    while storm.lasts():
         id = place.name(f"k{dice.randrange(3)}")
         verbs = (
             ("create", "--bundle", bundle, id),
@@ -133,14 +132,14 @@ def test_the_runtime_command(place: Place, soak_seconds: float, record_property:
                 time.sleep(dice.random() * 0.03)
                 if dice.random() < 0.7:
                     command.kill()
-                    killed += 1
+                    storm.strikes += 1
             time.sleep(dice.random() * 0.03)
         if dice.random() < 0.3:
             _delete_everything(oci)
-            assert not (left := traces.settle(2.0)), "\n".join([str(seed), *left])
+            assert not (left := traces.settle(20.0)), "\n".join([str(seed), *left])
     _delete_everything(oci)
-    assert not (left := traces.settle(2.0)), "\n".join([str(seed), *left])
-    record_property("stockade-oci", f"{calls} calls, {killed} killed, nothing left")
+    assert not (left := traces.settle(20.0)), "\n".join([str(seed), *left])
+    record_property("stockade-oci", f"{calls} calls, {storm.strikes} killed, nothing left")
 
 
 def _delete_everything(oci: Runtime) -> None:

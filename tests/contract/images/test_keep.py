@@ -18,7 +18,7 @@ from stockade.images import Deleted, Untagged, Use
 from stockade.images.values import Unsettled
 from stockade.model.connection import Body
 from stockade.model.layers import LayerBlob
-from support import images
+from support import crashes, images
 from support.images import TestImage
 
 from .conftest import Shop, body, opened
@@ -264,6 +264,17 @@ def test_many_at_once(in_shop: Run) -> None:
     in_shop(story)
 
 
+GIVEN = """
+import hashlib, os
+from stockade.model.connection import Body
+from stockade.model.layers import LayerBlob
+def body(path):
+    return Body(os.open(path, os.O_RDONLY), f"length:{os.stat(path).st_size}")
+def layer(path):
+    with open(path, "rb") as file:
+        digest = "sha256:" + hashlib.sha256(file.read()).hexdigest()
+    return LayerBlob(path, digest, digest, os.stat(path).st_size)
+"""
 CRASH = """
 import asyncio, sys
 from pathlib import Path
@@ -271,7 +282,7 @@ sys.path[:0] = [{tests!r}]
 from stockade.host import paths
 from stockade.images import Images
 from stockade.store import Journal, Store
-from contract_images import body
+from contract_images import body, layer
 async def main():
     found = paths.find({{"STOCKADE_RUN_DIR": {run!r}, "STOCKADE_DATA_DIR": {data!r}}})
     store = Store({data!r} + "/store.db")
@@ -282,36 +293,43 @@ asyncio.run(main())
 STEPS = [
     *[("image-load", step) for step in ("receive", "adopt", "unpack", "record", "clear")],
     *[("image-import", step) for step in ("adopt", "unpack", "record", "clear")],
+    *[("image-commit", step) for step in ("adopt", "unpack", "record", "clear")],
     *[("image-remove", step) for step in ("record", "sweep")],
     *[("image-prune", step) for step in ("record", "sweep")],
 ]
 ACTS = {
     "image-load": 'await images.load(body("b.tar"))',
     "image-import": 'await images.import_("layer.tar", "i:1")',
+    "image-commit": 'await images.commit(layer("taken.tar"), images.find("a:1"), {}, "d:1")',
     "image-remove": 'await images.remove("a:1")',
     "image-prune": 'await images.prune({"dangling": ["0"]}, lambda _: [])',
 }
 
+NAMES = {"image-load": {"a:1", "c:1"}, "image-import": {"a:1", "i:1"}, "image-commit": {"a:1", "d:1"}}
+"""That are there when it is done."""
+
 
 def expected(verb: str, step: str, moment: str) -> list[set[str]]:
     """The names that may be there after a crash: the step `record` decides, and while it is made either will do."""
-    new = {"image-load": {"a:1", "c:1"}, "image-import": {"a:1", "i:1"}}.get(verb, set())
-    if step == "record" and moment == "done":
+    new = NAMES.get(verb, set())
+    if step == "record" and moment == "between":
         return [new, {"a:1"}]
     steps = [one for other, one in STEPS if other == verb]
     past = steps.index(step) > steps.index("record") or (step == "record" and moment == "after")
     return [new if past else {"a:1"}]
 
 
-@pytest.mark.parametrize("moment", ["before", "done", "after"])
+@pytest.mark.storm
+@pytest.mark.timeout(0)
+@pytest.mark.parametrize("moment", crashes.MOMENTS)
 @pytest.mark.parametrize(("verb", "step"), STEPS)
-def test_killed_at_each_step(in_shop: Run, verb: str, step: str, moment: str, tmp_path: Path) -> None:
+def test_killed_at_each_step(
+    in_shop: Run, verb: str, step: str, moment: str, tmp_path: Path, record_property: Callable[[str, object], None]
+) -> None:
     (tmp_path / "b.tar").write_bytes(SIBLING.docker_archive("c:1"))
     (tmp_path / "layer.tar").write_bytes(SIBLING.layers[1])
-    (tmp_path / "contract_images.py").write_text(
-        "import os\nfrom stockade.model.connection import Body\n"
-        "def body(path): return Body(os.open(path, os.O_RDONLY), f'length:{os.stat(path).st_size}')\n"
-    )
+    (tmp_path / "taken.tar").write_bytes(SIBLING.layers[1])
+    (tmp_path / "contract_images.py").write_text(GIVEN)
 
     async def story(shop: Shop) -> None:
         await shop.load(SMALL.docker_archive("a:1"))
@@ -319,7 +337,7 @@ def test_killed_at_each_step(in_shop: Run, verb: str, step: str, moment: str, tm
         shop.store.close()
         place = shop.place
         text = CRASH.format(tests=str(tmp_path), run=str(place.run), data=str(place.data), act=ACTS[verb])
-        point = f"{verb}:{step}" if moment == "done" else f"{verb}:{step}:{moment}"
+        point = f"{verb}:{step}" if moment == "between" else f"{verb}:{step}:{moment}"
         done = await asyncio.to_thread(
             subprocess.run, [sys.executable, "-c", text], cwd=tmp_path, env={**os.environ, "STOCKADE_CRASH": point}
         )
@@ -336,5 +354,9 @@ def test_killed_at_each_step(in_shop: Run, verb: str, step: str, moment: str, tm
         assert (shop.blobs(), shop.directories()) == (set(), set())
         assert list((shop.content / "ingest").iterdir()) == []
         assert shop.images._base.journal.unfinished() == []
+        result = "finished" if names == NAMES.get(verb, set()) else "undone"
+        record_property(crashes.PROPERTY, crashes.point(verb, row, moment, result))
 
+    row = f"{[one for other, one in STEPS if other == verb].index(step) + 1} {step}"
+    record_property(crashes.PROPERTY, crashes.point(verb, row, moment))
     in_shop(story)

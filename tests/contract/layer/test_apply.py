@@ -8,6 +8,7 @@ import socket
 import stat
 import subprocess
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -217,7 +218,11 @@ def test_both_links_of_a_file_are_replaced(layer: Layer, overlay: Overlay, room:
     assert (overlay.lower / "a").read_text() == (overlay.lower / "b").read_text() == "new"
 
 
-def test_a_kill_at_any_moment_is_finished_or_undone(layer: Layer, room: Path, soak_seconds: float) -> None:
+@pytest.mark.storm
+@pytest.mark.timeout(0)
+def test_a_kill_at_any_moment_is_finished_or_undone(
+    layer: Layer, room: Path, soak_seconds: float, record_property: Callable[[str, object], None]
+) -> None:
     rng = random.Random(os.getpid())
     journal = room / "journal"
     deadline = time.monotonic() + max(soak_seconds, 4)
@@ -260,6 +265,7 @@ def test_a_kill_at_any_moment_is_finished_or_undone(layer: Layer, room: Path, so
         outcomes[state] = outcomes.get(state, 0) + 1
         assert not journal.exists()
     assert outcomes.keys() == {"before", "after"}, outcomes
+    record_property("apply", f"{sum(outcomes.values())} kills, {outcomes['after']} finished, never a mixture")
 
 
 def test_a_journal_that_is_none_is_refused(layer: Layer, room: Path) -> None:
