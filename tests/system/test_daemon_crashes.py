@@ -18,8 +18,9 @@ from typing import Any
 
 import pytest
 
-from stockade.engine import verbs
-from support import crashes
+from stockade.engine import shims, verbs
+from stockade.runtime import shim
+from support import crashes, programs
 from support.place import CGROUPS, Place, place
 
 pytestmark = [pytest.mark.root, pytest.mark.storm, pytest.mark.timeout(0)]
@@ -136,3 +137,20 @@ def test_killed(
     assert [path for one in identities for path in cgroups_of(one)] == []
     result = f"{'finished' if finished else 'undone'}: {found}"
     record_property(crashes.PROPERTY, crashes.point(verb, row, moment, result))
+
+
+def test_undone_by_two(ground: Place) -> None:
+    """A successor that dies while it undoes a start leaves an end of what never ran: the next one is not misled."""
+    status, _ = run(ground, [["create"], ["start"]], "start:hand:after")
+    assert status == -signal.SIGKILL
+    (identity,) = os.listdir(ground.data / "engine")
+    directory = ground.data / "engine" / identity
+    os.kill(int((directory / "shim.pid").read_text()), signal.SIGKILL)
+    words = shim.delete_words(str(programs.program(shim.PROGRAM)), str(directory), identity, shims.NAMESPACE)
+    subprocess.run(words, env=ground.environment(), stdin=subprocess.DEVNULL, capture_output=True, check=True)
+    assert json.loads((directory / "exit.json").read_text())["exit_status"] == 137
+    status, answers = run(ground, [["settled"], ["nap", 0.1]])
+    assert (status, seen(answers)) == (0, "created"), answers
+    status, answers = run(ground, [["remove", True]])
+    assert (status, seen(answers)) == (0, "gone"), answers
+    assert_nothing_left(ground)

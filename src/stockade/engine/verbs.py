@@ -21,7 +21,7 @@ from stockade.engine.records import Record, Status
 from stockade.engine.shims import Shim
 from stockade.errors import Conflict, NotFound, StockadeError, Unavailable
 from stockade.host import ids, processes
-from stockade.model import Exit, Phase
+from stockade.model import Exit, Phase, Reason
 from stockade.networks.values import Endpoint
 from stockade.runtime import exits, walls
 from stockade.store import Operation, Step, Verb
@@ -198,13 +198,14 @@ async def _go(turn: Turn) -> None:
 
 
 async def _went(turn: Turn) -> bool:
-    """Whether its program was let run: the shim knows."""
-    try:
+    """Whether its program was let run: the shim knows, and the record of its end; what never ran may have one too."""
+    with contextlib.suppress(NotFound, Unavailable):
         task = await turn.shim.connected()
         state = await task.state()
-    except (NotFound, Unavailable):
-        return exits.read(turn.container.directory) is not None
-    return state.phase in (Phase.RUNNING, Phase.PAUSED, Phase.STOPPED)
+        if state.phase is not Phase.STOPPED:
+            return state.phase in (Phase.RUNNING, Phase.PAUSED)
+    end = exits.read(turn.container.directory)
+    return end is not None and (bool(end.started_at) or end.reason is Reason.START_FAILED)
 
 
 async def _runs(turn: Turn) -> None:
