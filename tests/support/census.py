@@ -13,6 +13,7 @@ from support.daemon import Daemon
 from support.place import CGROUPS, portrait
 
 IDS = Path("/var/lib/stockade/ids")
+NOTHING = "nothing left: no process or namespace, mount, cgroup, range of ids, lease, file or descriptor"
 SPARE = 4
 """Descriptors more than before that are nobody's: a pooled thread's, a cached directory's."""
 

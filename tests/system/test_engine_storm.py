@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterator
 import pytest
 
 from support import place as places
-from support.census import Census
+from support.census import NOTHING, Census
 from support.daemon import IMAGE, Daemon, daemon
 from support.storm import KILLS, Storm
 
@@ -95,7 +95,7 @@ def test_random_kills(docker: Daemon, record_property: Callable[[str, object], N
     docker.docker("rm", "-f", *ids, timeout=300)
     assert census.left() == []
     said = f"{storm.strikes}, {len(numbers)} lines of one log in order, {clients.execs} execs, {ends} containers"
-    record_property("kills of the daemon", f"{said}, {restarts} restarts by policy, nothing left")
+    record_property("kills of the daemon", f"{said}, {restarts} restarts by policy, {NOTHING}")
 
 
 def check_restarts(docker: Daemon, identity: str) -> int:

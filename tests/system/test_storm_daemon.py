@@ -19,7 +19,7 @@ from typing import Any
 
 import pytest
 
-from support.census import Census
+from support.census import NOTHING, Census
 from support.daemon import Daemon, daemon
 from support.place import place
 from support.storm import Storm
@@ -147,4 +147,4 @@ def test_killed_at_random_instants(box: Daemon, record_property: Callable[[str, 
     assert census.left() == []
     rounds = sum(client.rounds for client in clients)
     said = f"{storm.strikes}, {rounds} containers of four clients, each status as promised"
-    record_property("kills of the daemon", f"{said}, {len(lines)} lines of one log in order, nothing left")
+    record_property("kills of the daemon", f"{said}, {len(lines)} lines of one log in order, {NOTHING}")

@@ -22,7 +22,7 @@ import pytest
 
 from support import place as places
 from support.api import ask, begin, create, must, remove
-from support.census import Census, resident
+from support.census import NOTHING, Census, resident
 from support.daemon import IMAGE, Daemon, daemon
 from support.storm import LONG
 
@@ -75,7 +75,7 @@ def test_lifecycles(docker: Daemon, record_property: Record) -> None:
     assert census.left() == []
     record_property(
         "lifecycles",
-        f"{count} in {spent:.0f} s, the daemon's memory {first / 1024:.1f} MB and {grown:+d} KiB, none left",
+        f"{count} in {spent:.0f} s, the daemon's memory {first / 1024:.1f} MB and {grown:+d} KiB, {NOTHING}",
     )
     assert grown < (2048 if LONG else 1024), f"{grown} KiB more after {count} containers"
 
