@@ -7,6 +7,7 @@ use serde::de::DeserializeOwned;
 
 use crate::error::{self, Error};
 use crate::get::{self, Failed};
+use crate::put;
 use crate::report::{self, Failure, Line};
 
 const HELP: &str = include_str!("help.txt");
@@ -18,11 +19,14 @@ pub fn main() -> ExitCode {
     let words: Vec<_> = words.iter().map(|word| word.to_str()).collect();
     let outcome = match words[..] {
         [Some("get")] => request().map_err(Failed::from).and_then(get::run),
+        [Some("put")] => request()
+            .map_err(Failed::from)
+            .and_then(|request| put::run(&request)),
         [Some("help" | "--help" | "-h")] => say(HELP).map_err(Failed::from),
         [Some("version" | "--version" | "-V")] => {
             say(concat!("stockade-fetch ", env!("CARGO_PKG_VERSION"), "\n")).map_err(Failed::from)
         }
-        _ => Err(Error::Usage("get, and nothing else".to_owned()).into()),
+        _ => Err(Error::Usage("get or put, and nothing else".to_owned()).into()),
     };
     match outcome {
         Ok(()) => ExitCode::SUCCESS,

@@ -12,7 +12,7 @@ use ureq::http::header::{self, HeaderMap, HeaderName, HeaderValue};
 use crate::client::{self, Answer, Client};
 use crate::error::Error;
 use crate::range::{self, Held};
-use crate::report::{self, Line};
+use crate::report;
 use crate::spool::Spool;
 use crate::tries::{Next, Tries};
 
@@ -172,10 +172,7 @@ impl Download<'_> {
         let stopped = self.stopped.load(Ordering::Relaxed);
         match tries.next(&error, stands) {
             Next::Wait(time) if !stopped => {
-                report::put(&Line::Waiting {
-                    waiting: time.as_secs_f64(),
-                    why: &error.to_string(),
-                })?;
+                report::waiting(time, &error)?;
                 thread::sleep(time);
                 Ok(())
             }

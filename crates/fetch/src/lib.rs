@@ -1,4 +1,4 @@
-//! Blobs of registries: downloaded, digested and unpacked in one pass.
+//! Blobs of registries: downloaded, digested and unpacked in one pass; compressed and uploaded.
 //!
 //! Nothing here decides what is wanted, from whom, or as whom: that is the caller's, who gives it as one JSON object. A
 //! server is hostile: its answers are bounded, its redirects carry no credentials, its bytes are nothing until their
@@ -9,8 +9,10 @@ mod client;
 mod download;
 mod error;
 mod get;
+mod gzip;
 mod location;
 mod moment;
+mod put;
 mod range;
 mod report;
 mod request;

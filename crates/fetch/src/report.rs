@@ -5,6 +5,7 @@
 use std::io::{self, Write};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread;
+use std::time::Duration;
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::io::Errno;
@@ -23,6 +24,7 @@ const TICK: Timespec = Timespec {
 pub enum Line<'a> {
     Received(u64),
     Unpacked(u64),
+    Sent(u64),
     Failed(Failure<'a>),
     #[serde(untagged)]
     Waiting {
@@ -57,6 +59,13 @@ pub fn put(line: &impl Serialize) -> Result<(), Error> {
     out.write_all(&text)
         .and_then(|()| out.flush())
         .map_err(Error::Output)
+}
+
+pub fn waiting(time: Duration, why: &Error) -> Result<(), Error> {
+    put(&Line::Waiting {
+        waiting: time.as_secs_f64(),
+        why: &why.to_string(),
+    })
 }
 
 /// Tells what is new, until it is stopped.
