@@ -33,7 +33,6 @@ TOP = Path(__file__).resolve().parent.parent
 VENV = TOP / ".venv"
 STAMPS = VENV / ".stockade"
 PROGRAMS = (
-    "stockade",
     "stockade-oci",
     "containerd-shim-stockade-v2",
     "stockade-layer",
@@ -75,6 +74,7 @@ PACKAGES = {
         "nftables": "host rules that the tests of refused connections look at",
         "iproute2": "private network namespaces for the daemons under test",
         "libseccomp-dev": "oracle of the filter compiler",
+        "openssl": "certificates and tokens of registries under test",
         "skopeo": "reads the archives of images that we write",
         "docker-registry": "serves the blobs that are fetched and pushed",
         "openssl": "certificates for servers under test",
@@ -325,15 +325,15 @@ def development_form() -> None:
     (PYTHONDONTWRITEBYTECODE), each start would compile the package anew.
     """
     compileall.compile_dir(TOP / "src" / "stockade", quiet=2)
-    script = TOP / "packaging/wheel-data/scripts/stockade-cli"
+    script = TOP / "packaging/wheel-data/scripts/stockade"
     step = Step("package", digest([script], str(TOP)))
-    command = VENV / "bin" / "stockade-cli"
+    command = VENV / "bin" / "stockade"
     if step.done() and command.is_file():
         return
     version = f"python{sys.version_info.major}.{sys.version_info.minor}"
     (VENV / "lib" / version / "site-packages" / "stockade.pth").write_text(f"{TOP / 'src'}\n")
     text = script.read_text().replace("#!python", f"#!{VENV / 'bin' / 'python'}", 1)
-    fresh = command.with_name(".stockade-cli.new")
+    fresh = command.with_name(".stockade.new")
     fresh.write_text(text)
     fresh.chmod(0o755)
     fresh.rename(command)

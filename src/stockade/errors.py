@@ -38,6 +38,10 @@ class Refused(StockadeError):
     """Understood, and not done: unsafe here, or not granted to this user."""
 
 
+class Unauthorized(Refused):
+    """Whoever asked did not say who he is, or is not believed."""
+
+
 class Unsupported(StockadeError):
     """This kernel, machine or installation lacks what it takes."""
 
@@ -86,6 +90,7 @@ _MEANINGS: dict[type[StockadeError], Meaning] = {
     Conflict: Meaning(125, 409),
     NotModified: Meaning(125, 304),
     Refused: Meaning(125, 403),
+    Unauthorized: Meaning(125, 401),
     Unsupported: Meaning(125, 501),
     CommandNotExecutable: Meaning(126, 400),
     CommandNotFound: Meaning(127, 400),

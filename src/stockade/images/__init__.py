@@ -2,17 +2,21 @@
 
 The law: what an archive or a configuration says is hostile until its digest is checked and its values are bounded;
 bytes of layers pass through Rust programs alone; a blob or layer goes only when no image, lease or work under way
-needs it. Knows store, host and below; snapshots are strangers to it. Decisions are pure (references, documents,
-archive, removal, filters, changes, making, saving, collect); the rest performs them.
+needs it. Knows registry, store, host and below; snapshots are strangers to it. Decisions are pure (documents,
+platforms, archive, removal, filters, changes, making, saving, collect); the rest performs them.
 
     images      the face: one method a verb
     intake      load, import and commit, step by step; taking: remove and prune
+    exchange    pull and push: pulling and pushing step by step, fetching what layers are missing, once for all who wait
     catalog     names and records, in memory; content: blobs; unpacking: layers as directories
     collect     what nothing needs: roots, what they reach, the rest
 """
 
 from stockade.images.base import Happened
+from stockade.images.exchange import Distributed, Pulled
 from stockade.images.images import Images
+from stockade.images.pulling import Wanted
+from stockade.images.pushing import Pushed
 from stockade.images.values import (
     Account,
     Accounts,
@@ -36,6 +40,7 @@ __all__ = [
     "Accounts",
     "Collected",
     "Deleted",
+    "Distributed",
     "Group",
     "Happened",
     "HealthCheck",
@@ -46,7 +51,10 @@ __all__ = [
     "Loaded",
     "Progress",
     "Pruned",
+    "Pulled",
+    "Pushed",
     "Untagged",
     "Usage",
     "Use",
+    "Wanted",
 ]

@@ -11,10 +11,10 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import NamedTuple
 
 from stockade.errors import BadValue
+from stockade.registry.references import Reference, parse, parse_tag
 
 from . import documents
-from .documents import FULL_NAME, REF_NAME, REFERENCE_TYPE, Descriptor, Platform
-from .references import Reference, parse, parse_tag
+from .documents import FULL_NAME, REF_NAME, Descriptor, Platform
 from .values import ImageConfig, Layer
 
 _MAX_HOPS = 10
@@ -80,6 +80,9 @@ class Planned(NamedTuple):
     """The index that it was chosen from."""
     more: tuple[str, ...] = ()
     names: tuple[Reference, ...] = ()
+    manifest_type: str = documents.MANIFEST
+    partial: bool = False
+    """Whether of the index only this image is here."""
 
 
 class _Choice(NamedTuple):
@@ -154,7 +157,9 @@ def _names(text: str) -> tuple[Reference, ...]:
 
 def _choose(contents: Contents, entries: Sequence[Descriptor], own: Platform, name: str) -> list[_Choice]:
     """Which of the manifests under one name is the image: this machine's, or the only one."""
-    singles = [entry for entry in entries if entry.media_type not in documents.INDEXES and not _is_extra(entry)]
+    singles = [
+        entry for entry in entries if entry.media_type not in documents.INDEXES and not documents.is_extra(entry)
+    ]
     chosen = [_choose_in(contents, entry, own) for entry in entries if entry.media_type in documents.INDEXES]
     if len({str(entry.platform) for entry in singles}) > 1 or (name and len(singles) > 1):
         fitting = [entry for entry in singles if _fits(contents, entry, own)]
@@ -168,7 +173,7 @@ def _choose_in(contents: Contents, index: Descriptor, own: Platform) -> _Choice:
     """The machine's own manifest of an index, and all else of the index that the archive has."""
     blobs: list[str] = []
     manifests = list(_flatten(contents, index, blobs, 0))
-    images = [entry for entry in manifests if not _is_extra(entry) and contents.blob(entry.digest)]
+    images = [entry for entry in manifests if not documents.is_extra(entry) and contents.blob(entry.digest)]
     fitting = [entry for entry in images if _fits(contents, entry, own)] or (images if len(images) == 1 else [])
     if not fitting:
         raise BadValue(_no_platform(_name_text(index) or index.digest, manifests, own))
@@ -205,12 +210,6 @@ def _everything(contents: Contents, entry: Descriptor) -> list[str]:
     return [entry.digest, *(digest for digest in below if contents.blob(digest) is not None)]
 
 
-def _is_extra(entry: Descriptor) -> bool:
-    """Whether it is no image: an attestation, or an artifact."""
-    unknown = entry.platform is not None and entry.platform.os == "unknown"
-    return bool(entry.note(REFERENCE_TYPE) or entry.artifact_type or unknown)
-
-
 def _fits(contents: Contents, entry: Descriptor, own: Platform) -> bool:
     platform = entry.platform or _platform_of(contents, entry)
     if platform is None:
@@ -233,7 +232,7 @@ def _platform_of(contents: Contents, entry: Descriptor) -> Platform | None:
 
 
 def _no_platform(name: str, entries: Iterable[Descriptor], own: Platform) -> str:
-    have = sorted({str(entry.platform) for entry in entries if entry.platform and not _is_extra(entry)})
+    have = sorted({str(entry.platform) for entry in entries if entry.platform and not documents.is_extra(entry)})
     return f"{name} has no image for {own}, only for {', '.join(have) or 'platforms that it does not name'}"
 
 
@@ -259,7 +258,7 @@ def _of_manifest(contents: Contents, choice: _Choice, names: tuple[Reference, ..
     further = {one: there for one in more if (there := contents.blob(one)) is not None}
     config_file = blobs[manifest.config.digest]
     config = documents.read_config(contents.document(config_file), f"configuration {manifest.config.digest}")
-    layers = _pair(config, [(one.digest, one.size, one.media_type) for one in manifest.layers or ()], digest)
+    layers = paired(config, [(one.digest, one.size, one.media_type) for one in manifest.layers or ()], digest)
     return Planned(
         id=manifest.config.digest,
         config=config,
@@ -270,10 +269,19 @@ def _of_manifest(contents: Contents, choice: _Choice, names: tuple[Reference, ..
         origin=choice.origin,
         more=choice.more,
         names=names,
+        manifest_type=choice.manifest.media_type,
     )
 
 
-def _pair(config: ImageConfig, layers: Sequence[tuple[str, int, str]], name: str) -> tuple[Layer, ...]:
+def paired(config: ImageConfig, layers: Sequence[tuple[str, int, str]], name: str) -> tuple[Layer, ...]:
+    """The layers of an image, each with what its configuration says that is in it.
+
+    Args:
+        layers: digest, size and media type of each.
+
+    Raises:
+        BadValue: these are not as many as those.
+    """
     if len(layers) != len(config.diff_ids):
         raise BadValue(f"image {name} has {len(layers)} layers, and its configuration names {len(config.diff_ids)}")
     return tuple(
@@ -300,7 +308,7 @@ def _of_archive(contents: Contents, item: documents.Archived, known: Mapping[str
         raise BadValue(f"the archive lacks layers of {item.config[:200]}: {', '.join(missing)}")
     found = [files[name] for name in item.layers or ()]
     rows = [_row(contents, one) for one in found if one is not None]
-    layers = _pair(config, rows, item.config[:200])
+    layers = paired(config, rows, item.config[:200])
     manifest = documents.write_manifest((file.digest, file.size), layers)
     blobs = {one.digest: one for one in (file, *found) if one is not None}
     return Planned(file.digest, config, layers, manifest, blobs, file.size, names=names)

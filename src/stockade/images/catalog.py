@@ -17,11 +17,12 @@ from msgspec import Struct
 
 from stockade.errors import BadValue, NotFound, StockadeError
 from stockade.host import locks
+from stockade.registry import references
+from stockade.registry.references import Reference
 from stockade.store import NAMESPACE, Store
 
-from . import documents, references
+from . import documents
 from .content import Content
-from .references import Reference
 from .values import Image, Kept, Lease, Name
 
 

@@ -14,8 +14,8 @@ import msgspec
 from msgspec import Struct, field
 
 from stockade.errors import BadValue
+from stockade.registry.references import is_digest
 
-from .references import is_digest
 from .values import HealthCheck, History, ImageConfig, Layer
 
 MAX_DOCUMENT = 8 << 20
@@ -32,6 +32,10 @@ _DOCKER = "application/vnd.docker.distribution.manifest"
 MANIFESTS = frozenset({MANIFEST, f"{_DOCKER}.v2+json"})
 INDEXES = frozenset({INDEX, f"{_DOCKER}.list.v2+json"})
 CONFIGS = frozenset({CONFIG, "application/vnd.docker.container.image.v1+json"})
+_ROOTFS = "application/vnd.docker.image.rootfs.diff.tar"
+LAYERS = frozenset({LAYER, f"{LAYER}+gzip", f"{LAYER}+zstd", _ROOTFS, f"{_ROOTFS}.gzip", f"{_ROOTFS}.zstd"})
+PLAIN_LAYERS = frozenset({LAYER, _ROOTFS})
+"""Those that are not compressed."""
 FULL_NAME = "io.containerd.image.name"
 REF_NAME = "org.opencontainers.image.ref.name"
 REFERENCE_TYPE = "vnd.docker.reference.type"
@@ -163,6 +167,12 @@ def read_manifest(data: bytes, name: str) -> Manifest:
     if len(manifest.layers or ()) > MAX_LAYERS:
         raise BadValue(f"{name} has more than {MAX_LAYERS} layers")
     return manifest
+
+
+def is_extra(entry: Descriptor) -> bool:
+    """Whether an entry of an index is no image: an attestation, or an artifact."""
+    unknown = entry.platform is not None and entry.platform.os == "unknown"
+    return bool(entry.note(REFERENCE_TYPE) or entry.artifact_type or unknown)
 
 
 def read_archived(data: bytes) -> tuple[Archived, ...]:

@@ -9,8 +9,8 @@ from typing import NamedTuple
 
 from stockade.errors import BadValue
 from stockade.model import parse_duration
+from stockade.registry.references import parse
 
-from .references import parse
 from .values import Image
 
 Filters = Mapping[str, Sequence[str]]

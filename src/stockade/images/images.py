@@ -17,16 +17,19 @@ from stockade.host.processes import Owner
 from stockade.host.tool import Given
 from stockade.model.connection import Body
 from stockade.model.layers import LayerBlob
+from stockade.registry import references
 from stockade.store import NAMESPACE, Journal, Operation, Store
 
-from . import documents, filters, intake, making, references, reports, saving
+from . import documents, filters, intake, making, reports, saving
 from .archive import File
 from .base import Base
 from .collect import Present, Root, garbage, root_of
 from .content import disk_errors, unlink
+from .exchange import Exchange
 from .filters import Facts, Filters
 from .intake import Intake
 from .making import Signed
+from .pulling import LEFT
 from .removal import Removed, Shelf, Uses
 from .taking import PRUNE, REMOVE, Taking
 from .unpacking import silently
@@ -67,6 +70,8 @@ class Images:
         self._sizes: dict[str, int] = {}
         self._tasks: dict[str, asyncio.Task[None]] = {}
         self._collecting = asyncio.Lock()
+        self.exchange = Exchange(base, self._bring)
+        """With registries."""
         base.sweep = lambda: self._later("collect images", self._collect_quietly())
 
     @classmethod
@@ -100,6 +105,7 @@ class Images:
 
     async def close(self) -> None:
         """End what is under way; nothing of it is lost."""
+        await self.exchange.close()
         tasks = [*self._tasks.values()]
         for task in tasks:
             task.cancel()
@@ -347,6 +353,10 @@ class Images:
                 add(image, [references.parse(whole)] if whole else [])
         return [*found.values()]
 
+    def tags_of(self, repository: references.Reference, namespace: str = NAMESPACE) -> List[references.Reference]:
+        """Every tag of a repository that is here."""
+        return [name for name, _ in self._tags_of(repository.name, namespace)]
+
     def _tags_of(self, text: str, namespace: str) -> List[tuple[references.Reference, str]]:
         try:
             wanted = references.parse(text)
@@ -542,6 +552,7 @@ class Images:
             gone = base.content.discard(found.blobs)
             try:
                 base.layers.discard(found.chains, found.directories)
+                self.exchange.forget(frozenset(one.diff_id for one in base.layers.known.values()))
                 for chain in found.chains:
                     self._sizes.pop(chain, None)
                     if self._known_accounts.pop(chain, None) is not None:
@@ -585,6 +596,8 @@ class Images:
         for operation in self._base.journal.unfinished():
             if operation.verb in mine:
                 await self._base.journal.recover(mine[operation.verb], Intake(self._base), operation)
+            elif operation.verb == LEFT.name:
+                await self._base.journal.recover(LEFT, Intake(self._base), operation)
             elif operation.verb in (REMOVE.name, PRUNE.name):
                 await self._recover_taking(operation)
 

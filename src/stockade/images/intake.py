@@ -14,19 +14,19 @@ import contextlib
 import os
 import posixpath
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any
 
 from stockade.errors import BadValue, RuntimeFailed
 from stockade.host.tool import Given
 from stockade.model.connection import Body
+from stockade.registry.references import Reference
 from stockade.store import NAMESPACE, Operation, Step, Verb
 
 from . import documents
 from .archive import Contents, File, Planned, plan
 from .base import Base
 from .content import unlink
-from .references import Reference
 from .unpacking import silently
 from .values import Image, Kept, Layer, Loaded, Name, Progress
 
@@ -72,7 +72,7 @@ class Intake:
         content = self.base.content
         for one in self.planned:
             manifest = documents.digest_of(one.manifest)
-            self._held.enter_context(content.hold([*one.blobs, manifest]))
+            self.hold([*one.blobs, manifest])
             for digest, file in one.blobs.items():
                 content.adopt(digest, file.path)
             content.put(one.manifest)
@@ -82,7 +82,7 @@ class Intake:
         layers = self.base.layers
         for one in self.planned:
             chains = documents.chains_of(one.config.diff_ids)
-            self._held.enter_context(self.base.content.hold(chains))
+            self.hold(chains)
             await layers.unpack(one.layers, chains, self.tell)
 
     async def record(self) -> None:
@@ -107,7 +107,9 @@ class Intake:
             config_size=one.config_size,
             manifest_size=len(one.manifest),
             since=known.kept.since if known else now,
+            manifest_type="" if one.manifest_type == documents.MANIFEST else one.manifest_type,
             index=one.origin,
+            partial=one.partial and bool(one.origin),
             more=one.more,
             parent=self.parent or (known.parent if known else ""),
             size=sum(sizes),
@@ -118,6 +120,10 @@ class Intake:
     async def clear(self) -> None:
         """Remove what is left of the room."""
         await asyncio.to_thread(unlink, [self.room])
+
+    def hold(self, names: Iterable[str]) -> None:
+        """Keep a collection away from these until all is done or undone."""
+        self._held.enter_context(self.base.content.hold(names))
 
     def let_go(self) -> None:
         """Nothing is held any more; what was brought and not kept is garbage."""

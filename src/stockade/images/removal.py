@@ -8,8 +8,8 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 
 from stockade.errors import Conflict, StockadeError
+from stockade.registry.references import Reference, parse, short
 
-from .references import Reference, parse, short
 from .values import Deleted, Untagged, Use
 
 Uses = Callable[[str], Sequence[Use]]
@@ -57,7 +57,8 @@ class Shelf:
             self._try(short(image), None, image)
         elif not dangling_only or all(parse(ref).digest for ref in refs):
             for ref in refs:
-                if image in self._parents:
+                # A tag took the digests of its repository along.
+                if image in self._parents and ref in self._names:
                     self._try(ref, ref, image)
 
     def names_of(self, image: str) -> list[str]:

@@ -11,10 +11,11 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any, NamedTuple
 
+from stockade.registry.references import Reference
+
 from . import documents
 from .documents import FULL_NAME, INDEX, MANIFEST, REF_NAME
 from .filters import nanoseconds
-from .references import Reference
 from .values import Image
 
 _LAYOUT = {"imageLayoutVersion": "1.0.0"}
@@ -53,10 +54,11 @@ def members(chosen: Sequence[Chosen], path_of: Callable[[str], str], size_of: Ca
 def _top(image: Image, size_of: Callable[[str], int | None]) -> tuple[dict[str, Any], Iterable[str]]:
     """The entry of index.json and the blobs below it: the index that the image came in, if all of that is here."""
     kept = image.kept
-    if kept.index and all(size_of(digest) is not None for digest in kept.blobs):
+    if kept.index and not kept.partial and all(size_of(digest) is not None for digest in kept.blobs):
         return {"mediaType": INDEX, "digest": kept.index, "size": size_of(kept.index)}, kept.blobs
     own = (kept.id, kept.manifest, *(layer.digest for layer in kept.layers))
-    return {"mediaType": MANIFEST, "digest": kept.manifest, "size": kept.manifest_size}, own
+    kind = kept.manifest_type or MANIFEST
+    return {"mediaType": kind, "digest": kept.manifest, "size": kept.manifest_size}, own
 
 
 def _notes(names: Iterable[Reference]) -> list[dict[str, str]]:

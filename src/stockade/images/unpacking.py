@@ -15,7 +15,7 @@ import asyncio
 import contextlib
 import os
 import zlib
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Sequence
 from typing import Any
 
 import msgspec
@@ -54,6 +54,10 @@ def _begins_at_the_top(path: str) -> bool:
             head = zlib.decompressobj(zlib.MAX_WBITS | 16).decompress(head, _HEADER)
     name, kind = head[:100].rstrip(b"\0").removeprefix(b"./"), head[156:157]
     return kind == b"5" or b"/" not in name
+
+
+Into = Callable[[str, Sequence[str]], Awaitable[dict[str, Any]]]
+"""Unpacks into a directory, above others (the topmost first); what it says of it: `bytes`, `implied`."""
 
 
 class Copy(Struct, frozen=True):
@@ -152,12 +156,43 @@ class Layers:
                 lowers = await self._wait_for(layer, below)
                 async with self._room:
                     directory, answer = await self._into_new(layer, lowers)
-            made = Unpacked(os.path.basename(directory), layer.diff_id, answer["bytes"])
-            self._content.doubt(_PREFIX + made.directory)
-            locks.replace(f"{directory}.json", msgspec.json.encode(Copy(chain, made)).decode(), synced=False)
-            self._table.put(chain, made)
-            self._known[chain] = made
+            made = self._keep(chain, layer, directory, answer["bytes"])
         tell(Progress(layer.diff_id.removeprefix("sha256:")[:12], "Loading layer", layer.size, layer.size))
+        return made
+
+    async def receive(self, layer: Layer, chains: Sequence[str], into: Into) -> None:
+        """Have whoever brings a layer's blob unpack it on the way, if that can be; else `unpack` does it later.
+
+        Args:
+            chains: its chain id and those below it, the lowest first.
+            into: is called once, with a new directory, or without one where there is nothing to be made.
+        """
+        chain, below = chains[-1], chains[:-1]
+        if chain in self._known or chain in self._under_way:
+            await into("", ())
+            return
+        lowers = self.stack(below) if below else ()
+        number, self._next = self._next, self._next + 1
+        directory = f"{self.top}/{number}"
+        with self._content.hold([str(number)]):
+            os.mkdir(directory, 0o755)
+            try:
+                answer = await into(directory, lowers or ())
+            except BaseException:
+                self._out_of_sight([directory])
+                raise
+            if chain in self._known or (answer["implied"] and lowers is None):
+                self._out_of_sight([directory])
+            else:
+                self._keep(chain, layer, directory, answer["bytes"])
+
+    def _keep(self, chain: str, layer: Layer, directory: str, size: int) -> Unpacked:
+        """Write down that a layer is there."""
+        made = Unpacked(os.path.basename(directory), layer.diff_id, size)
+        self._content.doubt(_PREFIX + made.directory)
+        locks.replace(f"{directory}.json", msgspec.json.encode(Copy(chain, made)).decode(), synced=False)
+        self._table.put(chain, made)
+        self._known[chain] = made
         return made
 
     async def _wait_for(self, layer: Layer, below: Sequence[str]) -> tuple[str, ...]:

@@ -80,8 +80,12 @@ class Kept(Struct, frozen=True, omit_defaults=True):
     manifest_size: int
     since: int
     """When it came here."""
+    manifest_type: str = ""
+    """Of its manifest; empty: OCI's."""
     index: str = ""
     """The index that it was chosen from, if that is here whole or in part."""
+    partial: bool = False
+    """Whether of the index only this image was brought."""
     more: tuple[str, ...] = ()
     """Further blobs that came with it: the index's other platforms, attestations."""
     parent: str = ""

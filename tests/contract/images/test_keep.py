@@ -18,7 +18,7 @@ from stockade.images import Deleted, Untagged, Use
 from stockade.images.values import Unsettled
 from stockade.model.connection import Body
 from stockade.model.layers import LayerBlob
-from support import crashes, images
+from support import crashes, images, registries
 from support.images import TestImage
 
 from .conftest import Shop, body, opened
@@ -280,7 +280,8 @@ import asyncio, sys
 from pathlib import Path
 sys.path[:0] = [{tests!r}]
 from stockade.host import paths
-from stockade.images import Images
+from stockade.images import Images, Wanted
+from stockade.registry.references import parse
 from stockade.store import Journal, Store
 from contract_images import body, layer
 async def main():
@@ -290,10 +291,13 @@ async def main():
     {act}
 asyncio.run(main())
 """
+PORT = registries.free_port()
+PULLED = f"localhost:{PORT}/c:1"
 STEPS = [
     *[("image-load", step) for step in ("receive", "adopt", "unpack", "record", "clear")],
     *[("image-import", step) for step in ("adopt", "unpack", "record", "clear")],
     *[("image-commit", step) for step in ("adopt", "unpack", "record", "clear")],
+    *[("image-pull", step) for step in ("resolve", "fetch", "unpack", "record")],
     *[("image-remove", step) for step in ("record", "sweep")],
     *[("image-prune", step) for step in ("record", "sweep")],
 ]
@@ -301,11 +305,17 @@ ACTS = {
     "image-load": 'await images.load(body("b.tar"))',
     "image-import": 'await images.import_("layer.tar", "i:1")',
     "image-commit": 'await images.commit(layer("taken.tar"), images.find("a:1"), {}, "d:1")',
+    "image-pull": f'await images.exchange.pull(Wanted(parse("{PULLED}")))',
     "image-remove": 'await images.remove("a:1")',
     "image-prune": 'await images.prune({"dangling": ["0"]}, lambda _: [])',
 }
 
-NAMES = {"image-load": {"a:1", "c:1"}, "image-import": {"a:1", "i:1"}, "image-commit": {"a:1", "d:1"}}
+NAMES = {
+    "image-load": {"a:1", "c:1"},
+    "image-import": {"a:1", "i:1"},
+    "image-commit": {"a:1", "d:1"},
+    "image-pull": {"a:1", PULLED},
+}
 """That are there when it is done."""
 
 
@@ -338,9 +348,11 @@ def test_killed_at_each_step(
         place = shop.place
         text = CRASH.format(tests=str(tmp_path), run=str(place.run), data=str(place.data), act=ACTS[verb])
         point = f"{verb}:{step}" if moment == "between" else f"{verb}:{step}:{moment}"
-        done = await asyncio.to_thread(
-            subprocess.run, [sys.executable, "-c", text], cwd=tmp_path, env={**os.environ, "STOCKADE_CRASH": point}
-        )
+        blobs, manifest = registries.of_image(SIBLING)
+        with registries.server(registries.repository(blobs, {"1": (images.MANIFEST, manifest)}), port=PORT):
+            done = await asyncio.to_thread(
+                subprocess.run, [sys.executable, "-c", text], cwd=tmp_path, env={**os.environ, "STOCKADE_CRASH": point}
+            )
         assert done.returncode == -9
         shop.images, shop.store = await opened(place)
         await quiet(shop)

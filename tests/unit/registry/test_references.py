@@ -7,8 +7,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from stockade.errors import BadValue
-from stockade.images import references
-from stockade.images.references import parse
+from stockade.registry import references
+from stockade.registry.references import parse
 
 DIGEST = "sha256:" + "ab" * 32
 

@@ -1,0 +1,183 @@
+"""How an image goes to a registry: its layers, its configuration, and last the manifest under a tag.
+
+Nothing is kept on the way, so nothing is to be undone: the last act here is to write down what the image is called by
+digest from now on. A layer that lies here as a plain tar goes out compressed, by a Rust program on its way; what came
+of it is remembered, so that the next push finds it there.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import time
+from collections.abc import Sequence
+from functools import cached_property
+from typing import Any, NamedTuple
+
+import msgspec
+from msgspec import Struct
+
+from stockade.errors import RuntimeFailed, StockadeError
+from stockade.host.tool import Given, Program
+from stockade.registry import Credentials, Reference, Registries, Repository
+from stockade.registry.references import parse, short
+
+from . import documents
+from .base import Base
+from .pulling import first_of
+from .shared import Tell
+from .values import Image, Layer, Name, Progress
+
+AT_ONCE = 3
+_ADMISSIONS = 4
+_MOUNTS = 4
+"""How many repositories of the same registry are asked for a layer before it is sent."""
+
+
+class Sent(Struct, frozen=True):
+    """A plain layer as it was compressed; its key is its diff id."""
+
+    digest: str
+    size: int
+
+
+class Pushed(NamedTuple):
+    """What a push left at the registry."""
+
+    tag: str
+    digest: str
+    size: int
+    """Bytes of the manifest."""
+
+
+class Pushes:
+    """What goes to registries."""
+
+    def __init__(self, base: Base, registries: Registries) -> None:
+        self._base = base
+        self._registries = registries
+        self._sent = base.store.table("layer-sent", Sent)
+        self._room = asyncio.Semaphore(AT_ONCE)
+
+    @cached_property
+    def _program(self) -> Program:
+        return Program("stockade-fetch")
+
+    async def push(
+        self, image: Image, reference: Reference, credentials: Credentials, tell: Tell, namespace: str
+    ) -> Pushed:
+        """Send an image under a tag.
+
+        Raises:
+            Unauthorized, Refused: this user may not.
+            RuntimeFailed: the registry does not take it.
+        """
+        repository = self._registries.repository(reference, credentials, push=True)
+        with self._base.content.hold(image.kept.blobs):
+            await repository.greet()
+            for layer in reversed(image.layers):
+                tell(Progress(short(layer.diff_id), "Preparing"))
+            layers = await self._layers(image, repository, tell, namespace)
+            data = self._base.content.read(image.id, documents.MAX_DOCUMENT)
+            await repository.put_small_blob(data)
+            kept = list(layers) == list(image.layers)
+            manifest = self._base.content.read(image.manifest, documents.MAX_DOCUMENT) if kept else \
+                documents.write_manifest((image.id, len(data)), layers)  # fmt: skip
+            kind = (image.kept.manifest_type if kept else "") or documents.MANIFEST
+            digest = await repository.put_manifest(reference.tag, manifest, kind)
+        name = reference._replace(tag="", digest=digest)
+        self._base.catalog.add((), {str(name): Name(image.id, time.time_ns())}, namespace)
+        return Pushed(reference.tag, digest, len(manifest))
+
+    def forget(self, diff_ids: frozenset[str]) -> None:
+        """What was remembered of layers that are no more: all but these."""
+        for diff_id, _ in self._sent.items():
+            if diff_id not in diff_ids:
+                self._sent.delete(diff_id)
+
+    async def _layers(self, image: Image, repository: Repository, tell: Tell, namespace: str) -> Sequence[Layer]:
+        """Send what is missing, side by side; the layers as the registry has them."""
+        elsewhere = self._elsewhere(image, repository.reference, namespace)
+        try:
+            async with asyncio.TaskGroup() as group:
+                once = {
+                    one.digest: group.create_task(self._layer(one, repository, elsewhere, tell)) for one in image.layers
+                }
+        except BaseExceptionGroup as failures:
+            raise first_of(failures) from None
+        return [once[one.digest].result() for one in image.layers]
+
+    def _elsewhere(self, image: Image, reference: Reference, namespace: str) -> list[str]:
+        """Repositories of the same registry that may have the image's layers."""
+        shared = {one.diff_id for one in image.layers}
+        known = [one for one in self._base.catalog.images(namespace) if shared & {two.diff_id for two in one.layers}]
+        names = [parse(name) for one in known for name in self._base.catalog.names_of(one.id, namespace)]
+        found = [one.path for one in names if one.domain == reference.domain and one.digest]
+        return [path for path in dict.fromkeys(found) if path != reference.path][:_MOUNTS]
+
+    async def _layer(self, layer: Layer, repository: Repository, elsewhere: Sequence[str], tell: Tell) -> Layer:
+        name = short(layer.diff_id)
+        plain = layer.media_type in documents.PLAIN_LAYERS
+        known = self._as_sent(layer) if plain else layer
+        async with self._room:
+            if known is not None:
+                if await repository.has(known.digest):
+                    tell(Progress(name, "Layer already exists"))
+                    return known
+                for source in elsewhere:
+                    if await repository.mount(known.digest, source):
+                        tell(Progress(name, f"Mounted from {source}"))
+                        return known
+            done = await self._put(layer, repository, plain, tell)
+        tell(Progress(name, "Pushed"))
+        if not plain:
+            return layer
+        sent = Sent(done["digest"], done["size"])
+        self._sent.put(layer.diff_id, sent)
+        return layer_of(layer, sent)
+
+    def _as_sent(self, layer: Layer) -> Layer | None:
+        sent = self._sent.get(layer.diff_id)
+        return layer_of(layer, sent) if sent is not None else None
+
+    async def _put(self, layer: Layer, repository: Repository, compress: bool, tell: Tell) -> dict[str, Any]:
+        """Run the program until it has sent the layer, authorised anew where it is asked who we are."""
+        for _ in range(_ADMISSIONS):
+            target = await repository.upload()
+            wanted = {
+                **msgspec.to_builtins(target),
+                "upload": target.url,
+                "source": self._base.content.path(layer.digest),
+                "compress": "gzip" if compress else None,
+                "digest": "" if compress else layer.digest,
+            }
+            del wanted["url"]
+            done, challenge = await self._run(wanted, layer, tell)
+            if done is not None:
+                return done
+            if challenge is None or not await repository.admit(challenge["url"], [challenge["challenge"]], [target]):
+                break
+        raise RuntimeFailed(f"layer {short(layer.diff_id)}: the registry goes on asking who sends it")
+
+    async def _run(
+        self, wanted: dict[str, Any], layer: Layer, tell: Tell
+    ) -> tuple[dict[str, Any] | None, dict[str, Any] | None]:
+        """One run: what was done, or what the registry wants to know."""
+        done = challenge = None
+        name = short(layer.diff_id)
+        lines = self._program.lines("put", given=Given((), msgspec.json.encode(wanted)))
+        try:
+            async with contextlib.aclosing(lines):
+                async for line in lines:
+                    done, challenge = line.get("done", done), line if "challenge" in line else challenge
+                    if "sent" in line:
+                        tell(Progress(name, "Pushing", line["sent"], layer.size))
+        except StockadeError as error:
+            if challenge is None:
+                raise RuntimeFailed(f"layer {name}: {error.message}", hint=error.hint) from error
+        return done, challenge
+
+
+def layer_of(layer: Layer, sent: Sent) -> Layer:
+    """A plain layer as the registry has it."""
+    return Layer(sent.digest, sent.size, f"{documents.LAYER}+gzip", layer.diff_id)
