@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 
-from stockade.cli import foreground, front
+from stockade.cli import foreground, front, registries
 from stockade.cli.making import OPTIONS, wanted
 from stockade.cli.screen import note, out
 from stockade.cli.table import Args, Command, Option
@@ -106,10 +106,12 @@ def _make(client: Client, args: Args, *, stdin: bool) -> Container:
         asked = wanted(args, stdin)
         if os.path.isfile(asked.rootfs):
             asked = asked._replace(image=_of_archive(client, asked.rootfs), rootfs="")
+        elif asked.image and args["pull"] != "never":
+            registries.bring(client, asked.image, anew=args["pull"] == "always")
         container = client.create(asked)
     except NotFound as error:
         raise NotFound(
-            error.message, hint=error.hint or "`stockade load` or `stockade import` brings an image"
+            error.message, hint=error.hint or "`stockade pull`, `stockade load` or `stockade import` brings an image"
         ) from error
     for warning in container.warnings:
         note(f"stockade: warning: {warning}")

@@ -11,6 +11,7 @@ from stockade.docker_api.images import Images
 from stockade.docker_api.networks import Networks
 from stockade.docker_api.own import Own
 from stockade.docker_api.refusals import Absent, refused_routes
+from stockade.docker_api.registries import Registries
 from stockade.docker_api.router import Route, Router
 from stockade.docker_api.server import Server
 from stockade.docker_api.system import System
@@ -21,11 +22,13 @@ if TYPE_CHECKING:
 
 def routes(engine: Engine, version: str) -> list[Route]:
     """Everything that is answered."""
-    containers, images = Containers(engine), Images(engine)
+    registries = Registries(engine)
+    containers, images = Containers(engine), Images(engine, registries)
     return [
         *containers.routes(),
         *Execs(engine).routes(),
         *images.routes(),
+        *registries.routes(),
         *System(engine, version).routes(),
         *Networks(engine).routes(),
         *Absent().routes(),

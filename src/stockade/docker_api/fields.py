@@ -450,6 +450,20 @@ class ExecCreate(Fields, frozen=True, kw_only=True):
     container: str | None = None
 
 
+class AuthConfig(Fields, frozen=True, kw_only=True, rename=None):
+    """Who somebody is to a registry: the body of /auth, and in base64 the header X-Registry-Auth."""
+
+    NEUTRAL = {"email": "registries no longer ask for it"}
+
+    username: str | None = None
+    password: str | None = None
+    auth: str | None = None
+    email: str | None = None
+    serveraddress: str | None = None
+    identitytoken: str | None = None
+    registrytoken: str | None = None
+
+
 class ExecStart(Fields, frozen=True, kw_only=True):
     """The body of /exec/{id}/start."""
 

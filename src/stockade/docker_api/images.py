@@ -2,26 +2,25 @@
 
 from __future__ import annotations
 
-import asyncio
 import os
-from collections.abc import Coroutine, Sequence
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from stockade.docker_api import render
-from stockade.docker_api.answers import TAR, Answer, encode, error_body, json
+from stockade.docker_api.answers import TAR, Answer, json
 from stockade.docker_api.containers import joined_reference
 from stockade.docker_api.query import served
-from stockade.docker_api.refusals import REGISTRIES
+from stockade.docker_api.registries import Registries
 from stockade.docker_api.router import Route
+from stockade.docker_api.telling import Telling
 from stockade.docker_api.times import moment, nanoseconds
 from stockade.docker_api.versions import Version
-from stockade.docker_api.wire import Gone
-from stockade.errors import BadValue, StockadeError, Unsupported
-from stockade.images import Happened, Image, Progress, Untagged, Use
+from stockade.errors import BadValue, Unsupported
+from stockade.images import Happened, Image, Untagged, Use
 from stockade.model.connection import Body
 
 if TYPE_CHECKING:
-    from stockade.docker_api.server import Request, Stream
+    from stockade.docker_api.server import Request
     from stockade.engine.engine import Engine
 
 T = TypeVar("T")
@@ -47,9 +46,9 @@ _LEGACY_CONFIG = {
 class Images:
     """The routes below /images."""
 
-    def __init__(self, engine: Engine) -> None:
+    def __init__(self, engine: Engine, registries: Registries) -> None:
         self._engine = engine
-
+        self._registries = registries
         self._images = engine.images
         self._images.listeners.append(self._happened)
 
@@ -68,7 +67,7 @@ class Images:
             Route("GET", "/images/{name}/json", self.inspect, served("manifests", refused=platform)),
             Route("GET", "/images/{name}/history", self.history, served(refused=platform)),
             Route("POST", "/images/load", self.load, served("quiet", refused=platform), body="stream"),
-            Route("POST", "/images/create", self.create, served(*_CREATE, refused=platform), body="stream"),
+            Route("POST", "/images/create", self.create, served(*_CREATE), body="stream"),
             Route("POST", "/images/{name}/tag", self.tag, served("repo", "tag")),
             Route("POST", "/images/prune", self.prune, served("filters")),
             Route(
@@ -189,11 +188,14 @@ class Images:
             os.close(out)
 
     async def create(self, request: Request) -> None:
-        """Docker's ImageCreate: an import; a pull is refused until there are registries."""
+        """Docker's ImageCreate: a pull, or an import."""
         query = request.query
         source = query.text("fromSrc")
         if query.text("fromImage"):
-            raise Unsupported(REGISTRIES)
+            await self._registries.pull(request)
+            return
+        if query.text("platform"):
+            raise BadValue(f"parameter platform={query.text('platform')}: {_PLATFORM}")
         if source != "-":
             raise Unsupported(f"importing from {source!r} is not served: send the archive itself")
         reference = joined_reference(query.text("repo"), query.text("tag"))
@@ -249,71 +251,6 @@ class Images:
         return found
 
 
-class Telling:
-    """The answer to long work: its progress, then its result or why there is none.
-
-    What fails before anything was said is an error as any other; later it is a line of the answer.
-    """
-
-    def __init__(self, request: Request, quiet: bool) -> None:
-        self._request = request
-        self._quiet = quiet
-        self._stream: Stream | None = None
-        self._lines: asyncio.Queue[dict[str, Any] | None] = asyncio.Queue()
-
-    def progress(self, one: Progress) -> None:
-        """Called by the work."""
-        if not self._quiet:
-            self._lines.put_nowait(render_progress(one))
-
-    async def follow(self, work: Coroutine[Any, Any, T]) -> T:
-        """Tell of the work until it ends, and give its result. A client that left does not end it."""
-        task = asyncio.create_task(work, name="an image on its way")
-        task.add_done_callback(lambda _: self._lines.put_nowait(None))
-        try:
-            while (line := await self._lines.get()) is not None:
-                await self.say(line)
-            return task.result()
-        except Gone:
-            await asyncio.wait([task])
-            raise
-        except StockadeError as error:
-            if self._stream is None:
-                raise
-            await self.say({"errorDetail": error_body(error), "error": error.message})
-            raise Gone(error.message) from error
-        finally:
-            task.cancel()
-
-    async def say(self, line: dict[str, Any]) -> None:
-        """One line of the answer."""
-        if self._stream is None:
-            self._stream = await self._request.start()
-        await self._stream.write(encode(line))
-
-
-def render_progress(one: Progress) -> dict[str, Any]:
-    """A line of progress as Docker's clients show it."""
-    if not one.total:
-        return {"status": one.status, "progressDetail": {}, "id": one.id}
-    detail = {"current": one.current, "total": one.total}
-    return {"status": one.status, "progressDetail": detail, "progress": _bar(one), "id": one.id}
-
-
-def _bar(one: Progress) -> str:
-    done = min(50, one.current * 50 // one.total)
-    return f"[{'=' * done}>{' ' * (50 - done)}]  {_size(one.current)}/{_size(one.total)}"
-
-
-def _size(count: float) -> str:
-    """As Docker writes sizes of progress: powers of 1,000."""
-    for unit in ("B", "kB", "MB", "GB"):
-        if count < 1000 or unit == "GB":
-            break
-        count /= 1000
-    return f"{count:.4g}{unit}"
-
-
 def manifest(image: Image, uses: Sequence[Use]) -> dict[str, Any]:
     """The one manifest of an image, as `docker images --tree` reads it."""
     of, kept = image.config, image.kept
@@ -321,7 +258,11 @@ def manifest(image: Image, uses: Sequence[Use]) -> dict[str, Any]:
     platform = {"architecture": of.architecture, "os": of.os, **({"variant": of.variant} if of.variant else {})}
     return {
         "ID": image.manifest,
-        "Descriptor": {"mediaType": _MANIFEST, "digest": image.manifest, "size": kept.manifest_size},
+        "Descriptor": {
+            "mediaType": kept.manifest_type or _MANIFEST,
+            "digest": image.manifest,
+            "size": kept.manifest_size,
+        },
         "Available": True,
         "Kind": "image",
         "Size": {"Content": content, "Total": content + image.size},
@@ -366,4 +307,4 @@ def image_config(image: Image, version: Version) -> dict[str, Any]:
     return found
 
 
-_CREATE = ("fromImage", "fromSrc", "repo", "tag", "message", "changes")
+_CREATE = ("fromImage", "fromSrc", "repo", "tag", "message", "changes", "platform")

@@ -100,10 +100,7 @@ class Own:
 
     async def prepare_exec(self, request: Request) -> Answer:
         """The same for an exec."""
-        execs = self._engine.execs
-        return json(
-            {"AttachSocket": await execs.prepare(request.name), "Container": execs.inspect(request.name).container}
-        )
+        return json({"AttachSocket": await self._engine.execs.prepare(request.name)})
 
     async def kill_exec(self, request: Request) -> Answer:
         """A signal for an exec's process."""

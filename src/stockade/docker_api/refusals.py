@@ -22,7 +22,6 @@ _SWARM = (
 )
 _PLUGINS = "plugins are not served"
 _BUILD = "building images is not served yet"
-REGISTRIES = "registries are not served yet: load or import the image"
 
 # Sentence → the routes that it refuses.
 REFUSED: dict[str, str] = {
@@ -42,7 +41,6 @@ REFUSED: dict[str, str] = {
         POST /plugins/{name}/push, POST /plugins/{name}/set
     """,
     _BUILD: "POST /build, POST /build/cancel, POST /session, POST /grpc",
-    REGISTRIES: "POST /images/{name}/push, GET /images/search, POST /auth, GET /distribution/{name}/json",
     VOLUMES: "POST /volumes/create, PUT /volumes/{name}",
     "checkpoints are not served": """
         GET /containers/{name}/checkpoints, POST /containers/{name}/checkpoints,

@@ -67,6 +67,10 @@ class Request:
         """The body on its way to a program that reads it; the connection ends with this answer."""
         return await self._connection.give_body(self._head)
 
+    async def only_waits(self) -> None:
+        """Read a small body to its end; from here on the answer ends when its client leaves."""
+        await self._connection.only_waits()
+
     async def start(self, kind: str = JSON) -> Stream:
         """Begin an answer that grows; it ends with the handler."""
         await self._connection.send_head(200, [(b"Content-Type", kind.encode())])
@@ -194,6 +198,12 @@ class Connection:
             self.waits = True
             if not self._taken:
                 self._wire.unwatch()
+
+    async def only_waits(self) -> None:
+        """What runs for this client is for nobody else: it ends when the client leaves."""
+        await self._read_body()
+        self.waits = True
+        self._wire.watch(self._client_left)
 
     def _failed(self, answer: Answer) -> Answer | None:
         """An error that comes when the answer has begun cannot be said: the connection is cut, so that it shows."""

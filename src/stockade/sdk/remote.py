@@ -6,6 +6,7 @@ An object holds the daemon's answer of when it was looked at (`attributes`, Dock
 from __future__ import annotations
 
 import errno
+import json
 import os
 from typing import NamedTuple
 from urllib.parse import quote, urlencode
@@ -14,6 +15,8 @@ from stockade.errors import ProtocolBroken
 from stockade.host import paths
 from stockade.runtime import exits
 from stockade.sdk import http, ondemand
+from stockade.sdk.credentials import Login, registry_of
+from stockade.sdk.credentials import find as find_login
 from stockade.sdk.values import Completed
 from stockade.sdk.wanted import Wanted, resources
 
@@ -134,6 +137,78 @@ class AsyncClient:
         """Untag an image, and remove it with its last name; what was untagged and deleted."""
         target = f"/images/{quote(reference, safe='/:@')}{_query(force=force, noprune=not prune)}"
         return _list(await self.call("DELETE", target, timeout=None))
+
+    # Registries
+
+    async def pull(
+        self, reference: str, *, platform: str = "", all_tags: bool = False, login: Login | None = None
+    ) -> AsyncGenerator[Json, None]:
+        """Bring an image here; gives what the daemon says of its progress.
+
+        Args:
+            platform: as `linux/arm64`; empty: this machine's.
+            all_tags: every tag of the repository.
+            login: who asks; None: what the caller's config.json knows.
+
+        Raises:
+            NotFound: there is none, or not for this user.
+            Unavailable: the registry does not answer.
+        """
+        tag = "" if all_tags or _names_which(reference) else "latest"
+        target = f"/images/create{_query(fromImage=reference, tag=tag, platform=platform)}"
+        async with await self._as_user(target, registry_of(reference), login) as exchange:
+            async for one in exchange.lines():
+                yield _progress(one)
+
+    async def push(
+        self, reference: str, *, all_tags: bool = False, login: Login | None = None
+    ) -> AsyncGenerator[Json, None]:
+        """Send an image to the registry of its name; gives what the daemon says of its progress.
+
+        Raises:
+            NotFound: there is no such image here.
+            Unauthorized, Refused: this user may not.
+        """
+        head, colon, tag = reference.rpartition(":")
+        name, tag = (head, tag) if colon and "/" not in tag else (reference, "" if all_tags else "latest")
+        target = f"/images/{quote(name, safe='/:')}/push{_query(tag=tag)}"
+        async with await self._as_user(target, registry_of(reference), login) as exchange:
+            async for one in exchange.lines():
+                yield _progress(one)
+
+    async def login(self, registry: str, username: str, password: str) -> Login:
+        """Try a name and a password; what is to be kept of them (`sdk.credentials.store`).
+
+        Raises:
+            Unauthorized: the registry does not believe them.
+        """
+        tried = Login(username, password)
+        said = await self.call("POST", "/auth", tried.body(registry), timeout=None)
+        token = str((said or {}).get("IdentityToken") or "")
+        return Login(username, "", token) if token else tried
+
+    async def search(
+        self, term: str, *, limit: int = 25, filters: Mapping[str, Sequence[str]] | None = None
+    ) -> list[Json]:
+        """Ask a registry's search; Docker's lines.
+
+        Raises:
+            NotFound: the registry has none.
+        """
+        return _list(await self.call("GET", f"/images/search{_query(term=term, limit=limit, filters=filters)}",
+                                     timeout=None))  # fmt: skip
+
+    async def _as_user(self, target: str, registry: str, login: Login | None) -> http.Exchange:
+        """A request that says who asks; its answer grows for as long as it takes."""
+        known = login if login is not None else await self.io.work(find_login, registry)
+        exchange = await http.request(
+            self.io, await self.socket(), "POST", _versioned(target), headers=known.header(registry)
+        )
+        try:
+            return await exchange.answer(None)
+        except BaseException:
+            exchange.close()
+            raise
 
     async def prune_images(self, filters: Mapping[str, Sequence[str]] | None = None) -> Json:
         """Remove images that nothing uses; Docker's ImagesDeleted and SpaceReclaimed."""
@@ -456,8 +531,6 @@ def _versioned(target: str) -> str:
 
 def _query(**fields: Any) -> str:
     """A query of what is said: false, empty and None are left away, lists repeat, mappings are JSON."""
-    import json
-
     pairs: list[tuple[str, str]] = []
     for name, value in fields.items():
         if isinstance(value, dict):
@@ -473,8 +546,14 @@ def _query(**fields: Any) -> str:
 
 def _progress(said: Json) -> Json:
     if "errorDetail" in said or "error" in said:
-        raise http.condition(500, str(said.get("error") or said["errorDetail"].get("message")).encode())
+        detail = said.get("errorDetail") or {"message": said.get("error")}
+        raise http.condition(500, json.dumps(detail).encode())
     return said
+
+
+def _names_which(reference: str) -> bool:
+    """Whether a name says which image of its repository is meant."""
+    return "@" in reference or ":" in reference.rpartition("/")[2]
 
 
 def _list(found: Json) -> list[Json]:

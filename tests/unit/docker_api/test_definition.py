@@ -16,7 +16,7 @@ from typing import Any
 import pytest
 import yaml  # type: ignore[import-untyped]
 
-from stockade.docker_api import containers, execs, fields, images, networks, own, refusals, system
+from stockade.docker_api import containers, execs, fields, images, networks, own, refusals, registries, system
 from stockade.docker_api.router import Route
 from support import programs
 
@@ -66,6 +66,7 @@ def routes() -> list[Route]:
         containers.Containers,
         execs.Execs,
         images.Images,
+        registries.Registries,
         system.System,
         networks.Networks,
         refusals.Absent,
@@ -150,6 +151,7 @@ def properties(definition: dict[str, Any], schema: dict[str, Any]) -> dict[str, 
         ("IPAM", fields.Ipam, set()),
         ("IPAMConfig", fields.IpamConfig, set()),
         ("PortBinding", fields.PortBinding, set()),
+        ("AuthConfig", fields.AuthConfig, {"auth", "identitytoken", "registrytoken"}),
     ],
 )
 def test_every_field_of_docker_stands_in_our_table(
