@@ -8,7 +8,7 @@ from __future__ import annotations
 import contextlib
 import ctypes
 import os
-import socket
+import socket as sockets
 import subprocess
 import threading
 from collections.abc import Iterator, Sequence
@@ -46,16 +46,16 @@ class Netns:
         """A command in it, at work; its pid is the command's own."""
         return subprocess.Popen(self.words(words), **more)
 
-    def socket(self, family: int = socket.AF_INET, kind: int = socket.SOCK_STREAM) -> socket.socket:
+    def socket(self, family: int = sockets.AF_INET, kind: int = sockets.SOCK_STREAM) -> sockets.socket:
         """A socket that lives in it, for this process."""
-        made: list[socket.socket] = []
+        made: list[sockets.socket] = []
 
         def make() -> None:
             # A thread of its own: a namespace is a thread's, and this one ends at once.
             descriptor = os.open(self.path, os.O_RDONLY | os.O_CLOEXEC)
             try:
                 if ctypes.CDLL(None, use_errno=True).setns(descriptor, 0x40000000) == 0:
-                    made.append(socket.socket(family, kind))
+                    made.append(sockets.socket(family, kind))
             finally:
                 os.close(descriptor)
 
@@ -65,9 +65,9 @@ class Netns:
         assert made, f"cannot enter {self.path}"
         return made[0]
 
-    def connect(self, address: str, port: int, timeout: float = 5) -> socket.socket:
+    def connect(self, address: str, port: int, timeout: float = 5) -> sockets.socket:
         """A TCP connection from within it."""
-        made = self.socket(socket.AF_INET6 if ":" in address else socket.AF_INET)
+        made = self.socket(sockets.AF_INET6 if ":" in address else sockets.AF_INET)
         try:
             made.settimeout(timeout)
             made.connect((address, port))

@@ -49,6 +49,7 @@ class Own:
             Route("GET", f"{PREFIX}/walls", self.walls),
             Route("POST", f"{PREFIX}/containers/create", self.create, served("name", "platform"), body="json"),
             Route("GET", one, self.container),
+            Route("GET", f"{PREFIX}/networks/blocks", self.blocks),
             Route("POST", f"{one}/prepare", self.prepare),
             Route("POST", f"{PREFIX}/exec/{{name}}/prepare", self.prepare_exec),
             Route("POST", f"{PREFIX}/exec/{{name}}/kill", self.kill_exec, served("signal")),
@@ -92,6 +93,21 @@ class Own:
                 "TimeLimit": wanted.time_limit,
                 "AttachSocket": shim.attach_address(directory) if record.state.pid else "",
             }
+        )
+
+    async def blocks(self, request: Request) -> Answer:
+        """The host's rules that keep packets from the networks that are in use."""
+        return json(
+            [
+                {
+                    "Network": network.name,
+                    "Hook": one.hook,
+                    "Chain": one.chain,
+                    "Sentence": one.sentence,
+                    "Command": one.command,
+                }
+                for network, one in await self._engine.networks.blocks()
+            ]
         )
 
     async def prepare(self, request: Request) -> Answer:

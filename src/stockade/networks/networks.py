@@ -16,10 +16,11 @@ import msgspec
 
 from stockade.errors import BadValue, Conflict, NotFound, Refused, RuntimeFailed, StockadeError
 from stockade.host import processes
-from stockade.networks import ends, firewall, options, plan, pools
+from stockade.networks import blocking, ends, firewall, options, plan, pools
+from stockade.networks.blocking import Block
 from stockade.networks.ledger import Ledger
 from stockade.networks.monitor import Monitor
-from stockade.networks.node import Node, nft
+from stockade.networks.node import Node, nft, ruleset
 from stockade.networks.options import Asked, Subnet
 from stockade.networks.serve import Serve
 from stockade.networks.values import BUILT_IN, DEFAULT, NAMESPACE, Endpoint, Held, Network, Pool
@@ -351,6 +352,17 @@ class Networks:
         """Somebody took the table away, or part of it."""
         log.warning("somebody changed or flushed the table inet %s: it is put back", firewall.TABLE)
         await self.put_table()
+
+    async def blocks(self) -> list[tuple[Network, Block]]:
+        """The host's rules that keep packets from the networks that are in use."""
+        used = [one for one in self.all() if self.ledger.in_use(one.id)]
+        rules = await ruleset() if used else []
+        return [
+            (one, block)
+            for one in used
+            for block in blocking.find(rules, one.bridge)
+            if block.hook == "forward" or one.names
+        ]
 
     async def _follow_upstreams(self) -> None:
         while True:

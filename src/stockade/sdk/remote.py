@@ -214,6 +214,53 @@ class AsyncClient:
         """Remove images that nothing uses; Docker's ImagesDeleted and SpaceReclaimed."""
         return await self.call("POST", f"/images/prune{_query(filters=filters)}", timeout=None)
 
+    # Networks
+
+    async def networks(self, filters: Mapping[str, Sequence[str]] | None = None) -> list[Json]:
+        """Docker's NetworkList."""
+        return _list(await self.call("GET", f"/networks{_query(filters=filters)}"))
+
+    async def network(self, reference: str) -> Json:
+        """Docker's NetworkInspect.
+
+        Raises:
+            NotFound: there is none of that name or id.
+        """
+        return await self.call("GET", f"/networks/{quote(reference, safe='')}")
+
+    async def create_network(self, name: str, settings: Json = None) -> Json:
+        """Make a network; `settings` are the other members of Docker's NetworkCreate. Its id and a warning.
+
+        Raises:
+            Conflict: its name or subnet is taken.
+        """
+        return await self.call("POST", "/networks/create", {"Name": name, **(settings or {})})
+
+    async def remove_network(self, reference: str) -> None:
+        """Remove a network that no running container has."""
+        async with await self.open("DELETE", f"/networks/{quote(reference, safe='')}"):
+            pass
+
+    async def prune_networks(self, filters: Mapping[str, Sequence[str]] | None = None) -> Json:
+        """Remove the networks that no running container has; Docker's NetworksDeleted."""
+        return await self.call("POST", f"/networks/prune{_query(filters=filters)}")
+
+    async def connect(self, network: str, container: str, settings: Json = None) -> None:
+        """Give a container an end of a network; `settings` are Docker's EndpointSettings."""
+        body = {"Container": container, "EndpointConfig": settings or {}}
+        async with await self.open("POST", f"/networks/{quote(network, safe='')}/connect", body):
+            pass
+
+    async def disconnect(self, network: str, container: str, *, force: bool = False) -> None:
+        """Take a container's end of a network away."""
+        body = {"Container": container, "Force": force}
+        async with await self.open("POST", f"/networks/{quote(network, safe='')}/disconnect", body):
+            pass
+
+    async def blocks(self) -> list[Json]:
+        """The host's own rules that keep packets from networks, each with a sentence and the command that opens it."""
+        return _list(await self.call("GET", f"{OWN}/networks/blocks"))
+
     # The daemon
 
     async def version(self) -> Json:
