@@ -9,11 +9,11 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
-from support.daemon import Daemon
+from support.daemon import IMAGE, Daemon
 from support.place import CGROUPS, portrait
 
 IDS = Path("/var/lib/stockade/ids")
-NOTHING = "nothing left: no process or namespace, mount, cgroup, range of ids, lease, file or descriptor"
+NOTHING = "nothing left: no process or namespace, mount, cgroup, range of ids, lease, link, port, file or descriptor"
 SPARE = 4
 """Descriptors more than before that are nobody's: a pooled thread's, a cached directory's."""
 
@@ -23,6 +23,8 @@ class Census:
 
     def __init__(self, docker: Daemon) -> None:
         self.docker = docker
+        # The default network and its resolver are there from their first use on.
+        docker.docker("run", "--rm", "--network", "bridge", IMAGE, "true")
         self.known: set[str] = set()
         self.before = set(self._lines())
         self.descriptors = self._descriptors()
@@ -57,6 +59,7 @@ class Census:
         yield from (f"mount {point}" for point in place.mounts())
         yield from self._processes()
         yield from self._records()
+        yield from self._networks()
 
     def _processes(self) -> Iterator[str]:
         """Of containers, by cgroup or words. Namespaces live as long as they do, or by mounts and descriptors."""
@@ -69,6 +72,17 @@ class Census:
                 words = (entry / "cmdline").read_bytes() + (entry / "cgroup").read_bytes()
                 if any(name in words for name in names):
                     yield f"process {portrait(int(entry.name)).split(' old')[0].rpartition(',')[0]}: {words[:200]!r}"
+
+    def _networks(self) -> Iterator[str]:
+        """Links of the daemon's network namespace, and the elements of its table's maps."""
+        if self.docker.ns is None:
+            return
+        for line in self.docker.ns.run(["ip", "-o", "link"]).splitlines():
+            yield f"link {line.split()[1].partition('@')[0]}"
+        for name in ("ports4", "ports6", "bound4", "bound6"):
+            said = self.docker.ns.run(["nft", "-j", "list", "map", "inet", "stockade", name], check=False)
+            if '"elem"' in said:
+                yield f"elements of {name}: {said}"
 
     def _records(self) -> Iterator[str]:
         """Rows of the store: containers, leases, operations that were begun."""

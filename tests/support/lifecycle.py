@@ -23,6 +23,8 @@ from stockade.engine.records import Wanted
 from stockade.errors import StockadeError
 from stockade.host import paths as places
 from stockade.images import Images
+from stockade.networks.options import Asked
+from stockade.networks.values import EndpointWanted
 from stockade.snapshots import Snapshots
 from stockade.store import Journal, Store
 
@@ -48,7 +50,12 @@ async def call(engine: Engine, verb: str, *words: Any) -> object:
     if verb == "settled":
         await settled(engine)
         return None
+    if verb == "network":
+        return await engine.networks.create(Asked(str(words[0])))
     [record] = engine.list(None)
+    if verb == "connect":
+        await engine.connect(record.wanted.id, EndpointWanted(str(words[0])))
+        return None
     if verb == "update":
         return await engine.update(record.wanted.id, Change({"pids_limit": int(words[0])}))
     return await getattr(engine, verb)(record.wanted.id, *words)

@@ -14,30 +14,38 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import pytest
 
 from stockade.engine import shims, verbs
 from stockade.runtime import shim
 from support import crashes, programs
+from support.netns import Netns, netns
 from support.place import CGROUPS, Place, place
 
 pytestmark = [pytest.mark.root, pytest.mark.storm, pytest.mark.timeout(0)]
 TESTS = Path(__file__).resolve().parent.parent
 
+ON_ONE = {
+    "namespaces": {"network": "one"},
+    "networks": [{"network": "one"}],
+    "ports": [{"port": 80, "host_port": 8080}],
+}
 # Verb → what brings the container there, the verb itself, and what is seen when it is done.
 STORIES: dict[str, tuple[list[list[Any]], list[list[Any]], str]] = {
     "create": ([], [["create"]], "created"),
-    "start": ([["create"]], [["start"]], "running"),
-    "end": ([["create", {"command": ["sh", "-c", "exit 7"]}]], [["start"], ["wait"], ["nap", 0.5]], "exited"),
+    "start": ([["create", ON_ONE]], [["start"]], "running"),
+    "end": ([["create", ON_ONE | {"command": ["sh", "-c", "exit 7"]}]], [["start"], ["wait"], ["nap", 0.5]], "exited"),
     "stop": ([["create"], ["start"], ["nap", 0.2]], [["stop", None, 5]], "exited"),
     "restart": ([["create"], ["start"], ["nap", 0.2]], [["restart", None, 5]], "running"),
     "pause": ([["create"], ["start"]], [["pause"]], "paused"),
     "unpause": ([["create"], ["start"], ["pause"]], [["unpause"]], "running"),
     "update": ([["create"], ["start"]], [["update", 77]], "running"),
     "rename": ([["create"]], [["rename", "other"]], "created"),
-    "remove": ([["create"], ["start"]], [["remove", True]], "gone"),
+    "connect": ([["create", ON_ONE], ["start"]], [["connect", "two"]], "running"),
+    "disconnect": ([["create", ON_ONE], ["start"], ["connect", "two"]], [["disconnect", "one"]], "running"),
+    "remove": ([["create", ON_ONE], ["start"]], [["remove", True]], "gone"),
 }
 BEFORE = {"create": "gone", "start": "created", "end": "running", "remove": "exited", "unpause": "paused"}
 POINTS = [
@@ -49,26 +57,35 @@ def test_every_verb_has_a_story() -> None:
     assert STORIES.keys() == verbs.ALL.keys()
 
 
+class Ground(NamedTuple):
+    """Where the engine is, and the network that it is in."""
+
+    place: Place
+    ns: Netns
+
+
 @pytest.fixture(scope="module")
-def ground() -> Iterator[Place]:
-    with place() as made:
+def ground() -> Iterator[Ground]:
+    with place() as made, netns() as ns:
         root = made.top / "root"
         (root / "bin").mkdir(parents=True)
         shutil.copy(shutil.which("busybox") or "/bin/busybox", root / "bin/busybox")
         for name in ("sh", "sleep", "echo"):
             (root / "bin" / name).symlink_to("busybox")
-        yield made
+        found = Ground(made, ns)
+        assert run(found, [["network", "one"], ["network", "two"]])[0] == 0
+        yield found
 
 
-def run(ground: Place, script: list[list[Any]], crash: str = "") -> tuple[int, list[dict[str, Any]]]:
+def run(ground: Ground, script: list[list[Any]], crash: str = "") -> tuple[int, list[dict[str, Any]]]:
     environment = {
-        **ground.environment(),
+        **ground.place.environment(),
         "STOCKADE_CRASH": crash,
-        "STOCKADE_TEST_ROOT": str(ground.top / "root"),
+        "STOCKADE_TEST_ROOT": str(ground.place.top / "root"),
         "PYTHONPATH": f"{TESTS}:{TESTS.parent / 'src'}",
     }
     done = subprocess.run(
-        [sys.executable, "-m", "support.lifecycle", json.dumps(script)],
+        ground.ns.words([sys.executable, "-m", "support.lifecycle", json.dumps(script)]),
         env=environment, stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=300,
     )  # fmt: skip
     assert done.returncode in (0, -signal.SIGKILL), done.stderr
@@ -80,7 +97,7 @@ def seen(answers: list[dict[str, Any]]) -> str:
     return record["state"].get("status", "created") if record else "gone"
 
 
-def changed(ground: Place, verb: str, answers: list[dict[str, Any]]) -> bool:
+def changed(ground: Ground, verb: str, answers: list[dict[str, Any]]) -> bool:
     """Of a verb whose container is in the same state before and after: whether it was performed."""
     record = next(one["record"] for one in answers if "record" in one)
     match verb:
@@ -88,24 +105,32 @@ def changed(ground: Place, verb: str, answers: list[dict[str, Any]]) -> bool:
             return bool(record["wanted"]["resources"]["pids_limit"] == 77)
         case "rename":
             return bool(record["wanted"]["name"] == "other")
+        case "connect" | "disconnect":
+            names = [one["network"] for one in record["wanted"]["networks"]]
+            assert names == [one["network"] for one in record["state"]["endpoints"]]
+            return names == (["one", "two"] if verb == "connect" else ["two"])
         case "restart":  # its program speaks whenever it begins
-            log: str = (ground.data / "engine" / record["wanted"]["id"] / "log.json").read_text()
+            log: str = (ground.place.data / "engine" / record["wanted"]["id"] / "log.json").read_text()
             return log.count('"up') == 2
     return True
 
 
-def assert_nothing_left(ground: Place) -> None:
-    assert os.listdir(ground.data / "engine") == []
+def assert_nothing_left(ground: Ground) -> None:
+    assert os.listdir(ground.place.data / "engine") == []
+    assert "veth" not in ground.ns.run(["ip", "-br", "link"])
+    assert "elements" not in ground.ns.run(["nft", "list", "map", "inet", "stockade", "ports4"], check=False)
+    ends = ground.place.run / "net/endpoints"
+    assert not ends.exists() or os.listdir(ends) == []
     claims = [Path(f"/var/lib/stockade/ids/{name}") for name in os.listdir("/var/lib/stockade/ids") if name.isdigit()]
-    assert [one for one in claims if one.is_symlink() and os.readlink(one).startswith(f"{ground.top}/")
+    assert [one for one in claims if one.is_symlink() and os.readlink(one).startswith(f"{ground.place.top}/")
             and os.path.exists(os.readlink(one))] == []  # fmt: skip
     for _ in range(100):
-        processes = {pid: line for pid, line in ground.processes().items() if "support.lifecycle" not in line}
+        processes = {pid: line for pid, line in ground.place.processes().items() if "support.lifecycle" not in line}
         if not processes:
             break
         time.sleep(0.05)
     assert processes == {}
-    assert ground.mounts() == []
+    assert ground.place.mounts() == []
 
 
 def cgroups_of(identity: str) -> list[Path]:
@@ -114,7 +139,7 @@ def cgroups_of(identity: str) -> list[Path]:
 
 @pytest.mark.parametrize(("verb", "step", "moment"), POINTS)
 def test_killed(
-    ground: Place, verb: str, step: str, moment: str, record_property: Callable[[str, object], None]
+    ground: Ground, verb: str, step: str, moment: str, record_property: Callable[[str, object], None]
 ) -> None:
     way, story, after = STORIES[verb]
     crash = f"{verb}:{step}:{moment}".removesuffix(":between")
@@ -130,7 +155,7 @@ def test_killed(
     finished = found == after and changed(ground, verb, answers)
     if verbs.ALL[verb].final({step}) and moment == "after":
         assert finished
-    identities = os.listdir(ground.data / "engine")
+    identities = os.listdir(ground.place.data / "engine")
     status, answers = run(ground, [["remove", True]] if found != "gone" else [])
     assert (status, seen(answers)) == (0, "gone"), answers
     assert_nothing_left(ground)
@@ -139,15 +164,15 @@ def test_killed(
     record_property(crashes.PROPERTY, crashes.point(verb, row, moment, result))
 
 
-def test_undone_by_two(ground: Place) -> None:
+def test_undone_by_two(ground: Ground) -> None:
     """A successor that dies while it undoes a start leaves an end of what never ran: the next one is not misled."""
     status, _ = run(ground, [["create"], ["start"]], "start:hand:after")
     assert status == -signal.SIGKILL
-    (identity,) = os.listdir(ground.data / "engine")
-    directory = ground.data / "engine" / identity
+    (identity,) = os.listdir(ground.place.data / "engine")
+    directory = ground.place.data / "engine" / identity
     os.kill(int((directory / "shim.pid").read_text()), signal.SIGKILL)
     words = shim.delete_words(str(programs.program(shim.PROGRAM)), str(directory), identity, shims.NAMESPACE)
-    subprocess.run(words, env=ground.environment(), stdin=subprocess.DEVNULL, capture_output=True, check=True)
+    subprocess.run(words, env=ground.place.environment(), stdin=subprocess.DEVNULL, capture_output=True, check=True)
     assert json.loads((directory / "exit.json").read_text())["exit_status"] == 137
     status, answers = run(ground, [["settled"], ["nap", 0.1]])
     assert (status, seen(answers)) == (0, "created"), answers

@@ -212,6 +212,7 @@ COMMANDS = {
             Option("--quiet", "ids only", "-q"),
             Option("--no-trunc", "whole ids"),
         ),
+        examples=(("stockade network ls --filter label=shop", "the networks with that label"),),
     ),
     "network inspect": Command(
         name="network inspect",
@@ -221,6 +222,7 @@ COMMANDS = {
         least=1,
         most=None,
         options=(FORMAT,),
+        examples=(("stockade network inspect --format '{{json .Containers}}' shop", "who is in it, and where"),),
     ),
     "network rm": Command(
         name="network rm",
@@ -230,6 +232,7 @@ COMMANDS = {
         least=1,
         most=None,
         options=(Option("--force", "one that is not there is no error", "-f"),),
+        examples=(("stockade network rm shop", "remove it, when no running container has it"),),
     ),
     "network prune": Command(
         name="network prune",
@@ -237,6 +240,7 @@ COMMANDS = {
         operands="",
         run=prune,
         options=(FILTER,),
+        examples=(("stockade network prune --filter until=24h", "those that are older than a day"),),
     ),
     "network connect": Command(
         name="network connect",
@@ -252,6 +256,7 @@ COMMANDS = {
             Option("--ip6", "its IPv6 address", "", "ADDRESS"),
             Option("--gw-priority", "the network with the highest has the default route", "", "NUMBER", int, 0),
         ),
+        examples=(("stockade network connect --alias db shop store", "the container store is db in the network shop"),),
     ),
     "network disconnect": Command(
         name="network disconnect",
@@ -261,6 +266,7 @@ COMMANDS = {
         least=2,
         most=2,
         options=(Option("--force", "one that is not connected is no error", "-f"),),
+        examples=(("stockade network disconnect shop store", "also while it runs"),),
     ),
     "port": Command(
         name="port",
@@ -271,5 +277,6 @@ COMMANDS = {
         most=2,
         completes="container",
         options=(PLAIN,),
+        examples=(("stockade port web 80", "where its port 80 is reached"),),
     ),
 }

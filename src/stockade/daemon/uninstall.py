@@ -67,6 +67,7 @@ async def uninstall(paths: Paths, purge: bool, tell: Callable[[str], object]) ->
     engine = await Engine.open(paths, store, images, Snapshots(paths))
     try:
         ended = await _end_all(engine, purge)
+        await engine.networks.leave()
     finally:
         await engine.close()
         await images.close()
@@ -117,8 +118,8 @@ async def _purge(paths: Paths, tell: Callable[[str], object]) -> None:
         for name in _OURS:
             with contextlib.suppress(OSError):
                 os.rmdir(f"{base}/{name}")
-    # The sockets of shims; what other people's walls knew, and where their containers' roots were mounted.
-    for name in ("s", "oci", "roots"):
+    # The sockets of shims, the resolver's files, what other people's walls knew and where their containers' roots were.
+    for name in ("s", "oci", "roots", "net"):
         await remove_tree(f"{paths.run}/{name}")
     for path in (paths.data, paths.run):
         with contextlib.suppress(OSError, StockadeError):

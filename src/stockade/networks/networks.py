@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 import os
 import re
@@ -50,7 +51,10 @@ class Networks:
         self._held = held
         self._table = store.table("network", Network)
         self._journal = Journal(store)
+        self._copies = f"{paths.data}/networks"
         self._known = {one.id: one for one in self._table.all()}
+        if not self._known:
+            self._mend()
         self.ledger = Ledger()
         self.node = Node()
         self.serve = Serve(paths.run)
@@ -122,8 +126,24 @@ class Networks:
     def _keep(self, network: Network) -> None:
         self._table.put(network.id, network, name=network.name, namespace=NAMESPACE)
         self._known[network.id] = network
+        # For the day when the store is lost; nothing is decided by it before.
+        os.makedirs(self._copies, 0o700, exist_ok=True)
+        with open(f"{self._copies}/{network.id}.json", "wb") as file:
+            file.write(msgspec.json.encode(network))
+
+    def _mend(self) -> None:
+        """Of a store that was lost the networks are what lies beside the data."""
+        with contextlib.suppress(FileNotFoundError):
+            for name in sorted(os.listdir(self._copies)):
+                try:
+                    with open(f"{self._copies}/{name}", "rb") as file:
+                        self._keep(msgspec.json.decode(file.read(1 << 20), type=Network))
+                except (OSError, msgspec.DecodeError, msgspec.ValidationError) as error:
+                    log.error("the network of %s/%s cannot be read: %s", self._copies, name, error)
 
     def _forget(self, identity: str) -> None:
+        with contextlib.suppress(FileNotFoundError):
+            os.unlink(f"{self._copies}/{identity}.json")
         self._table.delete(identity)
         self._known.pop(identity, None)
         self._up.discard(identity)
@@ -267,14 +287,21 @@ class Networks:
         """
         await self.ready([one.network_id for one in held.endpoints])
         self.serve.put_endpoint(held)
-        self._refuse_taken(held, await self.serve.tell({"endpoint": held.container}))
-        operations = plan.attach(held, self._known, netns)
+        telling = asyncio.ensure_future(self.serve.tell({"endpoint": held.container}))
+        try:
+            await self._make(held, plan.attach(held, self._known, netns))
+        finally:
+            failed = await telling
+        self._refuse_taken(held, failed)
+
+    async def _make(self, held: Held, operations: list[plan.Operation]) -> None:
+        """A bridge may have been taken away by somebody: it is made anew once."""
         try:
             await self.node.apply(operations)
         except RuntimeFailed:
-            # A bridge may have been taken away by somebody; it is made anew once.
-            self._up.difference_update(one.network_id for one in held.endpoints)
-            await self.ready([one.network_id for one in held.endpoints])
+            used = [one.network_id for one in held.endpoints]
+            self._up.difference_update(used)
+            await self.ready(used)
             await self.node.apply(operations)
 
     @staticmethod
@@ -313,8 +340,11 @@ class Networks:
         if not held.endpoints:
             return
         self.serve.drop_endpoint(held.container)
-        await self.node.apply(plan.detach(held.endpoints))
-        await self.serve.tell_if_there({"endpoint": held.container})
+        telling = asyncio.ensure_future(self.serve.tell_if_there({"endpoint": held.container}))
+        try:
+            await self.node.apply(plan.detach(held.endpoints))
+        finally:
+            await telling
 
     async def names_changed(self, held: Held) -> None:
         """A container that has ends is called otherwise."""
