@@ -1,5 +1,7 @@
 //! The command line as values.
 
+use std::path::PathBuf;
+
 use lexopt::prelude::*;
 
 use crate::error::{Error, Result};
@@ -12,10 +14,11 @@ pub enum Wish {
     Say(&'static str),
     Apply,
     Routes,
+    Serve(PathBuf),
 }
 
 pub fn parse(mut arguments: lexopt::Parser) -> Result<Wish> {
-    let mut wish = None;
+    let (mut wish, mut directory) = (None, None);
     while let Some(argument) = arguments.next()? {
         match argument {
             Long("help") | Short('h') => return Ok(Wish::Say(HELP)),
@@ -23,17 +26,25 @@ pub fn parse(mut arguments: lexopt::Parser) -> Result<Wish> {
                 let text = concat!("stockade-net ", env!("CARGO_PKG_VERSION"), "\n");
                 return Ok(Wish::Say(text));
             }
+            Long("dir") => directory = Some(PathBuf::from(arguments.value()?)),
             Value(word) if wish.is_none() => {
                 wish = Some(match word.to_str() {
                     Some("apply") => Wish::Apply,
                     Some("routes") => Wish::Routes,
+                    Some("serve") => Wish::Serve(PathBuf::new()),
                     _ => return Err(Error::Usage(format!("{word:?} is no command"))),
                 });
             }
             other => return Err(other.unexpected().into()),
         }
     }
-    wish.ok_or_else(|| Error::Usage("a command is missing".to_owned()))
+    match (wish, directory) {
+        (None, _) => Err(Error::Usage("a command is missing".to_owned())),
+        (Some(Wish::Serve(_)), Some(directory)) => Ok(Wish::Serve(directory)),
+        (Some(Wish::Serve(_)), None) => Err(Error::Usage("serve needs --dir".to_owned())),
+        (Some(_), Some(_)) => Err(Error::Usage("--dir goes with serve".to_owned())),
+        (Some(wish), None) => Ok(wish),
+    }
 }
 
 #[cfg(test)]
@@ -49,7 +60,16 @@ mod tests {
         assert_eq!(wish(&["apply"]).unwrap(), Wish::Apply);
         assert_eq!(wish(&["routes"]).unwrap(), Wish::Routes);
         assert!(matches!(wish(&["--help"]), Ok(Wish::Say(_))));
-        for words in [&[][..], &["frob"], &["apply", "routes"], &["--frob"]] {
+        let serve = wish(&["serve", "--dir", "/run/x"]).unwrap();
+        assert_eq!(serve, Wish::Serve(PathBuf::from("/run/x")));
+        for words in [
+            &[][..],
+            &["frob"],
+            &["serve"],
+            &["apply", "--dir", "x"],
+            &["apply", "routes"],
+            &["--frob"],
+        ] {
             assert!(wish(words).is_err(), "{words:?}");
         }
     }

@@ -23,6 +23,9 @@ pub fn attach(socket: &mut Socket, wanted: &Attach, undo: &mut Vec<Undo>) -> Res
     namespace.within(|| {
         let mut inside = Socket::route().map_err(Error::Socket)?;
         make(socket, &mut inside, &namespace, wanted, master, undo)?;
+        if wanted.isolated {
+            isolate(socket, &wanted.host)?;
+        }
         settings(wanted)?;
         let index = link::index(&inside, &wanted.name)?;
         let mut batch = Batch::new();
@@ -85,6 +88,15 @@ fn make(
     }
     undo.push(Undo::Link(wanted.host.clone()));
     Ok(())
+}
+
+/// Before the other end is up, so that nobody is reached in between.
+fn isolate(socket: &mut Socket, host: &LinkName) -> Result<()> {
+    let index = link::index(socket, host)?;
+    link::isolate(socket, index, true).map_err(|source| Error::SetUp {
+        name: host.clone(),
+        source,
+    })
 }
 
 /// Whether the two names are the two ends of one pair.

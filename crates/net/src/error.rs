@@ -125,6 +125,28 @@ pub enum Error {
     },
     #[error("change the published ports")]
     Elements(#[source] Errno),
+    #[error("read {path:?}")]
+    Record {
+        path: PathBuf,
+        #[source]
+        source: std::io::Error,
+    },
+    #[error("{path:?} is no record")]
+    Unsound {
+        path: PathBuf,
+        #[source]
+        source: serde_json::Error,
+    },
+    #[error("open {path:?}")]
+    Door {
+        path: PathBuf,
+        #[source]
+        source: std::io::Error,
+    },
+    #[error("wait for events")]
+    Poll(#[source] std::io::Error),
+    #[error("give privileges away")]
+    Privileges(#[source] std::io::Error),
     #[error("{first}\nnot all that was done before is undone")]
     NotUndone {
         first: String,

@@ -1,4 +1,5 @@
-//! The networks of a node: bridges, the ends of containers on them, published ports; by netlink, in one process a change.
+//! The networks of a node. `apply`: bridges, the ends of containers on them, published ports, by netlink, in one process a
+//! change. `serve`: the one process that stays, for names and for ports that are held.
 //!
 //! Law: it decides nothing; names, addresses and ports come with the request. A request is done whole or undone. No program
 //! is called, no table of nftables is made here. What a container may have put into its own network namespace is not trusted.
@@ -10,6 +11,7 @@
 //! link, address, setting, namespace        the kernel's objects
 //! netlink    a socket to the kernel · message  what goes through it, as bytes
 //! routes     where the host's networks are
+//! serve      the process that stays: names, ports, what the kernel cannot lead
 //! ```
 
 mod address;
@@ -25,9 +27,12 @@ mod namespace;
 mod netlink;
 mod request;
 mod routes;
+mod serve;
 mod setting;
 mod undo;
 mod value;
+
+pub use serve::packet;
 
 use std::io::{self, Write};
 use std::process::ExitCode;
@@ -55,5 +60,6 @@ fn run() -> Result<()> {
             .map_err(Error::Write),
         args::Wish::Apply => apply::apply(io::stdin().lock(), io::stdout().lock()),
         args::Wish::Routes => routes::routes(io::stdout().lock()),
+        args::Wish::Serve(directory) => serve::serve(&directory),
     }
 }

@@ -128,6 +128,21 @@ pub fn set(
     })
 }
 
+/// Keeps a port of a bridge from the other isolated ones, or not.
+pub fn isolate(socket: &mut Socket, index: u32, isolated: bool) -> rustix::io::Result<()> {
+    const IFLA_INFO_SLAVE_KIND: u16 = 4;
+    const IFLA_INFO_SLAVE_DATA: u16 = 5;
+    const IFLA_BRPORT_ISOLATED: u16 = 33;
+    socket.change(RTM_NEWLINK, 0, &header(index, true), |message| {
+        message.nested(IFLA_LINKINFO, |info| {
+            info.text(IFLA_INFO_SLAVE_KIND, "bridge");
+            info.nested(IFLA_INFO_SLAVE_DATA, |data| {
+                data.attribute(IFLA_BRPORT_ISOLATED, &[u8::from(isolated)]);
+            });
+        });
+    })
+}
+
 /// Adds to a batch: a device comes up.
 pub fn put_up(batch: &mut Batch, sequence: u32, index: u32) {
     batch.message(RTM_NEWLINK, flag::ACK, sequence, &header(index, true));

@@ -59,6 +59,9 @@ pub struct Attach {
     pub host: LinkName,
     pub name: LinkName,
     pub master: LinkName,
+    /// Whether it reaches the host alone, and no other isolated end of the bridge.
+    #[serde(default)]
+    pub isolated: bool,
     #[serde(default)]
     pub mac: Option<Mac>,
     #[serde(default)]

@@ -1,0 +1,65 @@
+//! What this process gives away before it reads a packet: all but the right to take ports below 1024.
+
+use std::io;
+
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit, setsid};
+
+use crate::error::{Error, Result};
+
+const CAP_NET_BIND_SERVICE: u32 = 10;
+/// More than the kernel will ever have; those that it has not are refused.
+const CAPABILITIES: u32 = 64;
+
+/// Leaves the session of whoever started it, its terminal and its directory.
+pub fn leave_session() {
+    // It may be the first of its session already.
+    let _ = setsid();
+    let _ = std::env::set_current_dir("/");
+}
+
+/// A descriptor for each port, connection and question.
+pub fn raise_limits() {
+    const WANTED: u64 = 1 << 18;
+    let now = getrlimit(Resource::Nofile);
+    let most = now.maximum.unwrap_or(WANTED).max(WANTED);
+    for limit in [WANTED, now.maximum.unwrap_or(WANTED)] {
+        let wanted = Rlimit {
+            current: Some(limit),
+            maximum: Some(if limit == WANTED { most } else { limit }),
+        };
+        if setrlimit(Resource::Nofile, wanted).is_ok() {
+            return;
+        }
+    }
+}
+
+/// Gives the rights away, also those that a program could bring back.
+pub fn drop_all() -> Result<()> {
+    for capability in (0..CAPABILITIES).filter(|&one| one != CAP_NET_BIND_SERVICE) {
+        match sys::drop_from_bounding_set(capability) {
+            Err(error) if error.kind() != io::ErrorKind::InvalidInput => {
+                return Err(Error::Privileges(error));
+            }
+            _ => {}
+        }
+    }
+    let kept = 1 << CAP_NET_BIND_SERVICE;
+    sys::set_capabilities(sys::CapabilitySets {
+        effective: kept,
+        permitted: kept,
+        inheritable: 0,
+    })
+    .and_then(|()| sys::no_new_privileges())
+    .map_err(Error::Privileges)
+}
+
+/// Puts nothing in the place of standard input and output.
+pub fn close_standard() -> io::Result<()> {
+    let null = std::fs::File::options()
+        .read(true)
+        .write(true)
+        .open("/dev/null")?;
+    rustix::stdio::dup2_stdin(&null)?;
+    rustix::stdio::dup2_stdout(&null)?;
+    Ok(())
+}
