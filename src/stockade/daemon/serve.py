@@ -20,6 +20,7 @@ from stockade.errors import Damaged, Refused
 from stockade.images import Images
 from stockade.snapshots import Snapshots
 from stockade.store import Journal, Store
+from stockade.volumes import Volumes
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -91,7 +92,9 @@ async def _engine(paths: Paths) -> AsyncIterator[tuple[Engine, Store]]:
             mending.leases(store, images)
         snapshots = Snapshots(paths)
         await snapshots.warm()
-        engine = await Engine.open(paths, store, images, snapshots)
+        volumes = await Volumes.open(paths)
+        stack.push_async_callback(volumes.close)
+        engine = await Engine.open(paths, store, images, snapshots, volumes)
         stack.push_async_callback(engine.close)
         yield engine, store
 

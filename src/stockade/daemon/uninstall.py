@@ -16,6 +16,7 @@ from stockade.host import ids
 from stockade.images import Images
 from stockade.snapshots import Snapshots
 from stockade.store import Journal
+from stockade.volumes import Volumes
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -64,12 +65,14 @@ async def uninstall(paths: Paths, purge: bool, tell: Callable[[str], object]) ->
     store, _ = repair.open_anew(f"{paths.data}/store.db")
     repair.containers(store, f"{paths.data}/engine")
     images = await Images.open(paths, store, Journal(store), lost=True)
-    engine = await Engine.open(paths, store, images, Snapshots(paths))
+    volumes = await Volumes.open(paths)
+    engine = await Engine.open(paths, store, images, Snapshots(paths), volumes)
     try:
         ended = await _end_all(engine, purge)
         await engine.networks.leave()
     finally:
         await engine.close()
+        await volumes.close()
         await images.close()
         store.close()
     tell(f"containers {'removed' if purge else 'ended'}: {ended}")

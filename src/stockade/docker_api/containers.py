@@ -23,6 +23,7 @@ from stockade.engine import names
 from stockade.engine.answers import Change
 from stockade.engine.records import NAMESPACE, Record
 from stockade.engine.requests import AttachOptions, CommitOptions, LogOptions, PutOptions
+from stockade.engine.storage import describe
 from stockade.errors import BadValue, NotFound, StockadeError, Unsupported
 from stockade.model.connection import Hijack
 
@@ -228,7 +229,8 @@ class Containers:
         """Docker's ContainerInspect."""
         record = self._engine.find(request.name)
         identity = record.wanted.id
-        found = render.inspect(record, self._engine.directory(identity), self._engine.execs.ids(identity))
+        volumes = describe(record, self._engine.storage.volumes)
+        found = render.inspect(record, self._engine.directory(identity), self._engine.execs.ids(identity), volumes)
         if request.query.flag("size"):
             found.update(await self._sizes(record))
         return json(found)

@@ -15,6 +15,7 @@ from stockade.docker_api.registries import Registries
 from stockade.docker_api.router import Route, Router
 from stockade.docker_api.server import Server
 from stockade.docker_api.system import System
+from stockade.docker_api.volumes import Volumes
 
 if TYPE_CHECKING:
     from stockade.engine.engine import Engine
@@ -32,6 +33,7 @@ def routes(engine: Engine, version: str) -> list[Route]:
         *System(engine, version).routes(),
         *Networks(engine).routes(),
         *Absent().routes(),
+        *Volumes(engine).routes(),
         *refused_routes(),
         *Own(engine, version, containers, images).routes(),
     ]

@@ -24,7 +24,6 @@ Words = list[str] | str
 Table = dict[str, str]
 T = TypeVar("T")
 
-VOLUMES = "volumes are not served yet: bind a directory of the host"
 WINDOWS = "it is for Windows"
 GONE = "the kernel no longer has it"
 
@@ -144,12 +143,34 @@ class TmpfsOptions(Fields, frozen=True, kw_only=True):
     options: list[list[str]] | None = None
 
 
+class DriverConfig(Fields, frozen=True, kw_only=True):
+    """By what a volume is made."""
+
+    name: str | None = None
+    options: Table | None = None
+
+
+class VolumeOptions(Fields, frozen=True, kw_only=True):
+    """Of a mount of type volume."""
+
+    no_copy: bool | None = None
+    labels: Table | None = None
+    driver_config: DriverConfig | None = None
+    subpath: str | None = None
+
+
+class ImageOptions(Fields, frozen=True, kw_only=True):
+    """Of a mount of type image."""
+
+    REFUSED = {"subpath": "an image is mounted whole"}
+
+    subpath: str | None = None
+
+
 class Mount(Fields, frozen=True, kw_only=True):
     """One of HostConfig.Mounts."""
 
     REFUSED = {
-        "volume_options": VOLUMES,
-        "image_options": "mounts of images are not served yet",
         "cluster_options": "there is no swarm",
     }
     NEUTRAL = {"consistency": "it is a wish of Docker Desktop on other systems"}
@@ -161,8 +182,8 @@ class Mount(Fields, frozen=True, kw_only=True):
     consistency: str | None = None
     bind_options: BindOptions | None = None
     tmpfs_options: TmpfsOptions | None = None
-    volume_options: dict[str, Any] | None = None
-    image_options: dict[str, Any] | None = None
+    volume_options: VolumeOptions | None = None
+    image_options: ImageOptions | None = None
     cluster_options: dict[str, Any] | None = None
 
 
@@ -255,8 +276,6 @@ class HostConfig(Resources, frozen=True, kw_only=True, rename=_rename):
 
     REFUSED = {
         **Resources.REFUSED,
-        "volume_driver": VOLUMES,
-        "volumes_from": VOLUMES,
         "cgroup": "another container's cgroup cannot be joined",
         "storage_opt": "a size of the root file system is not served yet",
     }
@@ -425,6 +444,18 @@ class Update(Resources, frozen=True, kw_only=True, rename=_rename):
     """The body of /containers/{id}/update."""
 
     restart_policy: RestartPolicy | None = None
+
+
+class VolumeCreate(Fields, frozen=True, kw_only=True):
+    """The body of /volumes/create."""
+
+    REFUSED = {"cluster_volume_spec": "there is no swarm"}
+
+    name: str | None = None
+    driver: str | None = None
+    driver_opts: Table | None = None
+    labels: Table | None = None
+    cluster_volume_spec: dict[str, Any] | None = None
 
 
 class ExecCreate(Fields, frozen=True, kw_only=True):

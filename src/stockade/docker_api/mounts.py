@@ -8,9 +8,11 @@ from collections.abc import Iterable
 from stockade.docker_api import fields
 from stockade.engine.records import MountPoint
 from stockade.errors import BadValue
+from stockade.volumes.values import check_name
 
 _PROPAGATION = frozenset({"private", "rprivate", "shared", "rshared", "slave", "rslave"})
 _LABELS = frozenset({"z", "Z"})
+_NOCOPY = frozenset({"nocopy"})
 _CONSISTENCY = frozenset({"consistent", "cached", "delegated", "default"})
 _TMPFS = ("noexec", "nosuid", "nodev")
 _TMPFS_FLAGS = frozenset(
@@ -23,7 +25,7 @@ _TMPFS_VALUES = frozenset({"mode", "uid", "gid", "size", "nr_inodes", "nr_blocks
 
 def mount_points(host: fields.HostConfig) -> tuple[MountPoint, ...]:
     """All that is mounted at paths of the container's, each path once."""
-    found = [_bind(text) for text in host.binds or ()]
+    found = [_bind(text, host.volume_driver or "") for text in host.binds or ()]
     found += [_mount(one) for one in host.mounts or ()]
     found += [_tmpfs(target, text.split(",")) for target, text in (host.tmpfs or {}).items()]
     seen = set()
@@ -34,26 +36,31 @@ def mount_points(host: fields.HostConfig) -> tuple[MountPoint, ...]:
     return tuple(found)
 
 
-def _bind(text: str) -> MountPoint:
-    """`SOURCE:TARGET[:MODE]` (docker run -v)."""
+def _bind(text: str, driver: str) -> MountPoint:
+    """`SOURCE:TARGET[:MODE]` (docker run -v); a source without a slash is the name of a volume."""
     source, _, rest = text.partition(":")
     target, _, mode = rest.partition(":")
     if not source or not target or ":" in mode:
         raise BadValue(f"invalid volume specification: '{text}'")
-    if not source.startswith("/"):
-        raise BadValue(f"Binds: {text!r} names the volume {source!r}: {fields.VOLUMES}")
+    named = not source.startswith("/")
+    if named:
+        check_name(source)
     _check_target(target, f"invalid volume specification: '{text}'")
     words = [word for word in mode.split(",") if word]
     propagation = "rprivate"
     for word in words:
         if word in _PROPAGATION:
             propagation = word
-        elif word not in {"ro", "rw", *_LABELS, *_CONSISTENCY}:
+        elif word not in {"ro", "rw", *_LABELS, *_CONSISTENCY, *(_NOCOPY if named else ())}:
             raise BadValue(f"invalid volume specification: '{text}': invalid mode: {mode}")
     if {"ro", "rw"} <= set(words):
         raise BadValue(f"invalid volume specification: '{text}': invalid mode: {mode}")
     readonly = "ro" in words
     options = ("rbind", *(("ro",) if readonly else ()), propagation)
+    if named:
+        return MountPoint(
+            posixpath.normpath(target), "volume", source, options, readonly, nocopy="nocopy" in words, driver=driver
+        )
     return MountPoint(
         posixpath.normpath(target), "bind", posixpath.normpath(source), options, readonly, create_source=True
     )
@@ -63,19 +70,20 @@ def _mount(one: fields.Mount) -> MountPoint:
     """One of `Mounts` (docker run --mount)."""
     kind = one.type or ""
     wrong = f'invalid mount config for type "{kind}"'
-    if kind == "volume":
-        raise BadValue(f"{wrong}: {fields.VOLUMES}")
-    if kind not in ("bind", "tmpfs"):
+    if kind not in ("bind", "tmpfs", "volume", "image"):
         raise BadValue(f"{wrong}: mount type unknown" if kind else "mount type unknown")
     if not one.target:
         raise BadValue(f"{wrong}: field Target must not be empty")
     _check_target(one.target, wrong)
     if kind == "tmpfs":
         return _tmpfs_mount(one, wrong)
-    if one.tmpfs_options is not None:
-        raise BadValue(f"{wrong}: field TmpfsOptions must not be specified")
+    _refuse_options_of_others(one, kind, wrong)
+    if kind == "volume":
+        return _volume_mount(one, wrong)
     if not one.source:
         raise BadValue(f"{wrong}: field Source must not be empty")
+    if kind == "image":
+        return MountPoint(posixpath.normpath(one.target), "image", one.source, ("ro",))
     if not one.source.startswith("/"):
         raise BadValue(f"{wrong}: invalid mount path: '{one.source}' mount path must be absolute")
     asked = one.bind_options or fields.BindOptions()
@@ -93,6 +101,44 @@ def _mount(one: fields.Mount) -> MountPoint:
     )
 
 
+def _refuse_options_of_others(one: fields.Mount, kind: str, wrong: str) -> None:
+    """Options belong to the type that they are named after."""
+    given = {
+        "bind": ("BindOptions", one.bind_options),
+        "tmpfs": ("TmpfsOptions", one.tmpfs_options),
+        "volume": ("VolumeOptions", one.volume_options),
+        "image": ("ImageOptions", one.image_options),
+    }
+    for name, (field, options) in given.items():
+        if name != kind and options is not None:
+            raise BadValue(f"{wrong}: field {field} must not be specified")
+
+
+def _volume_mount(one: fields.Mount, wrong: str) -> MountPoint:
+    asked = one.volume_options or fields.VolumeOptions()
+    driver = asked.driver_config or fields.DriverConfig()
+    if one.source:
+        check_name(one.source)
+    subpath = posixpath.normpath(asked.subpath) if asked.subpath else ""
+    if subpath.startswith(("/", "../")) or subpath in (".", ".."):
+        raise BadValue(f"{wrong}: subpath must be a relative path within the volume")
+    if subpath and not one.source:
+        raise BadValue(f"{wrong}: must not set Subpath when using anonymous volumes")
+    readonly = bool(one.read_only)
+    return MountPoint(
+        posixpath.normpath(one.target or ""),
+        "volume",
+        one.source or "",
+        ("rbind", *(("ro",) if readonly else ()), "rprivate"),
+        readonly,
+        subpath=subpath,
+        nocopy=bool(asked.no_copy),
+        driver=driver.name or "",
+        driver_options=driver.options or {},
+        labels=asked.labels or {},
+    )
+
+
 def _recursively_readonly(one: fields.Mount, asked: fields.BindOptions, wrong: str) -> bool:
     if asked.read_only_force_recursive and asked.read_only_non_recursive:
         raise BadValue(f"{wrong}: ReadOnlyForceRecursive and ReadOnlyNonRecursive exclude each other")
@@ -106,8 +152,7 @@ def _recursively_readonly(one: fields.Mount, asked: fields.BindOptions, wrong: s
 
 
 def _tmpfs_mount(one: fields.Mount, wrong: str) -> MountPoint:
-    if one.bind_options is not None:
-        raise BadValue(f"{wrong}: field BindOptions must not be specified")
+    _refuse_options_of_others(one, "tmpfs", wrong)
     if one.source:
         raise BadValue(f"{wrong}: field Source must not be specified")
     asked = one.tmpfs_options or fields.TmpfsOptions()

@@ -129,6 +129,17 @@ def _filter_values(values: object) -> tuple[str, ...]:
     raise TypeError
 
 
+def truth(text: str, name: str) -> bool:
+    """A filter's value as a truth.
+
+    Raises:
+        BadValue: it is neither true nor false.
+    """
+    if text.lower() not in ("1", "t", "true", "0", "f", "false"):
+        raise BadValue(f"invalid filter '{name}={text}'")
+    return text.lower() in ("1", "t", "true")
+
+
 def only(filters: Filters, known: frozenset[str]) -> None:
     """Refuse a filter that a verb does not know, in Docker's words."""
     for name in filters:

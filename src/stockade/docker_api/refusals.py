@@ -1,4 +1,4 @@
-"""What of Docker's API is not served, refused by name; and the little of volumes that its clients read.
+"""What of Docker's API is not served, refused by name; and the little of the rest that its clients read.
 
 A route that Docker has and this table lacks would be a `page not found`, which reads as a mistake of the client's.
 """
@@ -8,7 +8,6 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from stockade.docker_api.answers import Answer, json
-from stockade.docker_api.fields import VOLUMES
 from stockade.docker_api.query import Parameters, only, served
 from stockade.docker_api.router import Handler, Route
 from stockade.errors import NotFound, Unsupported
@@ -41,7 +40,6 @@ REFUSED: dict[str, str] = {
         POST /plugins/{name}/push, POST /plugins/{name}/set
     """,
     _BUILD: "POST /build, POST /build/cancel, POST /session, POST /grpc",
-    VOLUMES: "POST /volumes/create, PUT /volumes/{name}",
     "checkpoints are not served": """
         GET /containers/{name}/checkpoints, POST /containers/{name}/checkpoints,
         DELETE /containers/{name}/checkpoints/{checkpoint}
@@ -73,33 +71,15 @@ def _refuse(sentence: str) -> Handler:
 
 
 class Absent:
-    """Volumes and plugins as far as clients need them to show that there are none."""
+    """Plugins and builds as far as clients need them to show that there are none."""
 
     def routes(self) -> list[Route]:
         """Docker's table."""
         return [
-            Route("GET", "/volumes", self.volumes, served("filters")),
-            Route("GET", "/volumes/{name}", self.volume),
-            Route("DELETE", "/volumes/{name}", self.volume, served(neutral=("force",))),
-            Route("POST", "/volumes/prune", self.prune_volumes, served("filters")),
             Route("POST", "/build/prune", self.prune_builds, _BUILD_PRUNE),
             Route("GET", "/plugins", self.plugins, served("filters")),
             Route("GET", "/plugins/{name}/json", self.plugin),
         ]
-
-    async def volumes(self, request: Request) -> Answer:
-        """Docker's VolumeList."""
-        only(request.query.filters(), frozenset({"dangling", "driver", "label", "name"}))
-        return json({"Volumes": [], "Warnings": None})
-
-    async def volume(self, request: Request) -> Answer:
-        """Docker's VolumeInspect and VolumeDelete."""
-        raise NotFound(f"get {request.name}: no such volume")
-
-    async def prune_volumes(self, request: Request) -> Answer:
-        """Docker's VolumePrune."""
-        only(request.query.filters(), frozenset({"all", "label", "label!"}))
-        return json({"VolumesDeleted": [], "SpaceReclaimed": 0})
 
     async def prune_builds(self, request: Request) -> Answer:
         """Docker's BuildPrune, which `docker system prune` calls: nothing is kept of builds."""

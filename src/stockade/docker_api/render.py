@@ -115,8 +115,14 @@ def status(of: State, now: int) -> str:
 # Inspect ---------------------------------------------------------------------------------------------------------
 
 
-def inspect(record: Record, directory: str, execs: Iterable[str] = ()) -> dict[str, Any]:
-    """Docker's answer to inspect."""
+def inspect(
+    record: Record, directory: str, execs: Iterable[str] = (), volumes: Mapping[str, str] = {}
+) -> dict[str, Any]:
+    """Docker's answer to inspect.
+
+    Args:
+        volumes: where each of its volumes lies, by name.
+    """
     wanted = record.wanted
     arguments = (*wanted.entrypoint, *wanted.command)
     return {
@@ -143,7 +149,7 @@ def inspect(record: Record, directory: str, execs: Iterable[str] = ()) -> dict[s
             "Data": {"ID": wanted.id, "UpperDir": f"{directory}/upper", "WorkDir": f"{directory}/work"},
             "Name": DRIVER,
         },
-        "Mounts": mounts(wanted),
+        "Mounts": mounts(wanted, volumes),
         "Config": config(wanted),
         "NetworkSettings": ends.settings(record),
     }
@@ -257,19 +263,22 @@ def _resources(wanted: Wanted) -> dict[str, Any]:
     }
 
 
-def mounts(wanted: Wanted) -> list[dict[str, Any]]:
+def mounts(wanted: Wanted, volumes: Mapping[str, str] = {}) -> list[dict[str, Any]]:
     """What is mounted in it, but for `--tmpfs`, which Docker tells in HostConfig only."""
     asked = wanted.origin.get("HostConfig")
     hidden = asked.get("Tmpfs") if isinstance(asked, Mapping) else None
-    return [_mount(one) for one in wanted.mounts if not (isinstance(hidden, Mapping) and one.target in hidden)]
+    shown = [one for one in wanted.mounts if not (isinstance(hidden, Mapping) and one.target in hidden)]
+    return [_mount(one) | ({"Source": volumes.get(one.source, "")} if one.kind == "volume" else {}) for one in shown]
 
 
 def _mount(one: MountPoint) -> dict[str, Any]:
     bound = one.kind == "bind"
+    named = {"Name": one.source, "Driver": "local"} if one.kind == "volume" else {}
     propagation = next((word for word in one.options if word.endswith(("private", "shared", "slave"))), "")
     return {
         "Type": one.kind,
-        "Source": one.source if bound else "",
+        **named,
+        "Source": one.source if bound or one.kind == "image" else "",
         "Destination": one.target,
         "Mode": "ro" if "ro" in one.options and one.create_source else "",
         "RW": "ro" not in one.options,

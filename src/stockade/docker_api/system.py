@@ -16,6 +16,7 @@ from stockade.docker_api.query import only, served
 from stockade.docker_api.router import Route
 from stockade.docker_api.times import NEVER, nanoseconds
 from stockade.docker_api.versions import NEWEST, OLDEST, Version
+from stockade.docker_api.volumes import Volumes
 from stockade.engine.events import Event
 from stockade.engine.records import NAMESPACE, Record, Status
 from stockade.errors import BadValue
@@ -186,7 +187,7 @@ class System:
         if not types or "container" in types:
             found["Containers"] = [await self._container(record) for record in records]
         if not types or "volume" in types:
-            found["Volumes"] = []
+            found["Volumes"] = await Volumes(self._engine).usage()
         found["BuildCache"] = [] if not types or "build-cache" in types else None
         found["BuilderSize"] = 0
         return json(found)

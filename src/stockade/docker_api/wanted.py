@@ -98,6 +98,7 @@ def wanted(body: fields.Create, image: Image | None, asked: Asked) -> tuple[Want
         annotations=host.annotations or {},
         exposed_ports=_ports(base.exposed_ports, body.exposed_ports),
         volumes=_volumes(base.volumes, body.volumes),
+        volumes_from=tuple(host.volumes_from or ()),
         stop_signal=_signal(body.stop_signal or base.stop_signal),
         stop_timeout=body.stop_timeout,
         health=_health(body.healthcheck, base.health),

@@ -25,7 +25,7 @@ from stockade.runtime import handover, shim
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Sequence
+    from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping, Sequence
 
     from stockade.host.ids import Ids
     from stockade.host.spawn import Answer
@@ -211,7 +211,7 @@ class Archive:
             options = self._frame.snapshots.options(self._frame.directory(identity), layers, ids)
             words = ["--overlay", ",".join(options), *_maps(ids)]
             if binds:
-                words += _binds(record, ids is not None)
+                words += _binds(record, self._frame.storage.sources(record.wanted), ids is not None)
             yield Root(tuple(words), {})
 
     async def _living_root(self, identity: str) -> int | None:
@@ -318,12 +318,13 @@ def _within_mount(record: Record, path: str) -> bool:
     return any(wanted == point.target or wanted.startswith(f"{point.target}/") for point in record.wanted.mounts)
 
 
-def _binds(record: Record, mapped: bool) -> list[str]:
+def _binds(record: Record, volumes: Mapping[str, str], mapped: bool) -> list[str]:
     """What of the host's is mounted in it, for a root that is mounted privately; `mapped`: to the container's ids."""
     words: list[str] = []
     for point in record.wanted.mounts:
-        if point.kind == "bind":
-            source, target = (path.replace("\\", "\\\\").replace(":", "\\:") for path in (point.source, point.target))
+        source = point.source if point.kind == "bind" else volumes.get(point.target, "")
+        if source:
+            source, target = (path.replace("\\", "\\\\").replace(":", "\\:") for path in (source, point.target))
             options = [word for word, wanted in (("ro", "ro" in point.options), ("idmap", mapped)) if wanted]
             words += ["--bind", ":".join((source, target, ",".join(options))) if options else f"{source}:{target}"]
     return words

@@ -17,7 +17,7 @@ from stockade.engine import capabilities, resources, seccomp
 from stockade.engine.files import NAMES
 from stockade.engine.records import MountPoint, Wanted
 from stockade.engine.users import Identity, identify
-from stockade.errors import BadValue, Unsupported
+from stockade.errors import BadValue, NotFound, Unsupported
 from stockade.host.ids import Ids
 from stockade.images.values import Accounts
 from stockade.model import IdMap, Mount, Process, Rlimit, render_duration
@@ -52,6 +52,8 @@ class Given(NamedTuple):
     accounts: Accounts = Accounts()
     joined: Mapping[str, Joined] = {}
     """By the word behind `container:`."""
+    volumes: Mapping[str, str] = {}
+    """What is bound at the paths where it has volumes."""
 
 
 def own_user_namespace(wanted: Wanted) -> bool:
@@ -175,7 +177,7 @@ def _mounts(wanted: Wanted, given: Given, ids: tuple[tuple[IdMap, ...], ...] | N
     """The usual ones, our files, then what was asked for: by depth, so that none hides another."""
     usual = [one for mount in spec.USUAL_MOUNTS if (one := _usual(wanted, mount)) is not None]
     files = [Mount(f"/etc/{name}", "bind", f"{given.directory}/{name}", ("rbind", "rprivate")) for name in NAMES]
-    asked = [_asked(one, ids) for one in wanted.mounts]
+    asked = [_asked(one, ids, given.volumes) for one in wanted.mounts if one.kind != "image"]
     if ids is not None:
         asked += _bound_devices(wanted, given.directory)
     given_places = {one.destination for one in asked}
@@ -206,13 +208,18 @@ def _usual(wanted: Wanted, mount: Mount) -> Mount | None:
     return mount
 
 
-def _asked(point: MountPoint, ids: tuple[tuple[IdMap, ...], ...] | None) -> Mount:
+def _asked(point: MountPoint, ids: tuple[tuple[IdMap, ...], ...] | None, volumes: Mapping[str, str]) -> Mount:
     if not point.target.startswith("/"):
         raise BadValue(f"invalid mount path: '{point.target}' mount path must be absolute")
     if point.kind == "tmpfs":
         return Mount(point.target, "tmpfs", "tmpfs", (*_TMPFS, *point.options))
-    if point.kind != "bind":
-        raise Unsupported(f"mounts of type {point.kind!r} are not served yet", hint="bind or tmpfs")
+    source = point.source
+    if point.kind == "volume":
+        if point.target not in volumes:
+            raise NotFound(f"get {source}: no such volume")
+        source = volumes[point.target]
+    elif point.kind != "bind":
+        raise Unsupported(f"mounts of type {point.kind!r} are not served", hint="bind, volume, tmpfs or image")
     options = list(point.options)
     if not any(one in (*_PROPAGATIONS, "rprivate", "private") for one in options):
         options.append("rprivate")
@@ -221,7 +228,7 @@ def _asked(point: MountPoint, ids: tuple[tuple[IdMap, ...], ...] | None) -> Moun
     if point.recursive_readonly:
         options = ["rro" if one == "ro" else one for one in options]
     uids, gids = ids if ids is not None else ((), ())
-    return Mount(point.target, "bind", point.source, tuple(options), uids, gids)
+    return Mount(point.target, "bind", source, tuple(options), uids, gids)
 
 
 def _bound_devices(wanted: Wanted, directory: str) -> list[Mount]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 from typing import Any, NamedTuple
 
 import msgspec
@@ -50,6 +51,8 @@ class Container:
         """A start that went as far as it can without letting the program run."""
         self.prelaunched: asyncio.Task[Any] | None = None
         """Starts its shim ahead of its first start; a shim that nobody uses leaves by itself after 30 seconds."""
+        self.held: list[int] = []
+        """Descriptors that a start binds; closed when its mounts are made."""
         self.ids: Ids | None = None
         """Its range, once it was looked up."""
         self.delay = 0.0
@@ -94,6 +97,11 @@ class Container:
     def forget(self) -> None:
         """Drop the record."""
         self._table.delete(self.id, self.wanted.namespace)
+
+    def release_held(self) -> None:
+        """Close what a start held open."""
+        while self.held:
+            os.close(self.held.pop())
 
     # Waiting ----------------------------------------------------------------------------------------------------
 

@@ -144,6 +144,7 @@ class Containers:
         own = self.known.setdefault(wanted.namespace, {})
         self._refuse_name(wanted.name, wanted.namespace)
         check(wanted)
+        wanted = self.engine.storage.complete(wanted)
         for word in bundle.joins(wanted):
             self.find(word, wanted.namespace)
         container = self.take(Record(wanted, State()))
@@ -522,9 +523,9 @@ class Containers:
                 " remove"
             )
         self._stop_timer(container)
-        await self.join(container, "remove", (), lambda: self._remove(container))
+        await self.join(container, "remove", (volumes,), lambda: self._remove(container, volumes))
 
-    async def _remove(self, container: Container) -> None:
+    async def _remove(self, container: Container, volumes: bool) -> None:
         container.by_hand += 1
         turn = Turn(self, container)
         try:
@@ -532,7 +533,7 @@ class Containers:
                 container.change(stopped_by_hand=True)
                 await verbs.kill(turn)
             async with container.lock:
-                await self.journal.run(verbs.REMOVE, turn, container.id)
+                await self.journal.run(verbs.REMOVE, turn, container.id, {"volumes": volumes})
         except StockadeError as error:
             with contextlib.suppress(StockadeError):
                 container.change(status=Status.DEAD, reason=error.message)
@@ -563,7 +564,7 @@ class Containers:
                 continue
             with contextlib.suppress(StockadeError):
                 size = await self.engine.snapshots.usage(container.directory)
-                await self.remove(container, False, True)
+                await self.remove(container, False, False)
                 found.append(container.id)
                 reclaimed += size
         return Pruned(tuple(found), reclaimed)

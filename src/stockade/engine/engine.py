@@ -15,6 +15,7 @@ from stockade.engine.execs import Execs
 from stockade.engine.health import Watch
 from stockade.engine.records import NAMESPACE, Record, Wanted
 from stockade.engine.stats import Statistics
+from stockade.engine.storage import Storage
 from stockade.engine.streams import Streams
 from stockade.networks import Networks
 
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
     from stockade.runtime.task import Task
     from stockade.snapshots import Snapshots
     from stockade.store import Store
+    from stockade.volumes import Volumes
 
 
 class Engine:
@@ -36,12 +38,13 @@ class Engine:
     a container's turns by the hooks below.
     """
 
-    def __init__(self, paths: Paths, store: Store, images: Images, snapshots: Snapshots) -> None:
+    def __init__(self, paths: Paths, store: Store, images: Images, snapshots: Snapshots, volumes: Volumes) -> None:
         self.paths = paths
         self.store = store
         self.images = images
         self.snapshots = snapshots
         self.events = Events()
+        self.storage = Storage(self, volumes)
         self.containers = Containers(self)
         self.networks = Networks(paths, store, self.containers.held)
         self.execs = Execs(self)
@@ -51,19 +54,20 @@ class Engine:
         self.archive = Archive(self)
 
     @classmethod
-    async def open(cls, paths: Paths, store: Store, images: Images, snapshots: Snapshots) -> Engine:
+    async def open(cls, paths: Paths, store: Store, images: Images, snapshots: Snapshots, volumes: Volumes) -> Engine:
         """Take up what an earlier daemon left: finish or undo its operations, find every container again.
 
         Raises:
             Damaged: the store cannot be read.
         """
-        engine = cls(paths, store, images, snapshots)
+        engine = cls(paths, store, images, snapshots, volumes)
         await engine.networks.recover()
         await engine.containers.recover()
         await engine.networks.restore()
         engine.execs.sweep({record.wanted.id for record in engine.list(None)})
         for record in engine.list(None):
             engine.streams.recover(record)
+        await volumes.dismiss(lambda one: any(record.state.pid for record in engine.storage.users(one)))
         return engine
 
     async def close(self) -> None:
@@ -238,6 +242,7 @@ class Engine:
 
     def started(self, identity: str) -> None:
         """It runs from now on."""
+        self.storage.started(self.containers.by_id(identity).wanted)
         self.streams.started(identity)
         self.health.started(identity)
 

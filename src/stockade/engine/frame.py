@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Mapping
 
     from stockade.engine.records import Record
+    from stockade.engine.storage import Storage
     from stockade.host.ids import Ids
     from stockade.images import Images
     from stockade.model.connection import Hijack
@@ -43,6 +44,10 @@ class Frame(Protocol):
     @property
     def snapshots(self) -> Snapshots:
         """What they stand on."""
+
+    @property
+    def storage(self) -> Storage:
+        """The volumes that they have mounted."""
 
     def find(self, reference: str, namespace: str = NAMESPACE) -> Record:
         """The container of that name, id or unique beginning of an id."""

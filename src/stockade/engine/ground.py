@@ -11,7 +11,7 @@ import urllib.parse
 from stockade.engine import bundle, files, resources
 from stockade.engine.bundle import Given, Joined
 from stockade.engine.container import Container
-from stockade.engine.records import LogConfig, Wanted
+from stockade.engine.records import LogConfig, MountPoint, Wanted
 from stockade.errors import BadValue, Conflict, RuntimeFailed
 from stockade.host import ids, spawn
 from stockade.host.ids import Ids
@@ -40,8 +40,24 @@ async def lay(engine: Engine, container: Container) -> None:
 
 async def mounts(engine: Engine, container: Container) -> tuple[RootfsMount, ...]:
     """The root file system in CreateTask's words."""
-    found = await layers(engine, container.wanted)
-    return engine.snapshots.mounts(container.directory, found, host_ids(engine, container))
+    wanted, ids = container.wanted, host_ids(engine, container)
+    found = engine.snapshots.mounts(container.directory, await layers(engine, wanted), ids)
+    for point in wanted.mounts:
+        if point.kind == "image":
+            image = engine.images.leased(image_holder(wanted, point), wanted.namespace)
+            found += engine.snapshots.image(await engine.images.unpacked(image), ids, point.target)
+    return found
+
+
+def leases(wanted: Wanted) -> list[tuple[str, str]]:
+    """The images that a container stands on or has mounted, and under which name each is kept for it."""
+    own = [(wanted.image_id, wanted.id)] if wanted.image_id else []
+    return own + [(one.source, image_holder(wanted, one)) for one in wanted.mounts if one.kind == "image"]
+
+
+def image_holder(wanted: Wanted, point: MountPoint) -> str:
+    """Under which an image is kept that a container has mounted."""
+    return f"{wanted.id}:{point.target}"
 
 
 async def layers(engine: Engine, wanted: Wanted) -> tuple[str, ...]:
@@ -76,8 +92,11 @@ def host_ids(engine: Engine, container: Container) -> Ids | None:
     return None
 
 
-async def render(engine: Engine, container: Container) -> None:
+async def render(engine: Engine, container: Container, *, starting: bool = False) -> None:
     """Write config.json and the files that are bound in.
+
+    Args:
+        starting: whether it is for the start that follows: what lies within a volume is looked up, and held.
 
     Raises:
         BadValue, NotFound, Unsupported: what was asked for cannot be had.
@@ -85,7 +104,10 @@ async def render(engine: Engine, container: Container) -> None:
     wanted, directory = container.wanted, container.directory
     _make_sources(wanted)
     name = files.hostname(wanted, socket.gethostname())
-    given = Given(directory, name, own_ids(engine, container), await _accounts(engine, wanted), _joined(engine, wanted))
+    storage = engine.storage
+    volumes = storage.opened(container) if starting else storage.sources(wanted)
+    accounts = await _accounts(engine, wanted)
+    given = Given(directory, name, own_ids(engine, container), accounts, _joined(engine, wanted), volumes)
     text = bundle.render(wanted, given)
     owner = host_ids(engine, container)
     for file, content in _names(engine, wanted, name, files.NOWHERE).items():

@@ -60,13 +60,24 @@ class MountPoint(Struct, frozen=True, omit_defaults=True):
 
     target: str
     kind: str = "bind"
-    """`bind` or `tmpfs`."""
+    """`bind`, `tmpfs`, `volume` or `image`."""
     source: str = ""
+    """A path of the host, the name of a volume, or the id of an image."""
     options: tuple[str, ...] = ()
     """Of mount(8): `ro`, `rprivate`, `size=64m`, `mode=1777`…"""
     recursive_readonly: bool = False
     create_source: bool = False
     """Whether a source that is missing is made as a directory (`-v`, not `--mount`)."""
+    subpath: str = ""
+    """Of a volume: what of it is mounted."""
+    nocopy: bool = False
+    """Of a volume: whether it stays empty, whatever the image has at its place."""
+    anonymous: bool = False
+    """Of a volume: whether nobody named it, so that it may go with the container."""
+    driver: str = ""
+    driver_options: dict[str, str] = field(default_factory=dict)
+    labels: dict[str, str] = field(default_factory=dict)
+    """Of a volume that is made with the container."""
 
 
 class Device(Struct, frozen=True, omit_defaults=True):
@@ -188,7 +199,9 @@ class Wanted(Struct, frozen=True, omit_defaults=True):
     annotations: dict[str, str] = field(default_factory=dict)
     exposed_ports: tuple[str, ...] = ()
     volumes: tuple[str, ...] = ()
-    """Paths that the image or the caller named as volumes: anonymous ones, until there are named ones."""
+    """Paths that the image or the caller named as volumes; each without a mount gets an anonymous one."""
+    volumes_from: tuple[str, ...] = ()
+    """Containers whose mounts it has too: `REFERENCE[:ro]`; `mounts` has them already."""
     stop_signal: str = ""
     """Empty: SIGTERM."""
     stop_timeout: int | None = None

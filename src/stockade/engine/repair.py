@@ -8,6 +8,7 @@ import time
 
 import msgspec
 
+from stockade.engine import ground
 from stockade.engine.records import Record
 from stockade.errors import Conflict, Damaged, StockadeError
 from stockade.store import Store
@@ -58,11 +59,11 @@ def leases(store: Store, images: Images) -> list[str]:
     failed = []
     for record in store.table("container", Record).all(None):
         wanted = record.wanted
-        if wanted.image_id:
+        for image, holder in ground.leases(wanted):
             try:
-                images.lease(wanted.image_id, wanted.id, wanted.namespace)
+                images.lease(image, holder, wanted.namespace)
             except StockadeError as error:
-                failed.append(f"the image of container {wanted.name}: {error.message}")
+                failed.append(f"an image of container {wanted.name}: {error.message}")
     return failed
 
 

@@ -14,7 +14,7 @@ from typing import Any
 
 import msgspec
 
-from stockade.engine import bundle, ends, ground, policy
+from stockade.engine import bundle, ends, ground, policy, storage
 from stockade.engine.answers import Change
 from stockade.engine.container import Container
 from stockade.engine.records import Record, Status
@@ -88,16 +88,30 @@ async def _unclaim(turn: Turn) -> None:
 
 async def _lease(turn: Turn) -> None:
     wanted = turn.container.wanted
-    if wanted.image_id:
-        turn.engine.images.lease(wanted.image_id, wanted.id, wanted.namespace)
+    for image, holder in ground.leases(wanted):
+        turn.engine.images.lease(image, holder, wanted.namespace)
 
 
 async def _release(turn: Turn) -> None:
-    turn.engine.images.release(turn.container.id, turn.container.wanted.namespace)
+    wanted = turn.container.wanted
+    for _, holder in ground.leases(wanted):
+        turn.engine.images.release(holder, wanted.namespace)
 
 
 async def _lay(turn: Turn) -> None:
     await ground.lay(turn.engine, turn.container)
+
+
+async def _volumes(turn: Turn) -> None:
+    wanted, storage = turn.container.wanted, turn.engine.storage
+    missing = storage.missing(wanted)
+    if missing:
+        turn.operation.note(volumes=missing)
+    await storage.make(wanted, await ground.layers(turn.engine, wanted))
+
+
+async def _unmake_volumes(turn: Turn) -> None:
+    await turn.engine.storage.unmake(turn.notes.get("volumes", []), turn.container.wanted)
 
 
 async def _render(turn: Turn) -> None:
@@ -141,6 +155,7 @@ CREATE = Verb(
         Step("shim", _launch_ahead, _unlaunch, quiet=True),
         Step("lease", _lease, _release, quiet=True),
         Step("layers", _lay, quiet=True),
+        Step("volumes", _volumes, _unmake_volumes, quiet=True),
         Step("config", _render, quiet=True),
         Step("record", _keep, _drop, _kept),
     ),
@@ -156,8 +171,15 @@ async def _ready(turn: Turn) -> None:
     ends.refuse_dead_links(turn.engine, container)
     await turn.engine.starting(container.id)
     await turn.shim.clear()
-    if bundle.joins(container.wanted) or not os.path.exists(f"{container.directory}/config.json"):
-        await ground.render(turn.engine, container)
+    await turn.engine.storage.mount(container.wanted)
+    anew = bundle.joins(container.wanted) or storage.has_subpath(container.wanted)
+    if anew or not os.path.exists(f"{container.directory}/config.json"):
+        await ground.render(turn.engine, container, starting=True)
+
+
+async def _unready(turn: Turn) -> None:
+    turn.container.release_held()
+    await turn.engine.storage.ended(turn.container.wanted)
 
 
 async def _launch(turn: Turn) -> None:
@@ -181,6 +203,7 @@ async def _create_task(turn: Turn) -> None:
     mounts = await ground.mounts(turn.engine, container)
     wall = walls.find(container.wanted.wall)
     pid = await container.task.create(mounts, ground.stdio(container), wall.options)
+    container.release_held()
     turn.operation.note(pid=pid)
 
 
@@ -230,7 +253,7 @@ async def _runs(turn: Turn) -> None:
 START = Verb(
     "start",
     (
-        Step("ready", _ready, quiet=True),
+        Step("ready", _ready, _unready, quiet=True),
         Step("address", ends.take, ends.give, quiet=True),
         Step("shim", _launch, _undo_shim, quiet=True),
         Step("create", _create_task, quiet=True),
@@ -275,6 +298,7 @@ async def _record_end(turn: Turn) -> None:
 
 async def _end_shim(turn: Turn) -> None:
     await turn.shim.end()
+    await turn.engine.storage.ended(turn.container.wanted)
 
 
 async def _recorded(turn: Turn) -> bool:
@@ -485,7 +509,14 @@ async def _let_go(turn: Turn) -> None:
     slot = int(turn.notes["slot"])
     if slot >= 0:
         ids.release(turn.engine.paths, turn.container.directory, slot)
-    turn.engine.images.release(turn.container.id, turn.container.wanted.namespace)
+    await _release(turn)
+
+
+async def _take_volumes(turn: Turn) -> None:
+    """Those that nobody named go along, if it was asked for; one that another container has too stays."""
+    if turn.notes.get("volumes"):
+        wanted = turn.container.wanted
+        await turn.engine.storage.unmake(turn.engine.storage.anonymous(wanted), wanted)
 
 
 async def _forget(turn: Turn) -> None:
@@ -501,6 +532,7 @@ REMOVE = Verb(
         Step("shim", _clear_shim, quiet=True),
         Step("tree", _remove_tree, quiet=True),
         Step("ids", _let_go, quiet=True),
+        Step("volumes", _take_volumes, quiet=True),
         Step("record", _forget),
     ),
     point_of_no_return="mark",

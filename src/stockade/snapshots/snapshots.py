@@ -67,6 +67,16 @@ class Snapshots:
         """The rootfs list of CreateTask."""
         return (RootfsMount("overlay", "overlay", "", self.options(bundle, layers, ids)),)
 
+    def image(self, layers: Sequence[str], ids: Ids | None, target: str) -> tuple[RootfsMount, ...]:
+        """An image's files at a path of a container's, to be read only."""
+        empty = f"{self._paths.data}/layers/0"
+        found = [layer for layer in layers if layer != empty]
+        # An overlay without an upper directory has two lower ones at least.
+        options = [f"lowerdir={':'.join((*self._lowers(found, ids), empty))}", "ro"]
+        if ids is not None and found and self._is_mapped(found[0]):
+            options += [f"uidmap={_map(ids.uid)}", f"gidmap={_map(ids.gid)}"]
+        return (RootfsMount("overlay", "overlay", target, tuple(options)),)
+
     def options(self, bundle: str, layers: Sequence[str], ids: Ids | None) -> tuple[str, ...]:
         """The options of the one overlay; programs of ours mount it privately with the same."""
         found = (f"upperdir={bundle}/upper", f"workdir={bundle}/work", *_OPTIONS)

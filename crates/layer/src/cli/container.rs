@@ -1,4 +1,4 @@
-//! `stat`, `copy-out`, `copy-in`, `export` and `accounts`: a container's root, and what is done with it.
+//! `stat`, `copy-out`, `copy-in`, `export`, `fill` and `accounts`: a container's root, and what is done with it.
 
 use std::os::fd::OwnedFd;
 use std::os::unix::ffi::OsStrExt;
@@ -29,6 +29,7 @@ struct Given {
     uids: Map,
     gids: Option<Map>,
     to: Option<OwnedFd>,
+    volume: Option<PathBuf>,
     incoming: Incoming,
     into: Options,
     paths: Vec<Vec<u8>>,
@@ -41,6 +42,7 @@ enum Command {
     Out,
     In,
     Export,
+    Fill,
     Accounts,
 }
 
@@ -131,6 +133,9 @@ impl Given {
         match name {
             "to" if matches!(command, Command::Out | Command::Export) => {
                 self.to = Some(descriptor(arguments, "--to")?);
+            }
+            "into" if command == Command::Fill => {
+                self.volume = Some(PathBuf::from(arguments.value()?));
             }
             "owner" if into => {
                 let text = arguments.value()?.string()?;
@@ -223,6 +228,13 @@ pub(super) fn copy_in(arguments: lexopt::Parser) -> Result<()> {
         ..std::mem::take(&mut given.into)
     };
     put(&container::copy_in(&root, &given.asked(), input, &options)?)
+}
+
+pub(super) fn fill(arguments: lexopt::Parser) -> Result<()> {
+    let mut given = Given::read(arguments, Command::Fill)?;
+    let volume = needed(given.volume.take(), "--into")?;
+    let root = given.root(false)?;
+    put(&container::fill(&root, &given.asked(), &volume)?)
 }
 
 pub(super) fn accounts(arguments: lexopt::Parser) -> Result<()> {

@@ -116,6 +116,7 @@ fn run() -> Result<()> {
         Some("copy-in") => container::copy_in(arguments),
         Some("export") => container::export(arguments),
         Some("accounts") => container::accounts(arguments),
+        Some("fill") => container::fill(arguments),
         Some("copy-shifted") => shifted::run(arguments),
         Some("receive") => transfer::receive(arguments),
         Some("keep") => keep::run(arguments),

@@ -6,6 +6,7 @@
 //! `GET`, `HEAD` and `PUT /containers/{id}/archive`.
 
 mod accounts;
+mod fill;
 mod inside;
 mod into;
 mod mounted;
@@ -15,6 +16,7 @@ mod stat;
 use crate::disk;
 
 pub use accounts::accounts;
+pub use fill::fill;
 pub use inside::Asked;
 pub use into::{Options, copy_in};
 pub use mounted::{Bind, Overlay, mount};
@@ -71,6 +73,8 @@ pub enum Error {
         #[source]
         source: std::io::Error,
     },
+    #[error(transparent)]
+    Copy(#[from] crate::shifted::Error),
     #[error(transparent)]
     Disk(disk::Error),
 }
