@@ -27,6 +27,7 @@ from stockade.networks.options import Asked
 from stockade.networks.values import EndpointWanted
 from stockade.snapshots import Snapshots
 from stockade.store import Journal, Store
+from stockade.volumes import Volumes
 
 SLEEP = ("sh", "-c", "trap 'exit 5' TERM; echo up; while :; do sleep 0.05; done")
 
@@ -42,6 +43,7 @@ async def call(engine: Engine, verb: str, *words: Any) -> object:
             "image_id": "",
             "command": SLEEP,
             "rootfs": root,
+            "volumes": ["/bin"],
         }
         return await engine.create(msgspec.convert({"id": names.new_id(), **usual, **fields}, Wanted))
     if verb == "nap":
@@ -79,7 +81,8 @@ async def main(script: list[list[Any]]) -> None:
         os.makedirs(path, 0o700, exist_ok=True)
     store = Store(f"{paths.data}/store.db")
     images = await Images.open(paths, store, Journal(store))
-    engine = await Engine.open(paths, store, images, Snapshots(paths))
+    volumes = await Volumes.open(paths)
+    engine = await Engine.open(paths, store, images, Snapshots(paths), volumes)
     for verb, *words in script:
         try:
             await call(engine, verb, *words)
@@ -89,6 +92,7 @@ async def main(script: list[list[Any]]) -> None:
     print(json.dumps({"record": records[0] if records else None}), flush=True)
     print(json.dumps({"unfinished": [one.verb for one in engine.containers.journal.unfinished()]}), flush=True)
     await engine.close()
+    await volumes.close()
     await images.close()
     store.close()
 

@@ -45,7 +45,7 @@ STORIES: dict[str, tuple[list[list[Any]], list[list[Any]], str]] = {
     "rename": ([["create"]], [["rename", "other"]], "created"),
     "connect": ([["create", ON_ONE], ["start"]], [["connect", "two"]], "running"),
     "disconnect": ([["create", ON_ONE], ["start"], ["connect", "two"]], [["disconnect", "one"]], "running"),
-    "remove": ([["create", ON_ONE], ["start"]], [["remove", True]], "gone"),
+    "remove": ([["create", ON_ONE], ["start"]], [["remove", True, True]], "gone"),
 }
 BEFORE = {"create": "gone", "start": "created", "end": "running", "remove": "exited", "unpause": "paused"}
 POINTS = [
@@ -117,6 +117,8 @@ def changed(ground: Ground, verb: str, answers: list[dict[str, Any]]) -> bool:
 
 def assert_nothing_left(ground: Ground) -> None:
     assert os.listdir(ground.place.data / "engine") == []
+    # Its one volume, which nobody named, came with it and goes with it.
+    assert [name for name in os.listdir(ground.place.data / "volumes") if not name.startswith(".gone-")] == []
     assert "veth" not in ground.ns.run(["ip", "-br", "link"])
     assert "elements" not in ground.ns.run(["nft", "list", "map", "inet", "stockade", "ports4"], check=False)
     ends = ground.place.run / "net/endpoints"
@@ -151,12 +153,14 @@ def test_killed(
     assert status == 0
     assert [one["unfinished"] for one in answers if "unfinished" in one] == [[]]
     found = seen(answers)
+    volumes = [name for name in os.listdir(ground.place.data / "volumes") if not name.startswith(".")]
+    assert len(volumes) == (found != "gone"), volumes
     assert found in (BEFORE.get(verb, {"stop": "running", "pause": "running"}.get(verb, after)), after)
     finished = found == after and changed(ground, verb, answers)
     if verbs.ALL[verb].final({step}) and moment == "after":
         assert finished
     identities = os.listdir(ground.place.data / "engine")
-    status, answers = run(ground, [["remove", True]] if found != "gone" else [])
+    status, answers = run(ground, [["remove", True, True]] if found != "gone" else [])
     assert (status, seen(answers)) == (0, "gone"), answers
     assert_nothing_left(ground)
     assert [path for one in identities for path in cgroups_of(one)] == []

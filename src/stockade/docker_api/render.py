@@ -280,10 +280,18 @@ def _mount(one: MountPoint) -> dict[str, Any]:
         **named,
         "Source": one.source if bound or one.kind == "image" else "",
         "Destination": one.target,
-        "Mode": "ro" if "ro" in one.options and one.create_source else "",
+        "Mode": _mode(one),
         "RW": "ro" not in one.options,
         "Propagation": propagation if bound else "",
     }
+
+
+def _mode(one: MountPoint) -> str:
+    """The third word of `-v`, as Docker has it for mounts that were asked for otherwise too."""
+    readonly = "ro" in one.options
+    if one.kind == "volume":
+        return "ro" if readonly else "z"
+    return "ro" if readonly and one.create_source else ""
 
 
 # A list ----------------------------------------------------------------------------------------------------------

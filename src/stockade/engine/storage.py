@@ -113,14 +113,14 @@ class Storage:
         """A request with the mounts of other containers that it asks for, and a name for each anonymous volume.
 
         Raises:
-            NotFound: a container that it names is not there.
+            BadValue: a container that it names is not there.
         """
         found = {point.target: point for point in wanted.mounts}
         for text in wanted.volumes_from:
             reference, _, mode = text.partition(":")
             if mode not in ("", "ro", "rw"):
                 raise BadValue(f"invalid mode: {mode}", hint="--volumes-from takes CONTAINER, CONTAINER:ro or :rw")
-            for point in self._engine.find(reference, wanted.namespace).wanted.mounts:
+            for point in self._mounts_of(reference, wanted.namespace):
                 if point.kind in ("bind", "volume"):
                     found.setdefault(point.target, _readonly(point) if mode == "ro" else point)
         for path in wanted.volumes:
@@ -132,6 +132,13 @@ class Storage:
             for one in found.values()
         )
         return wanted if mounts == wanted.mounts else msgspec.structs.replace(wanted, mounts=mounts)
+
+    def _mounts_of(self, reference: str, namespace: str) -> tuple[MountPoint, ...]:
+        try:
+            return self._engine.find(reference, namespace).wanted.mounts
+        except NotFound as error:
+            # As a 404 it would read as if the image were missing.
+            raise BadValue(f"volumes-from: {error.message}") from None
 
     def missing(self, wanted: Wanted) -> list[str]:
         """The volumes that making a container makes."""

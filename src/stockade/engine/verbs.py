@@ -107,6 +107,7 @@ async def _volumes(turn: Turn) -> None:
     missing = storage.missing(wanted)
     if missing:
         turn.operation.note(volumes=missing)
+        turn.operation.keep()
     await storage.make(wanted, await ground.layers(turn.engine, wanted))
 
 

@@ -93,6 +93,10 @@ class Operation:
         """What later steps will need, also after a crash; kept with the next step that is recorded."""
         self.data |= data
 
+    def keep(self) -> None:
+        """Keep the notes now: what follows could not be undone without them."""
+        self._journal.write(self._number, self.data, self.done)
+
     def step(self, name: str, quiet: bool = False) -> None:
         """Keep that a step is done, now or (`quiet`) with the next."""
         self.done.append(name)

@@ -16,7 +16,9 @@ from typing import Any
 import pytest
 import yaml  # type: ignore[import-untyped]
 
-from stockade.docker_api import containers, execs, fields, images, networks, own, refusals, registries, system
+from stockade.docker_api import (
+    containers, execs, fields, images, networks, own, refusals, registries, system, volumes,
+)
 from stockade.docker_api.router import Route
 from support import programs
 
@@ -69,6 +71,7 @@ def routes() -> list[Route]:
         registries.Registries,
         system.System,
         networks.Networks,
+        volumes.Volumes,
         refusals.Absent,
         own.Own,
     )
@@ -152,6 +155,7 @@ def properties(definition: dict[str, Any], schema: dict[str, Any]) -> dict[str, 
         ("IPAMConfig", fields.IpamConfig, set()),
         ("PortBinding", fields.PortBinding, set()),
         ("AuthConfig", fields.AuthConfig, {"auth", "identitytoken", "registrytoken"}),
+        ("VolumeCreateOptions", fields.VolumeCreate, set()),
     ],
 )
 def test_every_field_of_docker_stands_in_our_table(

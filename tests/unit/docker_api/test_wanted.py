@@ -9,7 +9,7 @@ import pytest
 
 from stockade.docker_api import fields, limits
 from stockade.docker_api.wanted import Asked, Image, wanted
-from stockade.engine.records import Wanted
+from stockade.engine.records import MountPoint, Wanted
 from stockade.errors import BadValue, NotFound, Unsupported
 from stockade.images.values import HealthCheck
 
@@ -89,6 +89,7 @@ HOST: dict[str, Any] = {
     "MaskedPaths": [],
     "ReadonlyPaths": [],
     "Init": True,
+    "VolumesFrom": ["other:ro"],
 }
 RESOURCES: dict[str, Any] = {
     "CpuShares": 10,
@@ -117,6 +118,7 @@ RESOURCES: dict[str, Any] = {
 }
 # Served, and meant for one value only or together with another.
 ELSEWHERE = {"NetworkDisabled", "Isolation", "Runtime", "MemorySwap", "HostConfig", "NetworkingConfig", "Stockade"}
+ELSEWHERE |= {"VolumeDriver"}
 # Of a container that has networks: test_ends.py.
 ELSEWHERE |= {"MacAddress", "PortBindings", "PublishAllPorts", "Links"}
 
@@ -229,12 +231,15 @@ def test_what_clients_send_without_a_meaning_is_let_in() -> None:
         ({"CapAdd": ["ODD"]}, 'invalid CapAdd: unknown capability: "CAP_ODD"'),
         ({"SecurityOpt": ["odd"]}, "invalid --security-opt 1"),
         ({"SecurityOpt": ["seccomp={"]}, "Decoding seccomp profile failed"),
-        ({"Binds": ["data:/b"]}, "volumes are not served yet"),
+        ({"Binds": ["a:/b"]}, "too short"),
         ({"Binds": ["/a:b"]}, "mount path must be absolute"),
         ({"Binds": ["/a:/b:odd"]}, "invalid mode"),
         ({"Binds": ["/a:/b", "/c:/b/"]}, "Duplicate mount point: /b"),
         ({"Binds": ["/a:/"]}, "destination can't be '/'"),
-        ({"Mounts": [{"Type": "volume", "Target": "/x"}]}, "volumes are not served yet"),
+        (
+            {"Mounts": [{"Type": "volume", "Target": "/x", "BindOptions": {"NonRecursive": True}}]},
+            "field BindOptions must not be specified",
+        ),
         ({"Mounts": [{"Type": "bind", "Source": "x", "Target": "/x"}]}, "mount path must be absolute"),
         ({"Mounts": [{"Type": "bind", "Target": "/x"}]}, "field Source must not be empty"),
         ({"Tmpfs": {"/t": "odd"}}, "Invalid tmpfs option"),
@@ -313,3 +318,56 @@ def test_namespaces_and_their_warnings() -> None:
     assert "--privileged" in warnings[0]
     assert made(None, {"NetworkMode": "container:other"}).namespaces.user == f"container:{'f' * 64}"
     assert made(None, {"NetworkMode": "host"}).hostname == "machine"
+
+
+def test_volumes() -> None:
+    found = made(
+        {"Volumes": {"/v": {}}},
+        {
+            "Binds": ["data:/a:ro,nocopy"],
+            "VolumeDriver": "local",
+            "Mounts": [
+                {"Type": "volume", "Target": "/b", "ReadOnly": True},
+                {
+                    "Type": "volume",
+                    "Source": "named",
+                    "Target": "/c",
+                    "VolumeOptions": {
+                        "NoCopy": True,
+                        "Labels": {"a": "b"},
+                        "Subpath": "x/../y",
+                        "DriverConfig": {"Name": "local", "Options": {"o": "bind"}},
+                    },
+                },
+                {"Type": "image", "Source": "web:1", "Target": "/d"},
+            ],
+        },
+    )
+    assert found.volumes == ("/v",)
+    assert found.mounts == (
+        MountPoint("/a", "volume", "data", ("rbind", "ro", "rprivate"), True, nocopy=True, driver="local"),
+        MountPoint("/b", "volume", "", ("rbind", "ro", "rprivate"), True),
+        MountPoint(
+            "/c", "volume", "named", ("rbind", "rprivate"), subpath="y", nocopy=True,
+            driver="local", driver_options={"o": "bind"}, labels={"a": "b"},
+        ),
+        MountPoint("/d", "image", "web:1", ("ro",)),
+    )  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("mount", "words"),
+    [
+        ({"Type": "volume", "Source": "named", "VolumeOptions": {"Subpath": "../x"}}, "must be a relative path"),
+        ({"Type": "volume", "VolumeOptions": {"Subpath": "x"}}, "must not set Subpath when using anonymous volumes"),
+        ({"Type": "volume", "Source": "/x"}, "invalid characters for a local volume name"),
+        (
+            {"Type": "image", "Source": "i", "ImageOptions": {"Subpath": "x"}},
+            "Mounts.ImageOptions.Subpath is not served",
+        ),
+        ({"Type": "image"}, "field Source must not be empty"),
+    ],
+)
+def test_refusals_of_mounts(mount: dict[str, Any], words: str) -> None:
+    with pytest.raises(BadValue, match=words):
+        made(None, {"Mounts": [{"Target": "/x", **mount}]})

@@ -11,7 +11,7 @@ import pytest
 from stockade.engine import bundle, capabilities, files, resources, seccomp
 from stockade.engine.bundle import Given, Joined
 from stockade.engine.records import Device, MountPoint, Namespaces, Resources, Security, Ulimit, Wanted
-from stockade.errors import BadValue, NotFound, StockadeError, Unsupported
+from stockade.errors import BadValue, NotFound, StockadeError
 from stockade.host.ids import Ids
 from stockade.images.values import Account as User
 from stockade.images.values import Accounts, Group
@@ -171,7 +171,7 @@ def test_tmpfs_and_shm() -> None:
         ({"group_add": ("none",)}, BadValue, "unable to find group none"),
         ({"security": Security(cap_add=("SYS_MAGIC",))}, BadValue, 'unknown capability: "CAP_SYS_MAGIC"'),
         ({"mounts": (MountPoint("relative", source="/x"),)}, BadValue, "must be absolute"),
-        ({"mounts": (MountPoint("/x", "volume", "v"),)}, Unsupported, "volume"),
+        ({"mounts": (MountPoint("/x", "volume", "v"),)}, NotFound, "no such volume"),
         ({"resources": Resources(devices=(Device("/dev/none", "/dev/x"),))}, NotFound, "/dev/none"),
         ({"resources": Resources(devices=(Device("/etc/passwd", "/dev/x"),))}, BadValue, "not a device node"),
         ({"resources": Resources(device_cgroup_rules=("x 1:1 r",))}, BadValue, "invalid device cgroup rule"),
