@@ -43,6 +43,7 @@ class Ground:
 
     images: Any = None
     snapshots: Any = None
+    storage: Any = None
 
     def __init__(self, place: Place, root: Path) -> None:
         self._place, self._root = place, root
