@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import re
+import subprocess
 import tarfile
 import time
 from collections.abc import Iterator
@@ -14,6 +15,7 @@ from typing import Any
 import pytest
 
 from support import place as places
+from support import programs
 from support.daemon import IMAGE, Daemon, daemon
 
 pytestmark = pytest.mark.root
@@ -291,3 +293,33 @@ def test_events(docker: Daemon) -> None:
         "{{.Action}}",
     )
     assert lines.split()[-4:] == ["create", "mount", "unmount", "destroy"]
+
+
+def test_by_our_own_command(docker: Daemon, tmp_path: Path) -> None:
+    environment = {**os.environ, **docker.environment}
+
+    def ours(*words: str, code: int = 0) -> str:
+        done = subprocess.run(
+            [programs.program("stockade"), *words],
+            env=environment, cwd=tmp_path, capture_output=True, text=True, timeout=60, stdin=subprocess.DEVNULL,
+        )  # fmt: skip
+        assert done.returncode == code, (done.stdout, done.stderr)
+        return done.stdout + done.stderr * bool(code)
+
+    assert ours("volume", "create", "-l", "tier=db", "data") == "data\n"
+    ours("run", "--rm", "--network", "none", "-v", "data:/data", IMAGE, "touch", "/data/file")
+    mount = "type=volume,src=data,dst=/d,ro,volume-nocopy"
+    assert ours("run", "--rm", "--network", "none", "--mount", mount, IMAGE, "ls", "/d") == "file\n"
+    (tmp_path / "here").mkdir()
+    (tmp_path / "here/local").touch()
+    assert ours("run", "--rm", "--network", "none", "-v", "./here:/h", IMAGE, "ls", "/h") == "local\n"
+    assert ours("volume", "ls", "-q", "-f", "label=tier=db") == "data\n"
+    assert ours("volume", "inspect", "--format", "{{.Driver}} {{.Labels.tier}}", "data") == "local db\n"
+    box = ours("create", "--network", "none", "-v", "data:/data", "-v", "/anonymous", IMAGE, "true").strip()
+    assert "volume is in use" in ours("volume", "rm", "data", code=125)
+    assert "no terminal" in ours("volume", "prune", code=125)
+    ours("rm", "-f", box)
+    assert len(docker.said("volume", "ls", "-q").split()) == 2, "rm leaves the one without a name"
+    ours("volume", "prune", "-f")
+    assert ours("volume", "rm", "data") == "data\n"
+    assert "no such volume" in ours("volume", "rm", "data", code=125)

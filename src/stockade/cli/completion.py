@@ -13,6 +13,7 @@ from stockade.errors import BadValue
 # What lists the containers while a word is being completed.
 _CONTAINERS = "stockade ps --all --format names 2>/dev/null"
 _IMAGES = "stockade images --format names 2>/dev/null"
+_VOLUMES = "stockade volume ls -q 2>/dev/null"
 
 
 def completion(args: Args) -> int:
@@ -61,6 +62,7 @@ _stockade() {{
   case "$kind" in
     container) COMPREPLY=($(compgen -W "$({_CONTAINERS})" -- "$word")) ;;
     image) COMPREPLY=($(compgen -W "$({_IMAGES})" -- "$word")) ;;
+    volume) COMPREPLY=($(compgen -W "$({_VOLUMES})" -- "$word")) ;;
     directory) compopt -o filenames; COMPREPLY=($(compgen -d -- "$word")) ;;
     file) compopt -o filenames; COMPREPLY=($(compgen -f -- "$word")) ;;
     *) COMPREPLY=($(compgen -W "$words" -- "$word")) ;;
@@ -93,6 +95,7 @@ def zsh(commands: dict[str, Command]) -> str:
 # zsh completion of stockade: source <(stockade completion zsh)
 _stockade_containers() {{ compadd -- ${{(f)"$({_CONTAINERS})"}} }}
 _stockade_images() {{ compadd -- ${{(f)"$({_IMAGES})"}} }}
+_stockade_volumes() {{ compadd -- ${{(f)"$({_VOLUMES})"}} }}
 _stockade() {{
   local -a firsts=({firsts} {only_groups})
   (( CURRENT == 2 )) && {{ _describe command firsts; return }}
@@ -156,7 +159,8 @@ def _zsh_values(completes: str | tuple[str, ...]) -> str:
     if isinstance(completes, tuple):
         return f"({' '.join(completes)})"
     places = {"directory": "_files -/", "file": "_files"}
-    return {"container": "_stockade_containers", "image": "_stockade_images", **places}.get(completes, " ")
+    own = {one: f"_stockade_{one}s" for one in ("container", "image", "volume")}
+    return (own | places).get(completes, " ")
 
 
 def _fish_option(option: Option, seen: str) -> str:
@@ -168,7 +172,7 @@ def _fish_option(option: Option, seen: str) -> str:
 def _fish_values(completes: str | tuple[str, ...]) -> str:
     if isinstance(completes, tuple):
         return f"-a '{' '.join(completes)}'"
-    names = {"container": f"-a '({_CONTAINERS})'", "image": f"-a '({_IMAGES})'"}
+    names = {"container": f"-a '({_CONTAINERS})'", "image": f"-a '({_IMAGES})'", "volume": f"-a '({_VOLUMES})'"}
     wanted = names | {"directory": "-a '(__fish_complete_directories)'", "file": "-F"}
     return wanted.get(completes, "")
 

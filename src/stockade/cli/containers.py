@@ -125,7 +125,7 @@ def rm(args: Args) -> int:
     force = args["force"]
     return _each(
         args.rest,
-        lambda one: one.remove(force=force),
+        lambda one: one.remove(force=force, volumes=args["volumes"]),
         lambda found: containers.remove(found, force),
         missing_is_fine=force,
     )
@@ -260,7 +260,10 @@ COMMANDS = {
         "rm",
         "remove containers",
         rm,
-        (Option("--force", "kill what runs, and mind nothing missing", "-f"),),
+        (
+            Option("--force", "kill what runs, and mind nothing missing", "-f"),
+            Option("--volumes", "and the volumes that nobody named", "-v"),
+        ),
         "stockade rm -f web",
     ),
     "wait": _verb("wait", "wait for containers to end and print their exit status", wait, example="stockade wait job"),

@@ -7,7 +7,7 @@ import sys
 
 from stockade.cli import answers
 from stockade.cli.options import FORMAT
-from stockade.cli.screen import as_json, out, rows
+from stockade.cli.screen import agreed, as_json, out, rows
 from stockade.cli.table import Args, Command, Option
 from stockade.errors import Refused
 from stockade.model import render_size
@@ -61,7 +61,7 @@ def _line(kind: str, total: int, active: int, size: int, free: int) -> dict[str,
 def prune(args: Args) -> int:
     """Remove what nothing uses."""
     what = "stopped containers and images " + ("that no container uses" if args["all"] else "without a name")
-    if not args["force"] and not _agreed(f"This removes all {what}. Go on? [y/N] "):
+    if not args["force"] and not agreed(f"This removes all {what}. Go on? [y/N] "):
         raise Refused("nothing was removed")
     client, wanted = Client(), answers.filters(args["filter"])
     containers = client.prune_containers(wanted)
@@ -72,12 +72,6 @@ def prune(args: Args) -> int:
         out("".join(f"{name.lower()} image: {value}" for name, value in one.items()))
     out(f"total reclaimed space: {render_size(containers['SpaceReclaimed'] + images['SpaceReclaimed'])}")
     return 0
-
-
-def _agreed(question: str) -> bool:
-    if not os.isatty(0):
-        raise Refused("this asks before it removes, and standard input is no terminal", hint="--force does not ask")
-    return input(question).strip().lower() in ("y", "yes")
 
 
 def walls(args: Args) -> int:
@@ -100,7 +94,7 @@ def uninstall(args: Args) -> int:
     """End the daemon and everything that it runs; with --purge, remove what it keeps."""
     purge = args["purge"]
     what = "every container and image, and all that they hold" if purge else "every container that runs"
-    if not args["force"] and not _agreed(f"This ends {what}. Go on? [y/N] "):
+    if not args["force"] and not agreed(f"This ends {what}. Go on? [y/N] "):
         raise Refused("nothing was removed")
     _become_daemon("--uninstall", *(["--purge"] if purge else []))
 

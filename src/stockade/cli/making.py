@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Callable
 from typing import Any
 
 from stockade.cli.foreground import window_size
@@ -46,7 +47,15 @@ OPTIONS = (
     Option("--workdir", "where it starts, inside", "-w", "DIR", heading=_INSIDE),
     Option("--hostname", "the host name inside", "", "NAME", heading=_INSIDE),
     Option("--domainname", "the domain name inside", "", "NAME", heading=_INSIDE),
-    Option("--volume", "show a directory or file of this machine", "-v", "SRC:DST[:ro]", many=True, heading=_INSIDE),
+    Option(
+        "--volume",
+        "mount a directory or file of this machine, or the volume of that name",
+        "-v",
+        "SRC:DST[:ro]",
+        many=True,
+        heading=_INSIDE,
+    ),
+    Option("--volumes-from", "mount what another container has mounted", "", "NAME[:ro]", many=True, heading=_INSIDE),
     Option("--mount", "the same in words: type=bind,src=…,dst=…,ro", "", "WORDS", many=True, heading=_INSIDE),
     Option("--tmpfs", "a file system in memory, as /tmp:size=64m", "", "DST[:OPTIONS]", many=True, heading=_INSIDE),
     Option("--device", "show a device, as /dev/fuse", "", "SRC[:DST[:rwm]]", many=True, heading=_INSIDE),
@@ -119,7 +128,9 @@ def wanted(args: Args, stdin: bool) -> Wanted:
         tty=args["tty"],
         size=window_size() if args["tty"] else None,
         stdin=stdin,
-        binds=args["volume"],
+        binds=tuple(text for text in args["volume"] if ":" in text),
+        volumes=tuple(text for text in args["volume"] if ":" not in text),
+        volumes_from=args["volumes-from"],
         mounts=tuple(mount(text) for text in args["mount"]),
         tmpfs=dict(_split(text, ":") for text in args["tmpfs"]),
         read_only=args["read-only"],
@@ -162,38 +173,33 @@ def mount(text: str) -> dict[str, Any]:
     for word in text.split(","):
         name, equals, value = word.partition("=")
         name = _MOUNT_NAMES.get(name.lower(), name.lower())
-        if name in ("readonly", "bind-nonrecursive") and not equals:
-            value = "true"
         if name == "Source":
             found[name] = os.path.abspath(value) if found["Type"] == "bind" or value.startswith(".") else value
         elif name in ("Type", "Target"):
             found[name] = value
-        elif name == "readonly":
-            found["ReadOnly"] = _truth(word, value)
-        elif name == "bind-propagation":
-            found.setdefault("BindOptions", {})["Propagation"] = value
-        elif name == "bind-nonrecursive":
-            found.setdefault("BindOptions", {})["NonRecursive"] = _truth(word, value)
-        elif name == "tmpfs-size":
-            found.setdefault("TmpfsOptions", {})["SizeBytes"] = parse_size(value)
-        elif name == "tmpfs-mode":
-            found.setdefault("TmpfsOptions", {})["Mode"] = _octal(word, value)
+        elif name in _MOUNT_FLAGS:
+            _put(found, _MOUNT_FLAGS[name], _truth(word, value if equals else "true"))
+        elif name in _MOUNT_OPTIONS:
+            option, read = _MOUNT_OPTIONS[name]
+            _put(found, option, read(word, value))
+        elif name == "volume-label":
+            label, _, rest = value.partition("=")
+            _put(found, f"VolumeOptions.Labels.{label}", rest)
         else:
-            raise BadValue(f"--mount: {word!r} is not served", hint="type, src, dst, ro, bind-propagation, tmpfs-size")
+            raise BadValue(
+                f"--mount: {word!r} is not served", hint="type, src, dst, ro, bind-propagation, volume-subpath"
+            )
     if "Target" not in found:
         raise BadValue(f"--mount {text!r} has no dst", hint="type=bind,src=./data,dst=/data")
     return found
 
 
-_MOUNT_NAMES = {
-    "type": "Type",
-    "src": "Source",
-    "source": "Source",
-    "dst": "Target",
-    "destination": "Target",
-    "target": "Target",
-    "ro": "readonly",
-}
+def _put(found: dict[str, Any], path: str, value: object) -> None:
+    """Set a member of an object within an object."""
+    *way, last = path.split(".")
+    for name in way:
+        found = found.setdefault(name, {})
+    found[last] = value
 
 
 def _truth(word: str, value: str) -> bool:
@@ -207,6 +213,28 @@ def _octal(word: str, value: str) -> int:
         return int(value, 8)
     except ValueError:
         raise BadValue(f"--mount: {word!r} is no octal mode", hint="tmpfs-mode=1777") from None
+
+
+_MOUNT_NAMES = {
+    "type": "Type",
+    "src": "Source",
+    "source": "Source",
+    "dst": "Target",
+    "destination": "Target",
+    "target": "Target",
+    "ro": "readonly",
+}
+_MOUNT_FLAGS = {
+    "readonly": "ReadOnly",
+    "bind-nonrecursive": "BindOptions.NonRecursive",
+    "volume-nocopy": "VolumeOptions.NoCopy",
+}
+_MOUNT_OPTIONS: dict[str, tuple[str, Callable[[str, str], object]]] = {
+    "bind-propagation": ("BindOptions.Propagation", lambda _, value: value),
+    "volume-subpath": ("VolumeOptions.Subpath", lambda _, value: value),
+    "tmpfs-size": ("TmpfsOptions.SizeBytes", lambda _, value: parse_size(value)),
+    "tmpfs-mode": ("TmpfsOptions.Mode", _octal),
+}
 
 
 def _variables(args: Args) -> dict[str, str]:

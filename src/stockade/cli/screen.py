@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import json
+import os
 import sys
+
+from stockade.errors import Refused
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -45,3 +48,14 @@ def printable(text: str) -> str:
 def as_line(value: Any) -> str:
     """A value as one line of JSON."""
     return json.dumps(value, ensure_ascii=False)
+
+
+def agreed(question: str) -> bool:
+    """Ask before something is removed.
+
+    Raises:
+        Refused: there is nobody to ask.
+    """
+    if not os.isatty(0):
+        raise Refused("this asks before it removes, and standard input is no terminal", hint="--force does not ask")
+    return input(question).strip().lower() in ("y", "yes")

@@ -261,6 +261,44 @@ class AsyncClient:
         """The host's own rules that keep packets from networks, each with a sentence and the command that opens it."""
         return _list(await self.call("GET", f"{OWN}/networks/blocks"))
 
+    # Volumes
+
+    async def volumes(self, *, filters: Mapping[str, Sequence[str]] | None = None) -> list[Json]:
+        """Docker's Volumes, by name."""
+        found = await self.call("GET", f"/volumes{_query(filters=filters)}")
+        return _list(found["Volumes"])
+
+    async def volume(self, name: str) -> Json:
+        """Docker's inspect of a volume.
+
+        Raises:
+            NotFound: there is none.
+        """
+        return await self.call("GET", f"/volumes/{quote(name, safe='')}")
+
+    async def create_volume(
+        self, name: str = "", *, labels: Mapping[str, str] | None = None, options: Mapping[str, str] | None = None
+    ) -> Json:
+        """The volume of that name, made if there is none; without a name a new one. Docker's inspect of it.
+
+        Args:
+            options: `type`, `o` and `device` of mount(8), for one that is no directory of ours.
+        """
+        body = {"Name": name, "Labels": dict(labels or {}), "DriverOpts": dict(options or {})}
+        return await self.call("POST", "/volumes/create", body)
+
+    async def remove_volume(self, name: str, *, force: bool = False) -> None:
+        """Remove a volume with all that is in it.
+
+        Raises:
+            Conflict: a container uses it.
+        """
+        await self.call("DELETE", f"/volumes/{quote(name, safe='')}{_query(force=force)}", timeout=None)
+
+    async def prune_volumes(self, filters: Mapping[str, Sequence[str]] | None = None) -> Json:
+        """Remove the volumes that no container uses and nobody named; Docker's VolumesDeleted and SpaceReclaimed."""
+        return await self.call("POST", f"/volumes/prune{_query(filters=filters)}", timeout=None)
+
     # The daemon
 
     async def version(self) -> Json:

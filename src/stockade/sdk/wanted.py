@@ -67,7 +67,11 @@ class Wanted(NamedTuple):
     stdin_once: bool = True
     """Whether it ends with the first client that was attached to it."""
     binds: tuple[str, ...] = ()
-    """`SOURCE:TARGET[:OPTIONS]`; the source is made absolute."""
+    """`SOURCE:TARGET[:OPTIONS]`; a source without a slash is a volume's name, a path is made absolute."""
+    volumes: tuple[str, ...] = ()
+    """Paths that get a volume of their own, which goes with the container."""
+    volumes_from: tuple[str, ...] = ()
+    """Containers whose mounts it has too: `NAME[:ro]`."""
     mounts: tuple[Mapping[str, Any], ...] = ()
     """Docker's Mount objects, for what `binds` cannot say."""
     tmpfs: Mapping[str, str] = {}
@@ -119,6 +123,7 @@ class Wanted(NamedTuple):
             "Hostname": self.hostname,
             "Domainname": self.domainname,
             "Labels": dict(self.labels),
+            "Volumes": {path: {} for path in self.volumes},
             "Tty": self.tty,
             "OpenStdin": self.stdin,
             "StdinOnce": self.stdin and self.stdin_once,
@@ -140,6 +145,7 @@ class Wanted(NamedTuple):
                 "ConsoleSize": list(self.size or ()),
                 "Binds": [_bind(text) for text in self.binds],
                 "Mounts": [dict(one) for one in self.mounts],
+                "VolumesFrom": list(self.volumes_from),
                 "Tmpfs": dict(self.tmpfs),
                 "ReadonlyRootfs": self.read_only,
                 "NetworkMode": self.network,
@@ -200,7 +206,14 @@ def _bind(text: str) -> str:
     source, colon, rest = text.partition(":")
     if not colon or not source or not rest.startswith("/"):
         raise BadValue(f"{text!r} is not SOURCE:TARGET[:OPTIONS]", hint="./data:/data:ro")
+    if _is_volume(source):
+        return text
     return f"{os.path.abspath(os.path.expanduser(source))}:{rest}"
+
+
+def _is_volume(source: str) -> bool:
+    """Whether it is the name of a volume, not a path of this machine."""
+    return "/" not in source and not source.startswith((".", "~"))
 
 
 def _device(text: str) -> dict[str, str]:

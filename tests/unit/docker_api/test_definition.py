@@ -17,7 +17,16 @@ import pytest
 import yaml  # type: ignore[import-untyped]
 
 from stockade.docker_api import (
-    containers, execs, fields, images, networks, own, refusals, registries, system, volumes,
+    containers,
+    execs,
+    fields,
+    images,
+    networks,
+    own,
+    refusals,
+    registries,
+    system,
+    volumes,
 )
 from stockade.docker_api.router import Route
 from support import programs
