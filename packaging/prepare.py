@@ -77,7 +77,6 @@ PACKAGES = {
         "openssl": "certificates and tokens of registries under test",
         "skopeo": "reads the archives of images that we write",
         "docker-registry": "serves the blobs that are fetched and pushed",
-        "openssl": "certificates for servers under test",
         "umoci": "unpacks the OCI layouts that we write",
         "libcap2-bin": "setcap: files with capabilities for the tests of escapes",
         "attr": "setfattr: layers with extended attributes",
