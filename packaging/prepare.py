@@ -74,7 +74,6 @@ PACKAGES = {
         "nftables": "host rules that the tests of refused connections look at",
         "iproute2": "private network namespaces for the daemons under test",
         "libseccomp-dev": "oracle of the filter compiler",
-        "openssl": "certificates and tokens of registries under test",
         "skopeo": "reads the archives of images that we write",
         "docker-registry": "serves the blobs that are fetched and pushed",
         "umoci": "unpacks the OCI layouts that we write",

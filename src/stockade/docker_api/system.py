@@ -113,8 +113,8 @@ class System:
                 "SystemTime": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
                 **_ABILITIES,
                 **self._machine(),
-                "IndexServerAddress": "",
-                "RegistryConfig": {"IndexConfigs": {}, "InsecureRegistryCIDRs": [], "Mirrors": []},
+                "IndexServerAddress": "https://index.docker.io/v1/",
+                "RegistryConfig": _REGISTRIES,
                 "HttpProxy": "",
                 "HttpsProxy": "",
                 "NoProxy": "",
@@ -214,6 +214,11 @@ class System:
         return found
 
 
+_REGISTRIES = {
+    "IndexConfigs": {"docker.io": {"Name": "docker.io", "Mirrors": [], "Secure": True, "Official": True}},
+    "InsecureRegistryCIDRs": ["::1/128", "127.0.0.0/8"],
+    "Mirrors": [],
+}
 _ABILITIES = {
     "MemoryLimit": True,
     "SwapLimit": True,

@@ -108,8 +108,8 @@ class Fetches:
             done, challenge = await self._run(wanted, layer, tell)
             if done is not None:
                 return done
-            if challenge is None or not await repository.admit(challenge["url"], [challenge["challenge"]], sources):
-                break
+            if challenge is not None:
+                await repository.admit(challenge["url"], [challenge["challenge"]], sources)
         raise RuntimeFailed(f"layer {layer.digest}: the registry goes on asking who wants it")
 
     async def _run(

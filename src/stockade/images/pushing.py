@@ -155,8 +155,8 @@ class Pushes:
             done, challenge = await self._run(wanted, layer, tell)
             if done is not None:
                 return done
-            if challenge is None or not await repository.admit(challenge["url"], [challenge["challenge"]], [target]):
-                break
+            if challenge is not None:
+                await repository.admit(challenge["url"], [challenge["challenge"]], [target])
         raise RuntimeFailed(f"layer {short(layer.diff_id)}: the registry goes on asking who sends it")
 
     async def _run(

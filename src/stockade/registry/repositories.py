@@ -213,21 +213,30 @@ class Repository:
         return [self._source(host, path) for host in self._serving("pull")]
 
     async def admit(self, url: str, challenges: Iterable[str], shown: Iterable[Source]) -> bool:
-        """A program was asked who it is: get what its next try shall show; whether there is anything new.
+        """A program was asked who it is: get what its next try shall show; False: this mirror is to be passed by.
 
         Args:
             shown: what it was given.
 
         Raises:
-            NotFound, Unauthorized: this user is not let in.
+            NotFound, Unauthorized: the registry itself does not let this user in.
         """
         host = next((one for one in self._hosts if url.startswith(f"{one.base}/")), None)
         if host is None:
             raise ProtocolBroken(f"{urlsplit(url).netloc}, where the registry sent us, wants to know who we are")
+        said = refusals.read(401, b"")
         try:
-            return await self.gate(host).satisfy(challenges, _shown(url, shown))
+            if await self.gate(host).satisfy(challenges, _shown(url, shown)):
+                return True
         except Denied as denied:
-            raise self._refusal(denied.said, "") from denied
+            said = denied.said
+        except (Unavailable, TimedOut):
+            if host.own:
+                raise
+        if host.own:
+            raise self._refusal(said, "")
+        self._lost.add(host)
+        return False
 
     async def greet(self) -> None:
         """Find out which host takes what is pushed, and whether it lets this user.

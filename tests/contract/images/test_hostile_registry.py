@@ -293,6 +293,66 @@ def test_who_asks_for_a_password_for_ever(in_shop: Run) -> None:
     assert isinstance(refusal, NotFound)
 
 
+def test_tokens_that_end_in_the_middle_of_a_pull(in_shop: Run) -> None:
+    """Each is good for two answers: the daemon and the program that fetches are let in anew, and go on."""
+    given: dict[str, int] = {}
+
+    def answer(said: Said) -> Reply:
+        if said.path == "/token":
+            given[f"t{len(given)}"] = 2
+            return Reply(200, dump({"token": f"t{len(given) - 1}"}))
+        token = said.headers.get("authorization", "").removeprefix("Bearer ")
+        if given.get(token, 0) == 0:
+            realm = f"http://{said.headers['host']}/token"
+            return Reply(401, b"", {"WWW-Authenticate": f'Bearer realm="{realm}",service="s",scope="a:b:pull"'})
+        given[token] -= 1
+        return SOUND(said)
+
+    async def story(shop: Shop) -> None:
+        with registries.server(answer) as one:
+            done, _ = await pull(shop, f"{one.authority}/x:1")
+            assert done.id == IMAGE.id
+        assert len(given) >= 2
+
+    in_shop(story)
+
+
+def test_a_mirror_that_wants_a_password_is_passed_by(in_shop: Run, tmp_path: Path) -> None:
+    """Of a layer, when it gave the manifest to everybody; it is never told the registry's own password."""
+    closed = instead(digest(LAYER), Reply(401, b"", {"WWW-Authenticate": 'Basic realm="x"'}))
+
+    async def story(shop: Shop) -> None:
+        with registries.server(SOUND) as upstream, registries.server(closed) as mirror:
+            text = f'server = "{upstream.url}"\n[host."{mirror.url}"]\n'
+            registries.write_hosts(tmp_path / "certs", "r.example.test", text)
+            done, _ = await pull(shop, "r.example.test/x:1", credentials=WHO)
+            assert done.id == IMAGE.id
+            assert not any("authorization" in said.headers for said in mirror.said)
+            assert mirror.said[0].query["ns"] == ["r.example.test"]
+            assert any(said.path.endswith(digest(LAYER)) for said in upstream.said)
+
+    in_shop(story)
+
+
+def test_a_mirror_that_lies_about_a_layer(in_shop: Run, tmp_path: Path) -> None:
+    """The registry itself is asked for what a mirror sent wrong bytes of, or the pull is refused: never kept."""
+    wrong = gzip.compress(images.layer({"a": b"2" * 50_000}), 1, mtime=0).ljust(len(LAYER), b"\0")[: len(LAYER)]
+
+    async def story(shop: Shop) -> None:
+        liar = instead(digest(LAYER), Reply(200, wrong))
+        with registries.server(SOUND) as upstream, registries.server(liar) as mirror:
+            text = f'server = "{upstream.url}"\n[host."{mirror.url}"]\n'
+            registries.write_hosts(tmp_path / "certs", "r.example.test", text)
+            with contextlib.suppress(StockadeError):
+                await pull(shop, "r.example.test/x:1")
+            await quiet(shop)
+            for found in shop.blobs():
+                data = (shop.content / "blobs/sha256" / found[7:]).read_bytes()
+                assert digest(data) == found
+
+    in_shop(story)
+
+
 def test_control_characters_of_a_registry_reach_nobody(in_shop: Run) -> None:
     body = dump({"errors": [{"code": "DENIED\x1b[2J", "message": "\x1b]0;x\x07" + "y" * 100_000}]})
     refusal, _ = refused(in_shop, lambda _: Reply(403, body))
