@@ -16,6 +16,7 @@ import pytest
 from support import crashes
 from support.dated import heading
 from support.programs import TOP
+from support.storm import LONG, SECONDS
 
 
 @dataclass(slots=True)
@@ -59,7 +60,7 @@ class Table:
 
     def lines(self) -> Iterator[str]:
         name = self.page.stem
-        yield f"# `make {name}`"
+        yield f"# `make {name}{f' SOAK={SECONDS:.0f}' if LONG else ''}`"
         yield ""
         yield from self.heading
         yield ""

@@ -159,8 +159,8 @@ def test_followers_of_logs(docker: Daemon, record_property: Record) -> None:
         for one in followers:
             one.kill()
             one.wait()
-    assert census.left() == []
     remove(docker, identity)
+    assert census.left() == []
     record_property("logs -f", f"{count} followers, {len(lines)} lines each, half of them vanished")
 
 
