@@ -5,12 +5,14 @@ The table is made of the verbs themselves, so that a step that is added is teste
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import shutil
 import signal
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -126,12 +128,14 @@ def assert_nothing_left(ground: Ground) -> None:
     claims = [Path(f"/var/lib/stockade/ids/{name}") for name in os.listdir("/var/lib/stockade/ids") if name.isdigit()]
     assert [one for one in claims if one.is_symlink() and os.readlink(one).startswith(f"{ground.place.top}/")
             and os.path.exists(os.readlink(one))] == []  # fmt: skip
-    for _ in range(100):
+    for _ in range(200):
         processes = {pid: line for pid, line in ground.place.processes().items() if "support.lifecycle" not in line}
-        if not processes:
+        sockets = os.listdir(ground.place.run / "s")
+        if not processes and not sockets:
             break
         time.sleep(0.05)
     assert processes == {}
+    assert sockets == []
     assert ground.place.mounts() == []
 
 
@@ -180,6 +184,39 @@ def test_undone_by_two(ground: Ground) -> None:
     assert json.loads((directory / "exit.json").read_text())["exit_status"] == 137
     status, answers = run(ground, [["settled"], ["nap", 0.1]])
     assert (status, seen(answers)) == (0, "created"), answers
-    status, answers = run(ground, [["remove", True]])
+    status, answers = run(ground, [["remove", True, True]])
     assert (status, seen(answers)) == (0, "gone"), answers
+    assert_nothing_left(ground)
+
+
+@contextlib.contextmanager
+def stuck(pid: int, seconds: float) -> Iterator[None]:
+    """A process that not even SIGKILL ends before so many seconds are over, as on a machine without time for it."""
+    cgroup = CGROUPS / "freezer" / f"stuck{os.getpid()}"
+    cgroup.mkdir()
+    try:
+        (cgroup / "cgroup.procs").write_text(str(pid))
+        (cgroup / "freezer.state").write_text("FROZEN")
+        timer = threading.Timer(seconds, (cgroup / "freezer.state").write_text, ["THAWED"])
+        timer.start()
+        yield
+        timer.join()
+    finally:
+        (cgroup / "freezer.state").write_text("THAWED")
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(pid, signal.SIGKILL)
+        while (cgroup / "cgroup.procs").read_text():
+            time.sleep(0.02)
+        cgroup.rmdir()
+
+
+@pytest.mark.skipif(not (CGROUPS / "freezer").is_dir(), reason="needs the freezer of cgroup v1")
+def test_a_shim_that_is_slow_to_die(ground: Ground) -> None:
+    """Its sockets go too."""
+    status, _ = run(ground, [["create"], ["start"]], "start:create:after")
+    assert status == -signal.SIGKILL
+    (identity,) = os.listdir(ground.place.data / "engine")
+    with stuck(int((ground.place.data / "engine" / identity / "shim.pid").read_text()), 3):
+        status, answers = run(ground, [["settled"], ["remove", True, True]])
+        assert (status, seen(answers)) == (0, "gone"), answers
     assert_nothing_left(ground)

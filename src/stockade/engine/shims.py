@@ -22,6 +22,8 @@ if TYPE_CHECKING:
 NAMESPACE = "stockade"
 _STALE = ("exit.json", "address", "attach", "shim.pid", "shim.json")
 _CLEAN_UP_WITHIN = 30.0
+_DEAD_WITHIN = 10.0
+"""Seconds from SIGKILL until a shim no longer answers, on a machine that has much else to do."""
 
 
 class Shim(NamedTuple):
@@ -73,10 +75,10 @@ class Shim(NamedTuple):
         except StockadeError:
             gone = False
         container.let_go()
-        if not gone:
-            self.kill()
-            if os.path.exists(f"{container.directory}/config.json"):
-                await self._clean_up()
+        if not gone and os.path.isdir(container.directory):
+            # Also when there is no config.json yet: it has sockets from its first moment.
+            await self._kill_and_wait()
+            await self._clean_up()
         for name in _STALE[1:]:
             with contextlib.suppress(OSError):
                 os.unlink(f"{container.directory}/{name}")
@@ -115,26 +117,45 @@ class Shim(NamedTuple):
         """Kill the shim; the kernel kills its containers with it."""
         self._signal(signal.SIGKILL)
 
+    async def _kill_and_wait(self) -> None:
+        """Kill it and see it gone: of one that still answers the sockets are not taken away."""
+        process = self._process()
+        if process is None:
+            return
+        try:
+            with contextlib.suppress(ProcessLookupError):
+                signal.pidfd_send_signal(process, signal.SIGKILL)
+            await spawn.ended(process, _DEAD_WITHIN)
+        finally:
+            os.close(process)
+
     def _signal(self, number: int) -> bool:
         """Send the shim a signal (0: none); whether it is there."""
-        directory = self.container.directory
-        try:
-            with open(f"{directory}/shim.pid", encoding="ascii") as file:
-                pid = int(file.read().strip() or "0")
-            process = os.pidfd_open(pid)
-        except (OSError, ValueError):
+        process = self._process()
+        if process is None:
             return False
         try:
-            with open(f"/proc/{pid}/cmdline", "rb") as file:
-                # Its own, not a process that has its pid now; a zombie has no words.
-                if self.container.id.encode() not in file.read():
-                    return False
             signal.pidfd_send_signal(process, number)
         except OSError:
             return False
         finally:
             os.close(process)
         return True
+
+    def _process(self) -> int | None:
+        """A descriptor of the shim's process; None: it is gone."""
+        try:
+            with open(f"{self.container.directory}/shim.pid", encoding="ascii") as file:
+                pid = int(file.read().strip() or "0")
+            process = os.pidfd_open(pid)
+        except (OSError, ValueError):
+            return None
+        with contextlib.suppress(OSError), open(f"/proc/{pid}/cmdline", "rb") as file:
+            # Its own, not a process that has its pid now; a zombie has no words.
+            if self.container.id.encode() in file.read():
+                return process
+        os.close(process)
+        return None
 
     async def clear(self) -> None:
         """Take away what an earlier run left in the directory: its shim, its end, those of its added processes."""

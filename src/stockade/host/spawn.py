@@ -101,6 +101,20 @@ def start(
     return Child(pid)
 
 
+async def ended(pidfd: int, patience: float) -> bool:
+    """Whether a process, anybody's, has ended within so many seconds."""
+    loop = asyncio.get_running_loop()
+    gone = asyncio.Event()
+    loop.add_reader(pidfd, gone.set)
+    try:
+        await asyncio.wait_for(gone.wait(), patience)
+    except TimeoutError:
+        return False
+    finally:
+        loop.remove_reader(pidfd)
+    return True
+
+
 async def run(
     words: Sequence[str],
     descriptors: Mapping[int, int] | None = None,
