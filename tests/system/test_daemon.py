@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import grp
 import json
 import os
 import signal
@@ -101,6 +102,28 @@ def test_sockets_that_systemd_listens_on(place: Place) -> None:
     one.send_signal(signal.SIGTERM)
     assert one.wait(30) == 0
     assert os.path.exists(path)
+
+
+def test_a_group_that_may_use_the_socket(place: Place) -> None:
+    group = grp.getgrnam("games")
+    with pytest.raises(subprocess.CalledProcessError) as refused:
+        subprocess.run(
+            [sys.executable, "-m", "stockade.daemon", "--group", "nobody-such"],
+            env=place.environment(), check=True, capture_output=True, timeout=30,
+        )  # fmt: skip
+    assert b"there is no group 'nobody-such'" in refused.value.stderr
+    daemon = subprocess.Popen(
+        [sys.executable, "-m", "stockade.daemon", "--group", group.gr_name], env=place.environment(),
+        stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
+    )  # fmt: skip
+    try:
+        pid_of(place)
+        found = (place.run / "stockade.sock").stat()
+        assert (found.st_gid, found.st_mode & 0o777) == (group.gr_gid, 0o660)
+        assert place.run.stat().st_mode & 0o070 == 0o010, "they reach it, and see nothing else"
+    finally:
+        daemon.terminate()
+        daemon.wait(30)
 
 
 def test_containers_and_their_logs_go_on(box: Daemon) -> None:

@@ -128,6 +128,18 @@ def test_stop_kill_restart(docker: Daemon) -> None:
     docker.docker("stop", "trap")
 
 
+def test_a_log_of_the_local_driver(docker: Daemon) -> None:
+    words = ("--log-driver", "local", "--log-opt", "max-size=1k", "--log-opt", "max-file=2")
+    name = docker.said("run", "-d", "--network", "none", *words, IMAGE, "seq", "100")
+    docker.docker("wait", name)
+    lines = docker.said("logs", name).split()
+    assert lines[-1] == "100"
+    assert 10 < len(lines) < 100, "two files of a kilobyte"
+    assert docker.said("logs", "--tail", "2", name).split() == ["99", "100"]
+    assert docker.said("inspect", "-f", "{{.HostConfig.LogConfig.Type}} {{.LogPath}}", name) == "local"
+    assert "local" in docker.said("info", "-f", "{{.Plugins.Log}}")
+
+
 def test_pause_rename_update_top(docker: Daemon) -> None:
     docker.run("--name", "some", IMAGE, "sleep", "1000")
     docker.docker("pause", "some")
@@ -407,6 +419,24 @@ def test_our_own_answers_are_as_the_document_says(api: Api) -> None:
         assert set(schemas[name]["required"]) <= set(answer) <= set(properties), (name, answer)
         kinds: dict[str, Any] = {"string": str, "number": (int, float), "array": list}
         assert all(isinstance(value, kinds[properties[key]["type"]]) for key, value in answer.items()), answer
+
+
+def test_metrics(docker: Daemon, api: Api) -> None:
+    docker.run("--network", "none", IMAGE, "sleep", "1000")
+    status, body = api.call("GET", "/stockade/v1/metrics")
+    assert status == 200
+    lines = body.decode().splitlines()
+    values = {name: float(value) for name, value in (line.rsplit(" ", 1) for line in lines if line[0] != "#")}
+    assert values['stockade_containers{state="running"}'] == 1
+    assert values['stockade_containers_running_by_wall{wall="native"}'] == 1
+    assert values["stockade_daemon_resident_memory_bytes"] > 1 << 20
+    told = values["stockade_events_total"]
+    docker.clear()
+    _, body = api.call("GET", "/stockade/v1/metrics")
+    [later] = [line for line in body.decode().splitlines() if line.startswith("stockade_events_total")]
+    assert float(later.split()[1]) > told
+    families = [line.split()[2] for line in lines if line.startswith("# TYPE")]
+    assert len(families) == len(set(families)) == len([line for line in lines if line.startswith("# HELP")])
 
 
 def test_input_glued_to_the_request(api: Api) -> None:

@@ -101,7 +101,7 @@ def uninstall(args: Args) -> int:
 
 def daemon(args: Args) -> int:
     """Become the daemon."""
-    _become_daemon(*(["--exit-when-idle", args["exit-when-idle"]] if args["exit-when-idle"] else []))
+    _become_daemon(*(f"--{name}={args[name]}" for name in ("exit-when-idle", "group") if args[name]))
 
 
 def _become_daemon(*words: str) -> NoReturn:
@@ -164,7 +164,10 @@ COMMANDS = {
         summary="be the daemon, in the foreground (it is started by itself when it is needed)",
         operands="",
         run=daemon,
-        options=(Option("--exit-when-idle", "leave after so many seconds without work", "", "SECONDS"),),
+        options=(
+            Option("--exit-when-idle", "leave after so many seconds without work", "", "SECONDS"),
+            Option("--group", "let its members use the socket: by it each is root on this machine", "", "NAME"),
+        ),
         about=(
             "Containers outlive the daemon; a new one finds them. "
             "Whoever may write to its socket is root on this machine."

@@ -6,6 +6,7 @@ import argparse
 import asyncio
 import contextlib
 import gc
+import grp
 import io
 import logging
 import os
@@ -14,8 +15,8 @@ from logging.handlers import RotatingFileHandler
 from typing import NamedTuple
 
 from stockade.daemon import surroundings, uninstall
-from stockade.daemon.serve import repair, serve
-from stockade.errors import StockadeError, Unsupported
+from stockade.daemon.serve import Sockets, repair, serve
+from stockade.errors import BadValue, StockadeError, Unsupported
 from stockade.host import paths as places
 
 TYPE_CHECKING = False
@@ -36,6 +37,8 @@ class Options(NamedTuple):
     repair: bool
     uninstall: bool
     purge: bool
+    group: int | None
+    """Whose members may use the socket; None: root alone."""
 
 
 def main(words: Sequence[str]) -> int:
@@ -85,10 +88,23 @@ def _parse(words: Sequence[str]) -> Options:
     )
     parser.add_argument("--uninstall", action="store_true", help="end the daemon that serves and all that it runs")
     parser.add_argument("--purge", action="store_true", help="with --uninstall: remove everything that was kept too")
+    parser.add_argument(
+        "--group",
+        type=_group,
+        metavar="NAME",
+        help="let the members of this group use the socket: by it each of them is root on this machine",
+    )
     found = parser.parse_args(words)
     if found.purge and not found.uninstall:
         parser.error("--purge goes with --uninstall")
-    return Options(found.on_demand, found.exit_when_idle, found.repair, found.uninstall, found.purge)
+    return Options(found.on_demand, found.exit_when_idle, found.repair, found.uninstall, found.purge, found.group)
+
+
+def _group(name: str) -> int:
+    try:
+        return grp.getgrnam(name).gr_gid
+    except KeyError:
+        raise argparse.ArgumentTypeError(f"there is no group {name!r}") from None
 
 
 def _second(paths: Paths, options: Options) -> int:
@@ -102,6 +118,10 @@ def _second(paths: Paths, options: Options) -> int:
 
 def _serve(paths: Paths, options: Options) -> None:
     listeners = surroundings.given_sockets()
+    if listeners and options.group is not None:
+        raise BadValue(
+            "systemd made the socket, so --group is too late", hint="SocketGroup= and SocketMode= of its unit"
+        )
     surroundings.tidy(keep={one.fileno() for one in listeners})
     if options.on_demand:
         surroundings.own_cgroup()
@@ -115,7 +135,7 @@ def _serve(paths: Paths, options: Options) -> None:
         gc.freeze()
 
     with contextlib.suppress(KeyboardInterrupt):
-        asyncio.run(serve(paths, listeners, options.exit_when_idle, ready))
+        asyncio.run(serve(paths, Sockets(listeners, options.group), options.exit_when_idle, ready))
 
 
 class _OwnLog(RotatingFileHandler):

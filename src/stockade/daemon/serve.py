@@ -11,6 +11,7 @@ import socket
 import time
 from collections.abc import AsyncIterator, Callable
 from importlib import metadata
+from typing import NamedTuple
 
 from stockade.docker_api import Door
 from stockade.engine import repair as mending
@@ -33,9 +34,16 @@ _LOOK_EVERY = 0.5
 log = logging.getLogger(__name__)
 
 
-async def serve(
-    paths: Paths, listeners: list[socket.socket], exit_when_idle: float, ready: Callable[[], object]
-) -> None:
+class Sockets(NamedTuple):
+    """Where is served."""
+
+    given: list[socket.socket]
+    """By systemd; none: one is made."""
+    group: int | None
+    """Whose members may use the one that is made; None: root alone."""
+
+
+async def serve(paths: Paths, sockets: Sockets, exit_when_idle: float, ready: Callable[[], object]) -> None:
     """Serve until SIGTERM or SIGINT, or until idle for so long. Containers go on.
 
     Raises:
@@ -47,8 +55,8 @@ async def serve(
         loop.add_signal_handler(number, stop.set)
     async with _engine(paths) as (engine, store):
         door = Door(engine, _version())
-        own = [] if listeners else [_listen(f"{paths.run}/stockade.sock")]
-        for one in (*listeners, *own):
+        own = [] if sockets.given else [_listen(paths, sockets.group)]
+        for one in (*sockets.given, *own):
             door.listen(one)
         _write_pid(paths)
         ready()
@@ -132,8 +140,9 @@ def _version() -> str:
         return "0.1.0"
 
 
-def _listen(path: str) -> socket.socket:
-    """A listening socket at `path`, there from its first moment as one that answers."""
+def _listen(paths: Paths, group: int | None) -> socket.socket:
+    """The daemon's listening socket, there from its first moment as one that answers."""
+    path = f"{paths.run}/stockade.sock"
     fresh = f"{path}.new"
     with contextlib.suppress(FileNotFoundError):
         os.unlink(fresh)
@@ -145,6 +154,11 @@ def _listen(path: str) -> socket.socket:
         raise Refused(f"cannot listen at {path}: {error.strerror}") from error
     finally:
         os.umask(before)
+    if group is not None:
+        os.chown(paths.run, -1, group)
+        os.chmod(paths.run, os.stat(paths.run).st_mode | 0o010)
+        os.chown(fresh, -1, group)
+        os.chmod(fresh, 0o660)
     found.listen(1024)
     os.rename(fresh, path)
     return found

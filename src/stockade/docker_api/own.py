@@ -6,14 +6,14 @@ import asyncio
 from importlib.resources import files
 from typing import TYPE_CHECKING
 
-from stockade.docker_api import fields, render
+from stockade.docker_api import fields, metrics
 from stockade.docker_api.answers import Answer, json
 from stockade.docker_api.containers import Containers
 from stockade.docker_api.images import Images
 from stockade.docker_api.query import served
 from stockade.docker_api.router import Route
 from stockade.docker_api.versions import NEWEST, OLDEST
-from stockade.engine import signals
+from stockade.engine import logdrivers, signals
 from stockade.errors import BadValue
 from stockade.host.processes import Owner, boot_id
 from stockade.runtime import shim, walls
@@ -47,6 +47,7 @@ class Own:
             Route("GET", f"{PREFIX}/openapi.json", self.openapi),
             Route("GET", f"{PREFIX}/version", self.version),
             Route("GET", f"{PREFIX}/walls", self.walls),
+            Route("GET", f"{PREFIX}/metrics", self.metrics),
             Route("POST", f"{PREFIX}/containers/create", self.create, served("name", "platform"), body="json"),
             Route("GET", one, self.container),
             Route("GET", f"{PREFIX}/networks/blocks", self.blocks),
@@ -70,6 +71,10 @@ class Own:
         """What a container can stand behind on this machine."""
         return json([{"Name": one.name, "Kind": one.kind, "Program": one.program} for one in walls.installed()])
 
+    async def metrics(self, request: Request) -> Answer:
+        """What Prometheus collects."""
+        return Answer(200, metrics.render(self._engine, self._version).encode(), metrics.CONTENT_TYPE)
+
     async def create(self, request: Request) -> Answer:
         """As Docker's, with the member `Stockade`."""
         return await self._containers.make(request, request.decode(fields.Create))
@@ -84,7 +89,7 @@ class Own:
                 "Id": wanted.id,
                 "Name": wanted.name,
                 "Directory": directory,
-                "LogPath": render.log_path(wanted, directory),
+                "LogPath": f"{directory}/{logdrivers.NAME}" if logdrivers.keeps(wanted.log) else "",
                 "Status": record.state.status,
                 "Reason": record.state.reason,
                 "Wall": wanted.wall,

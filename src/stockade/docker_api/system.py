@@ -17,6 +17,7 @@ from stockade.docker_api.router import Route
 from stockade.docker_api.times import NEVER, nanoseconds
 from stockade.docker_api.versions import NEWEST, OLDEST, Version
 from stockade.docker_api.volumes import Volumes
+from stockade.engine import logdrivers
 from stockade.engine.events import Event
 from stockade.engine.records import NAMESPACE, Record, Status
 from stockade.errors import BadValue
@@ -108,7 +109,7 @@ class System:
                     "Volume": [],
                     "Network": ["host", "null"],
                     "Authorization": None,
-                    "Log": ["json-file", "none"],
+                    "Log": list(logdrivers.names()),
                 },
                 "SystemTime": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
                 **_ABILITIES,

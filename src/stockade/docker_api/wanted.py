@@ -13,6 +13,7 @@ from stockade.docker_api import ends, fields
 from stockade.docker_api.limits import resources, restart_policy
 from stockade.docker_api.mounts import mount_points
 from stockade.docker_api.security import Resolve, namespaces, security, words
+from stockade.engine import logdrivers
 from stockade.engine.records import LogConfig, RestartPolicy, Wanted
 from stockade.errors import BadValue
 from stockade.images.values import HealthCheck
@@ -21,7 +22,6 @@ from stockade.runtime import walls
 LOG_OPTIONS = {"max-size": "10m", "max-file": "3"}
 """Names of HostConfig.Runtime."""
 SHM_SIZE = 64 << 20
-_SIZE = re.compile(r"\d+[kKmMgG]?[bB]?|-1")
 _HOSTNAME = re.compile(r"[a-zA-Z0-9]([a-zA-Z0-9.-]{0,62}[a-zA-Z0-9])?")
 _LEAST_NANOSECONDS = 1_000_000
 _SIGNAL = re.compile(r"(SIG)?[A-Z0-9+-]+|\d{1,2}", re.IGNORECASE)
@@ -267,17 +267,9 @@ def _seconds(nanoseconds: int | None) -> float:
 
 def _log(asked: fields.LogConfig | None) -> LogConfig:
     driver = (asked and asked.type) or "json-file"
-    options = dict((asked and asked.config) or {})
-    if driver not in ("json-file", "none"):
-        raise BadValue(f"logger: no log driver named '{driver}' is registered", hint="json-file and none are served")
-    for name, value in options.items():
-        if driver == "none" or name not in LOG_OPTIONS:
-            raise BadValue(f"unknown log opt '{name}' for {driver} log driver")
-        if name == "max-file" and not (value.isdigit() and int(value) >= 1):
-            raise BadValue("max-file cannot be less than 1")
-        if name == "max-size" and not _SIZE.fullmatch(value):
-            raise BadValue(f"invalid size: '{value}'")
-    return LogConfig(driver, {**LOG_OPTIONS, **options} if driver == "json-file" else {})
+    given = LogConfig(driver, dict((asked and asked.config) or {}))
+    logdrivers.target("/", given)
+    return LogConfig(driver, LOG_OPTIONS | given.options) if driver == "json-file" else given
 
 
 def _extra_host(text: str) -> str:

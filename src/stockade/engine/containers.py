@@ -11,7 +11,18 @@ from typing import Any
 
 import msgspec
 
-from stockade.engine import bundle, capabilities, ends, ground, names, policy, recover, resources, signals, verbs
+from stockade.engine import (
+    bundle,
+    capabilities,
+    ends,
+    logdrivers,
+    names,
+    policy,
+    recover,
+    resources,
+    signals,
+    verbs,
+)
 from stockade.engine.answers import Change, Pruned, Waited
 from stockade.engine.container import Container, Joined
 from stockade.engine.copies import Copies
@@ -610,7 +621,7 @@ def check(wanted: Wanted) -> None:
         raise BadValue(f"--init is served by the native wall only, not by {wall.name}")
     capabilities.granted(wanted.security)
     resources.check(wanted.resources)
-    ground.log_target("/", wanted.log)
+    logdrivers.target("/", wanted.log)
     if wanted.stop_signal:
         signals.number(wanted.stop_signal)
     restart = wanted.restart

@@ -40,6 +40,8 @@ class Events:
         self._kept: deque[Event] = deque(maxlen=KEPT)
         self._listeners: set[asyncio.Queue[Event | None]] = set()
         self._last = 0
+        self.told = 0
+        """How many events there were."""
 
     def publish(
         self,
@@ -53,6 +55,7 @@ class Events:
         self._last = max(self._last + 1, time.time_ns())
         event = Event(type, action, identity, dict(attributes or {}), self._last, namespace)
         self._kept.append(event)
+        self.told += 1
         for queue in list(self._listeners):
             if queue.qsize() >= _BACKLOG:
                 self._listeners.discard(queue)

