@@ -6,9 +6,10 @@ what the registry itself says last is what the caller is told.
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import os
-from collections.abc import AsyncIterator, Iterable
+from collections.abc import AsyncGenerator, Iterable
 from typing import Any, NamedTuple
 from urllib.parse import quote, urlencode, urlsplit
 
@@ -74,6 +75,10 @@ class _Hits(Struct, frozen=True):
     results: list[_Hit] | None = None
 
 
+Answers = AsyncGenerator[tuple[Host, Answer | StockadeError], None]
+"""What hosts say, one after the other."""
+
+
 class Registries:
     """All registries, as one daemon speaks with them."""
 
@@ -110,10 +115,11 @@ class Registries:
         Raises:
             NotFound: it has none.
         """
-        [*_, host] = self._own(domain)
-        if host.authority == hosts.defaults(DEFAULT_DOMAIN)[0].authority:
-            host = host._replace(authority=_SEARCH_HOST)
-        found = [one._replace(path="/v1", authority=host.authority) for one in self._own(domain)]
+        [hub] = hosts.defaults(DEFAULT_DOMAIN)
+        found = [
+            one._replace(path="/v1", authority=_SEARCH_HOST if one.authority == hub.authority else one.authority)
+            for one in self._own(domain)
+        ]
         nameless = Repository(self._transport, Reference(domain, ""), found, credentials, False)
         answer, _ = await nameless.ask("resolve", "GET", f"/search?{urlencode({'q': term, 'n': count})}")
         if answer.status == 404:
@@ -326,16 +332,21 @@ class Repository:
             StockadeError: none gave one; what the registry itself said, as a condition.
         """
         failure: StockadeError | None = None
-        async for host, answer in self._answers(capability, Request(method, path, headers, body, limit=limit)):
-            if isinstance(answer, StockadeError):
-                failure = failure if isinstance(answer, NotTls) and failure else answer
-            elif answer.status in good or (missing and answer.status == 404):
-                return answer, host
-            else:
-                failure = self._refusal(refusals.read(answer.status, answer.body, manifest="/manifests/" in path), path)
+        answers = self._answers(capability, Request(method, path, headers, body, limit=limit))
+        async with contextlib.aclosing(answers):
+            async for host, answer in answers:
+                if isinstance(answer, StockadeError):
+                    failure = failure if isinstance(answer, NotTls) and failure else answer
+                elif answer.status in good or (missing and answer.status == 404):
+                    return answer, host
+                else:
+                    said = refusals.read(answer.status, answer.body, manifest="/manifests/" in path)
+                    failure = self._refusal(said, path)
         raise failure or Unavailable(f"no host of {self.reference.domain} may be asked to {capability}")
 
-    async def _answers(self, capability: str, asked: Request) -> AsyncIterator[tuple[Host, Answer | StockadeError]]:
+    async def _answers(
+        self, capability: str, asked: Request
+    ) -> AsyncGenerator[tuple[Host, Answer | StockadeError], None]:
         """What each host says, one after the other; a host that does not answer is not asked again."""
         candidates = self._serving(capability)
         for number, host in enumerate(candidates, start=1):

@@ -5,6 +5,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import gzip
 import json
 import subprocess
@@ -265,6 +266,27 @@ def test_the_last_who_leaves_ends_a_pull_and_nothing_is_left(in_shop: Run) -> No
             assert list((shop.content / "ingest").iterdir()) == []
             assert shop.images._base.journal.unfinished() == []
             assert not shop.place.processes()
+
+    in_shop(story)
+
+
+def test_a_mirror_that_keeps_what_went_through_it(in_shop: Run, tmp_path: Path, certs: Path) -> None:
+    """docker-registry as a pull-through cache: what it brought once is had from it when the registry is gone."""
+
+    async def story(shop: Shop) -> None:
+        name = "r.example.test/team/app:1"
+        with contextlib.ExitStack() as stack:
+            upstream = stack.enter_context(registries.docker_registry(tmp_path))
+            wanted = upstream.put(SMALL, "team/app", "1")
+            with registries.docker_registry(tmp_path, proxy=f"http://{upstream.authority}") as mirror:
+                text = f'server = "http://{upstream.authority}"\n[host."http://{mirror.authority}"]\n'
+                registries.write_hosts(certs, "r.example.test", text + 'capabilities = ["pull", "resolve"]\n')
+                await pull(shop, name)
+                await shop.images.remove(name)
+                await quiet(shop)
+                stack.close()
+                done, _ = await pull(shop, f"r.example.test/team/app@{wanted}")
+                assert done.id == SMALL.id
 
     in_shop(story)
 
