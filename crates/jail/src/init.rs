@@ -206,10 +206,9 @@ impl<'a> Member<'a> {
             Some(root) => root,
             None => plan.rootfs.assemble(&mut Mappers::new(None))?,
         };
-        if !plan.shares() {
-            sys::set_mount_propagation(root.as_fd(), true, libc::MS_SLAVE)
-                .at(Stage::MakeRoot, "/ as a slave")?;
-        }
+        // Where binds are shared with the host the root itself is not: what is mounted on it would arrive there.
+        sys::set_mount_propagation(root.as_fd(), !plan.shares(), libc::MS_SLAVE)
+            .at(Stage::MakeRoot, "/ as a slave")?;
         Ok(Rooted { plan, line, root })
     }
 }

@@ -3,6 +3,7 @@
 use std::fs;
 
 use jail::RootfsMount;
+use rustix::mount::{MountPropagationFlags, mount_change};
 use serde_json::json;
 
 use crate::Test;
@@ -347,15 +348,22 @@ fn long_overlays() {
     assert_eq!(bundle.output().lines().count(), 100);
 }
 
+/// `/` of the machine is private, or, as systemd has it, shared: then too nothing of the container's arrives there.
 fn root_propagation() {
-    for (word, mark) in [
-        ("shared", " shared:"),
-        ("private", " - "),
-        ("rslave", " - "),
+    sys::unshare(libc::CLONE_NEWNS as u64).expect("a mount namespace of its own");
+    for machine in [
+        MountPropagationFlags::PRIVATE,
+        MountPropagationFlags::SHARED,
     ] {
-        let mut bundle = Bundle::new(&["head", "-1", "/proc/self/mountinfo"]);
-        bundle.spec["linux"]["rootfsPropagation"] = json!(word);
-        assert!(bundle.output().contains(mark), "{word}");
+        mount_change("/", machine | MountPropagationFlags::REC).expect("changes");
+        let mounts = || fs::read_to_string("/proc/self/mountinfo").expect("reads");
+        let before = mounts();
+        for (word, shared) in [("shared", true), ("private", false), ("rslave", false)] {
+            let mut bundle = Bundle::new(&["head", "-1", "/proc/self/mountinfo"]);
+            bundle.spec["linux"]["rootfsPropagation"] = json!(word);
+            assert_eq!(bundle.output().contains(" shared:"), shared, "{word}");
+            assert_eq!(mounts(), before, "{word}");
+        }
     }
 }
 
