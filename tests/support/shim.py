@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import IO
 
 from stockade.errors import StockadeError, exit_code
-from stockade.model import Capabilities, Process
+from stockade.model import Capabilities, Process, RootfsMount
 from stockade.runtime import shim, walls
 from stockade.runtime.attach import Attachment, Streams
 from stockade.runtime.blocking import World, run
@@ -88,8 +88,10 @@ class ShimWall:
         made = bundle.write(self.place.top / name, bundle.config(work, user_namespace=True))
         address = shim.launch(str(self.program), str(made), name)
         task = Task(run(World().connect(address)), name, str(made))
+        # Other people's programs look for the root with the rights of the container's, who may not pass the checkout.
+        rootfs = () if self.wall == walls.NATIVE else (RootfsMount("bind", str(work.root), options=("rbind", "ro")),)
         try:
-            run(task.create((), NO_STDIO._replace(terminal=work.terminal), walls.find(self.wall).options))
+            run(task.create(rootfs, NO_STDIO._replace(terminal=work.terminal), walls.find(self.wall).options))
         except StockadeError as error:
             run(task.shutdown())
             raise Refused(exit_code(error), error.message) from error
