@@ -6,6 +6,7 @@ use std::fs;
 use std::os::fd::OwnedFd;
 use std::path::Path;
 
+use layer::intake::Limits;
 use layer::tar::Reader;
 use layer::unpack::{Devices, Options, entries};
 
@@ -28,8 +29,8 @@ libfuzzer_sys::fuzz_target!(|data: &[u8]| {
     fs::create_dir_all(top.join("out")).expect("a directory");
     fs::write(top.join("victim"), "untouched").expect("a file");
     let out: OwnedFd = fs::File::open(top.join("out")).expect("a directory").into();
-    let options =
-        Options { devices: Devices::Skip, max_bytes: 1 << 22, max_entries: 200, ..Options::default() };
+    let limits = Limits { bytes: 1 << 22, entries: 200, ..Limits::default() };
+    let options = Options { devices: Devices::Skip, limits, ..Options::default() };
     let archive = repaired(data);
     let _ = entries(&mut Reader::new(&archive[..]), out, &options);
     assert_eq!(fs::read(top.join("victim")).expect("the victim"), b"untouched");

@@ -101,12 +101,13 @@ fn prepare(unpack: &Unpack) -> Result<Unpacking, Error> {
             source,
         })
     };
-    let mut options = Options::bounded();
+    let mut options = Options::default();
+    let limits = &mut options.limits;
+    limits.bytes = unpack.max_bytes.unwrap_or(limits.bytes);
+    limits.entries = unpack.max_entries.unwrap_or(limits.entries);
+    limits.ratio = unpack.max_ratio.unwrap_or(limits.ratio);
     options.lowers = unpack.lowers.iter().map(open).collect::<Result<_, _>>()?;
     options.expect_diff_id = unpack.diff_id.as_ref().map(|id| id.as_str().to_owned());
-    options.max_bytes = unpack.max_bytes.unwrap_or(options.max_bytes);
-    options.max_entries = unpack.max_entries.unwrap_or(options.max_entries);
-    options.max_ratio = unpack.max_ratio.unwrap_or(options.max_ratio);
     Ok((open(&unpack.directory)?, options))
 }
 

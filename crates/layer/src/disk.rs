@@ -8,7 +8,9 @@ use std::mem::MaybeUninit;
 use std::os::fd::{AsFd, OwnedFd};
 use std::path::Path;
 
-use rustix::fs::{AtFlags, FileType, Mode, OFlags, RawDir, ResolveFlags, Statx, StatxFlags};
+use rustix::fs::{
+    AtFlags, FileType, Gid, Mode, OFlags, RawDir, ResolveFlags, Statx, StatxFlags, Uid,
+};
 use rustix::io::Errno;
 
 /// A step of the file system that failed: what was done, to what, and why.
@@ -218,6 +220,12 @@ pub fn changed(found: &Statx) -> i128 {
 /// Whether two looks saw the same inode.
 pub fn same(a: &Statx, b: &Statx) -> bool {
     (a.stx_ino, a.stx_dev_major, a.stx_dev_minor) == (b.stx_ino, b.stx_dev_major, b.stx_dev_minor)
+}
+
+/// Gives what is open, also as a mere handle, to an owner.
+pub fn own(open: impl AsFd, (uid, gid): (u32, u32)) -> rustix::io::Result<()> {
+    let (uid, gid) = (Uid::from_raw(uid), Gid::from_raw(gid));
+    rustix::fs::chownat(open, "", Some(uid), Some(gid), AtFlags::EMPTY_PATH)
 }
 
 /// Modification and access time as futimens(2) takes them.

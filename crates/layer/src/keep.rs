@@ -3,15 +3,8 @@
 use std::fs::File;
 use std::io::{self, Read, Write};
 
+use crate::intake::{self, Error};
 use crate::stream::{self, Compression, Input, Limits, Totals};
-
-#[derive(Debug, thiserror::Error)]
-pub enum Error {
-    #[error("read the layer")]
-    Read(#[source] io::Error),
-    #[error("the layer was not read to its end")]
-    Cut,
-}
 
 #[derive(Debug, serde::Serialize)]
 pub struct Answer {
@@ -39,8 +32,8 @@ impl Read for Tee {
 /// Writes what `input` holds into `file`.
 pub fn keep(input: Input, file: File, limits: Limits) -> Result<Answer, Error> {
     let totals = std::thread::scope(|scope| {
-        let (mut stream, feeders) = stream::start(scope, Box::new(Tee { input, file }), limits);
-        stream.drain().map_err(Error::Read)?;
+        let (stream, feeders) = stream::start(scope, Box::new(Tee { input, file }), limits);
+        intake::drain(stream)?;
         feeders.finish().ok_or(Error::Cut)
     })?;
     let Totals {

@@ -16,6 +16,7 @@ mod diff;
 pub mod disk;
 mod encode;
 pub mod ids;
+pub mod intake;
 mod keep;
 pub mod overlay;
 mod patient;

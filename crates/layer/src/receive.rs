@@ -12,22 +12,15 @@ use rustix::fs::{Mode, OFlags};
 use sha2::{Digest, Sha256};
 
 use crate::disk::{self, Context};
-use crate::stream::{self, Input, Limits, Piece, Stream};
-use crate::tar::{self, Entry, Kind, Reader};
+use crate::intake::{self, Limits, Tally};
+use crate::stream::{self, Input, Piece, Stream};
+use crate::tar::{Entry, Kind, Reader};
 use crate::unpack::path;
 
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
     #[error("entry {path:?}: {reason}")]
     Entry { path: String, reason: &'static str },
-    #[error("after entry {path:?}")]
-    Archive {
-        path: String,
-        #[source]
-        source: tar::Error,
-    },
-    #[error("more than {0} entries")]
-    Entries(u64),
     #[error("write file {file} for entry {path:?}")]
     Write {
         file: u64,
@@ -35,14 +28,12 @@ pub enum Error {
         #[source]
         source: std::io::Error,
     },
-    #[error("read the archive")]
-    Read(#[source] std::io::Error),
-    #[error("the archive was not read to its end")]
-    Cut,
     #[error("write the directory to disk")]
     Sync(#[source] rustix::io::Errno),
     #[error("write the answer")]
     Answer(#[source] std::io::Error),
+    #[error(transparent)]
+    Intake(#[from] intake::Error),
     #[error(transparent)]
     Disk(#[from] disk::Error),
 }
@@ -51,9 +42,7 @@ type Result<T> = std::result::Result<T, Error>;
 
 #[derive(Debug, Clone, Copy)]
 pub struct Options {
-    pub max_bytes: u64,
-    pub max_entries: u64,
-    pub max_ratio: u64,
+    pub limits: Limits,
     /// Whether everything is on disk when the answer comes.
     pub sync: bool,
 }
@@ -87,21 +76,17 @@ pub fn receive(
     options: Options,
     tell: impl FnMut(Received) -> std::io::Result<()> + Send,
 ) -> Result<()> {
-    let limits = Limits {
-        bytes: options.max_bytes,
-        ratio: options.max_ratio,
-    };
     std::thread::scope(|scope| {
-        let (stream, feeders) = stream::start_plain(scope, input, limits);
+        let (stream, feeders) = stream::start_plain(scope, input, options.limits.stream());
         let (jobs, todo) = sync_channel(AHEAD);
         let digester = scope.spawn(move || digest(&todo, tell));
-        let outcome = write(stream, directory, options, &jobs);
+        let outcome = write(stream, directory, options.limits, &jobs);
         drop(jobs);
         let told = digester.join().expect("a panic aborts the program");
         let totals = feeders.finish();
         outcome?;
         told.map_err(Error::Answer)?;
-        totals.ok_or(Error::Cut).map(|_| ())
+        totals.ok_or(Error::Intake(intake::Error::Cut)).map(|_| ())
     })?;
     if options.sync {
         rustix::fs::syncfs(directory).map_err(Error::Sync)?;
@@ -132,22 +117,13 @@ fn digest(
 fn write(
     stream: Stream,
     directory: &OwnedFd,
-    options: Options,
+    limits: Limits,
     jobs: &SyncSender<Job>,
 ) -> Result<()> {
     let mut archive = Reader::new(stream);
     let mut entry = Entry::default();
-    let (mut entries, mut files) = (0, 0);
-    loop {
-        match archive.next(&mut entry) {
-            Ok(true) => {}
-            Ok(false) => break,
-            Err(source) => return Err(lost(&entry, source)),
-        }
-        entries += 1;
-        if entries > options.max_entries {
-            return Err(Error::Entries(options.max_entries));
-        }
+    let (mut tally, mut files) = (Tally::new(limits), 0);
+    while tally.next(&mut archive, &mut entry)? {
         let refused = |reason| Error::Entry {
             path: disk::show(&entry.path).into_owned(),
             reason,
@@ -185,17 +161,10 @@ fn write(
             return Ok(());
         }
     }
-    archive.into_source().drain().map_err(Error::Read)
+    Ok(intake::drain(archive.into_source())?)
 }
 
 const OUTWARDS: &str = "it links out of the archive";
-
-fn lost(entry: &Entry, source: tar::Error) -> Error {
-    Error::Archive {
-        path: disk::show(&entry.path).into_owned(),
-        source,
-    }
-}
 
 fn copy(
     archive: &mut Reader<Stream>,
@@ -209,7 +178,8 @@ fn copy(
         .on("create", name.as_bytes())?;
     let mut file = File::from(file);
     loop {
-        let bytes = archive.chunk().map_err(|source| lost(entry, source))?.len();
+        let chunk = archive.chunk();
+        let bytes = chunk.map_err(|source| intake::after(entry, source))?.len();
         let Some(piece) = archive.source().piece(bytes).filter(|_| bytes > 0) else {
             return Ok(());
         };

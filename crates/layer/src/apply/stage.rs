@@ -104,9 +104,7 @@ impl Stage<'_> {
     }
 
     fn dress(&self, made: impl AsFd, found: &Statx, shown: &[u8]) -> Result<(), Error> {
-        let (uid, gid) = self.owner;
-        rustix::fs::fchown(&made, Some(Uid::from_raw(uid)), Some(Gid::from_raw(gid)))
-            .on("set owner of", shown)?;
+        disk::own(&made, self.owner).on("set owner of", shown)?;
         rustix::fs::fchmod(&made, mode_to_give(found)).on("set mode of", shown)?;
         Ok(rustix::fs::futimens(&made, &disk::times_of(found)).on("date", shown)?)
     }

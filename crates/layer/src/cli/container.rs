@@ -7,7 +7,7 @@ use std::path::PathBuf;
 use lexopt::prelude::*;
 
 use super::transfer::{Incoming, descriptor};
-use super::{Error, Lines, Result, bytes, map, needed, number};
+use super::{Error, Lines, Result, bound, map, needed};
 use crate::container::{self, Asked, Bind, Options, Overlay};
 use crate::disk;
 use crate::ids::Map;
@@ -49,8 +49,7 @@ enum Command {
 impl Given {
     fn read(mut arguments: lexopt::Parser, command: Command) -> Result<Given> {
         let mut given = Given::default();
-        (given.into.max_bytes, given.into.max_entries) = (1 << 40, 10_000_000);
-        given.into.max_ratio = 300;
+        (given.into.limits.bytes, given.into.limits.entries) = (1 << 40, 10_000_000);
         while let Some(argument) = arguments.next()? {
             match argument {
                 Long(name) => {
@@ -148,14 +147,10 @@ impl Given {
                     })?);
             }
             "no-overwrite-dir-non-dir" if into => self.into.keep_types = true,
-            "max-bytes" if into => self.into.max_bytes = bytes(arguments.value()?, "--max-bytes")?,
-            "max-entries" if into => {
-                self.into.max_entries = number(arguments.value()?, "--max-entries")?;
+            _ if into => {
+                return Ok(self.incoming.take(name, arguments)?
+                    || bound(&mut self.into.limits, name, arguments)?);
             }
-            "max-ratio" if into => {
-                self.into.max_ratio = number(arguments.value()?, "--max-ratio")?;
-            }
-            _ if into => return self.incoming.take(name, arguments),
             _ => return Ok(false),
         }
         Ok(true)

@@ -17,6 +17,7 @@ use std::process::ExitCode;
 
 use lexopt::prelude::*;
 
+use crate::intake::Limits;
 use crate::{disk, remove};
 
 const HELP: &str = include_str!("../help.txt");
@@ -47,7 +48,7 @@ pub(crate) enum Error {
     #[error(transparent)]
     Receive(#[from] crate::receive::Error),
     #[error(transparent)]
-    Keep(#[from] crate::keep::Error),
+    Intake(#[from] crate::intake::Error),
     #[error(transparent)]
     Send(#[from] crate::send::Error),
     #[error(transparent)]
@@ -188,6 +189,17 @@ fn bytes(value: OsString, option: &str) -> Result<u64> {
     number
         .checked_mul(1 << shift)
         .ok_or_else(|| Error::Usage(format!("{option} {text:?} is too large")))
+}
+
+/// Takes an option if it is one of those that bound an archive.
+fn bound(limits: &mut Limits, name: &str, arguments: &mut lexopt::Parser) -> Result<bool> {
+    match name {
+        "max-bytes" => limits.bytes = bytes(arguments.value()?, "--max-bytes")?,
+        "max-entries" => limits.entries = number(arguments.value()?, "--max-entries")?,
+        "max-ratio" => limits.ratio = number(arguments.value()?, "--max-ratio")?,
+        _ => return Ok(false),
+    }
+    Ok(true)
 }
 
 /// A map of ids.

@@ -6,9 +6,10 @@ use std::path::PathBuf;
 
 use lexopt::prelude::*;
 
-use super::{Error, Lines, Result, Shown, bytes, needed, number, several};
+use super::{Error, Lines, Result, Shown, bound, needed, number, several};
 use crate::body::{Body, Framing};
 use crate::disk;
+use crate::intake::Limits;
 use crate::patient::Patient;
 use crate::receive::{self, Options, Received};
 use crate::{send, usage};
@@ -80,23 +81,21 @@ struct Link {
 
 pub(super) fn receive(mut arguments: lexopt::Parser) -> Result<()> {
     let mut options = Options {
-        max_bytes: 64 << 30,
-        max_entries: 100_000,
-        max_ratio: 300,
+        limits: Limits {
+            entries: 100_000,
+            ..Limits::default()
+        },
         sync: false,
     };
     let (mut incoming, mut directory) = (Incoming::default(), None);
     while let Some(argument) = arguments.next()? {
         match argument {
-            Long("max-bytes") => options.max_bytes = bytes(arguments.value()?, "--max-bytes")?,
-            Long("max-entries") => {
-                options.max_entries = number(arguments.value()?, "--max-entries")?
-            }
-            Long("max-ratio") => options.max_ratio = number(arguments.value()?, "--max-ratio")?,
             Long("sync") => options.sync = true,
             Long(name) => {
                 let name = name.to_owned();
-                if !incoming.take(&name, &mut arguments)? {
+                if !incoming.take(&name, &mut arguments)?
+                    && !bound(&mut options.limits, &name, &mut arguments)?
+                {
                     return Err(Long(&name).unexpected().into());
                 }
             }

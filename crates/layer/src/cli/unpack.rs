@@ -5,13 +5,13 @@ use std::path::PathBuf;
 
 use lexopt::prelude::*;
 
-use super::{Error, Lines, Result, bytes, map, needed, number};
+use super::{Error, Lines, Result, bound, map, needed};
 use crate::disk;
 use crate::overlay::Marks;
 use crate::unpack::{self, Devices, Options};
 
 pub(super) fn run(mut arguments: lexopt::Parser) -> Result<()> {
-    let mut options = Options::bounded();
+    let mut options = Options::default();
     let (mut directory, mut input, mut gids) = (None, None, None);
     while let Some(argument) = arguments.next()? {
         match argument {
@@ -23,11 +23,6 @@ pub(super) fn run(mut arguments: lexopt::Parser) -> Result<()> {
                 .push(disk::root(&PathBuf::from(arguments.value()?))?),
             Long("userxattr") => options.marks = Marks::User,
             Long("devices") => options.devices = devices(&arguments.value()?.string()?)?,
-            Long("max-bytes") => options.max_bytes = bytes(arguments.value()?, "--max-bytes")?,
-            Long("max-entries") => {
-                options.max_entries = number(arguments.value()?, "--max-entries")?
-            }
-            Long("max-ratio") => options.max_ratio = number(arguments.value()?, "--max-ratio")?,
             Long("expect-digest") => {
                 options.expect_digest = Some(digest(arguments.value()?.string()?)?)
             }
@@ -35,6 +30,12 @@ pub(super) fn run(mut arguments: lexopt::Parser) -> Result<()> {
                 options.expect_diff_id = Some(digest(arguments.value()?.string()?)?)
             }
             Value(value) if directory.is_none() => directory = Some(PathBuf::from(value)),
+            Long(name) => {
+                let name = name.to_owned();
+                if !bound(&mut options.limits, &name, &mut arguments)? {
+                    return Err(Long(&name).unexpected().into());
+                }
+            }
             other => return Err(other.unexpected().into()),
         }
     }

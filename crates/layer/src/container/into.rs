@@ -5,20 +5,20 @@
 //! descriptor that made it.
 
 use std::fs::File;
-use std::io::{BufRead, Write};
+use std::io::BufRead;
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
-use std::os::unix::fs::FileExt;
 use std::rc::Rc;
 
-use rustix::fs::{AtFlags, FileType, Gid, Mode, OFlags, Statx, Uid, XattrFlags};
+use rustix::fs::{AtFlags, FileType, Mode, OFlags, Statx, XattrFlags};
 use rustix::io::Errno;
 
 use super::inside::{Asked, within};
 use super::{Error, Result};
 use crate::disk::{self, Context};
 use crate::ids::{self, Map};
+use crate::intake::{self, Limits, Tally};
 use crate::remove;
-use crate::stream::{self, Input, Limits};
+use crate::stream::{self, Input};
 use crate::tar::{Entry, Kind, Reader};
 
 const HANDLE: OFlags = OFlags::PATH.union(OFlags::DIRECTORY);
@@ -38,12 +38,10 @@ pub struct Options {
     pub owner: Option<(u32, u32)>,
     /// A directory is not replaced by something else, nor the other way round.
     pub keep_types: bool,
-    pub max_bytes: u64,
-    pub max_entries: u64,
-    pub max_ratio: u64,
+    pub limits: Limits,
 }
 
-#[derive(Debug, Default, serde::Serialize)]
+#[derive(Debug, serde::Serialize)]
 pub struct Counts {
     pub entries: u64,
     pub bytes: u64,
@@ -53,17 +51,15 @@ pub struct Counts {
 /// Copies the archive in; what was written before a failure stays, as with Docker.
 pub fn copy_in(root: &OwnedFd, asked: &Asked, input: Input, options: &Options) -> Result<Counts> {
     let handle = asked.open_directory(root)?;
-    let limits = Limits {
-        bytes: options.max_bytes,
-        ratio: options.max_ratio,
-    };
     std::thread::scope(|scope| {
-        let (stream, feeders) = stream::start_plain(scope, input, limits);
+        let (stream, feeders) = stream::start_plain(scope, input, options.limits.stream());
         // The stream goes with the writer, also when that fails: then the threads end by themselves.
         let outcome = write(stream, (root, asked, handle), options);
         let totals = feeders.finish();
         let counts = outcome?;
-        totals.ok_or(Error::Cut).map(|_| counts)
+        totals
+            .ok_or(Error::Intake(intake::Error::Cut))
+            .map(|_| counts)
     })
 }
 
@@ -81,25 +77,21 @@ fn write(
         kept: (Vec::new(), Rc::new(handle)),
         dates: Vec::new(),
         natural,
-        counts: Counts::default(),
+        skipped_xattrs: 0,
     };
     let mut archive = Reader::new(stream);
     let mut entry = Entry::default();
-    loop {
-        match archive.next(&mut entry) {
-            Ok(true) => into.entry(&mut archive, &entry)?,
-            Ok(false) => break,
-            Err(source) => {
-                return Err(Error::Archive {
-                    path: shown(&entry.path),
-                    source,
-                });
-            }
-        }
+    let mut tally = Tally::new(options.limits);
+    while tally.next(&mut archive, &mut entry)? {
+        into.entry(&mut archive, &entry)?;
     }
     into.date()?;
-    archive.into_source().drain().map_err(Error::Read)?;
-    Ok(into.counts)
+    intake::drain(archive.into_source())?;
+    Ok(Counts {
+        entries: tally.entries,
+        bytes: tally.bytes,
+        skipped_xattrs: into.skipped_xattrs,
+    })
 }
 
 struct Into<'a> {
@@ -113,7 +105,7 @@ struct Into<'a> {
     dates: Vec<(Vec<u8>, Statx, (i64, u32))>,
     /// Who owns what was just made.
     natural: u32,
-    counts: Counts,
+    skipped_xattrs: u64,
 }
 
 /// Makes files as the container's root from here on: through an id-mapped mount nobody else can. Rights stay as they are.
@@ -135,16 +127,6 @@ fn become_root_of(options: &Options) -> Result<u32> {
 
 impl Into<'_> {
     fn entry<R: BufRead>(&mut self, archive: &mut Reader<R>, entry: &Entry) -> Result<()> {
-        self.counts.entries += 1;
-        if self.counts.entries > self.options.max_entries {
-            return Err(Error::Entries(self.options.max_entries));
-        }
-        if entry.kind == Kind::File {
-            self.counts.bytes = self.counts.bytes.saturating_add(entry.size);
-        }
-        if self.counts.bytes > self.options.max_bytes {
-            return Err(Error::Bytes(self.options.max_bytes));
-        }
         let whole = beneath(&entry.path).ok_or_else(|| {
             let base = disk::show(&self.base);
             refused(
@@ -223,7 +205,7 @@ impl Into<'_> {
                 Ok(()) => {
                     let made =
                         disk::beneath(&open, name, HANDLE | OFlags::NOFOLLOW).on("open", &whole)?;
-                    own(&made, owner).on("set owner of", &whole)?;
+                    disk::own(&made, owner).on("set owner of", &whole)?;
                 }
                 Err(Errno::EXIST) => {}
                 Err(errno) => return Err(errno).on("make directory", &whole)?,
@@ -291,14 +273,7 @@ impl Into<'_> {
     ) -> Result<()> {
         let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW;
         let open = disk::beneath(parent, name, flags).on("open", whole)?;
-        rustix::fs::fchown(
-            &open,
-            Some(Uid::from_raw(owner.0)),
-            Some(Gid::from_raw(owner.1)),
-        )
-        .on("set owner of", whole)?;
-        self.attributes(&open, entry)?;
-        rustix::fs::fchmod(&open, Mode::from_raw_mode(entry.mode)).on("set mode of", whole)?;
+        self.finish(&open, whole, (entry, owner))?;
         let found = disk::look_at(&open).on("look at", whole)?;
         self.dates.push((whole.to_vec(), found, entry.mtime));
         Ok(())
@@ -314,16 +289,11 @@ impl Into<'_> {
         let open = rustix::fs::openat(parent, name, NEW_FILE, Mode::RUSR | Mode::WUSR)
             .on("create", &entry.path)?;
         let mut file = File::from(open);
-        fill(&mut file, archive, entry)?;
-        rustix::fs::fchown(
-            &file,
-            Some(Uid::from_raw(owner.0)),
-            Some(Gid::from_raw(owner.1)),
-        )
-        .on("set owner of", &entry.path)?;
-        self.attributes(&file, entry)?;
-        rustix::fs::fchmod(&file, Mode::from_raw_mode(entry.mode))
-            .on("set mode of", &entry.path)?;
+        intake::fill(&mut file, archive, entry).map_err(|source| Error::Fill {
+            path: shown(&entry.path),
+            source,
+        })?;
+        self.finish(&file, &entry.path, (entry, owner))?;
         rustix::fs::futimens(&file, &disk::times(entry.mtime.0, entry.mtime.1))
             .on("date", &entry.path)?;
         Ok(())
@@ -369,7 +339,7 @@ impl Into<'_> {
         whole: &[u8],
         (entry, owner): (&Entry, (u32, u32)),
     ) -> Result<()> {
-        self.counts.skipped_xattrs += entry.attributes.len() as u64;
+        self.skipped_xattrs += entry.attributes.len() as u64;
         let made =
             disk::beneath(parent, name, OFlags::PATH | OFlags::NOFOLLOW).on("open", whole)?;
         let found = disk::look_at(&made).on("look at", whole)?;
@@ -379,7 +349,7 @@ impl Into<'_> {
         if !made_here {
             return Err(Errno::STALE).on("set owner of", whole)?;
         }
-        own(&made, owner).on("set owner of", whole)?;
+        disk::own(&made, owner).on("set owner of", whole)?;
         if entry.kind != Kind::Symlink && entry.mode & 0o7000 != 0 {
             // What a handle refers to, without its name.
             let handle = format!("/proc/self/fd/{}", made.as_raw_fd());
@@ -390,12 +360,24 @@ impl Into<'_> {
         Ok(rustix::fs::utimensat(parent, name, &times, flags).on("date", whole)?)
     }
 
+    /// Owner, attributes and mode of what is open: in this order, as a change of owner takes from the others.
+    fn finish(
+        &mut self,
+        open: impl AsFd,
+        path: &[u8],
+        (entry, owner): (&Entry, (u32, u32)),
+    ) -> Result<()> {
+        disk::own(&open, owner).on("set owner of", path)?;
+        self.attributes(&open, entry)?;
+        Ok(rustix::fs::fchmod(&open, Mode::from_raw_mode(entry.mode)).on("set mode of", path)?)
+    }
+
     fn attributes(&mut self, file: impl AsFd, entry: &Entry) -> Result<()> {
         for (name, value) in &entry.attributes {
             let capability = name == ids::CAPABILITY;
             let served = capability || name.starts_with(b"user.");
             if !served || OVERLAY.iter().any(|own| name.starts_with(own)) {
-                self.counts.skipped_xattrs += 1;
+                self.skipped_xattrs += 1;
                 continue;
             }
             let bound;
@@ -407,7 +389,7 @@ impl Into<'_> {
             };
             match rustix::fs::fsetxattr(&file, &name[..], value, XattrFlags::empty()) {
                 Ok(()) => {}
-                Err(Errno::OPNOTSUPP) if !capability => self.counts.skipped_xattrs += 1,
+                Err(Errno::OPNOTSUPP) if !capability => self.skipped_xattrs += 1,
                 Err(errno) => return Err(errno).on("set an attribute of", &entry.path)?,
             }
         }
@@ -442,11 +424,6 @@ fn beneath(name: &[u8]) -> Option<Vec<u8>> {
     Some(parts.join(&b'/')).filter(|path| path.len() < 4096)
 }
 
-fn own(handle: &OwnedFd, (uid, gid): (u32, u32)) -> rustix::io::Result<()> {
-    let (uid, gid) = (Uid::from_raw(uid), Gid::from_raw(gid));
-    rustix::fs::chownat(handle, "", Some(uid), Some(gid), AtFlags::EMPTY_PATH)
-}
-
 fn shown(path: &[u8]) -> String {
     disk::show(path).into_owned()
 }
@@ -456,41 +433,6 @@ fn refused(entry: &Entry, reason: &str) -> Error {
         path: shown(&entry.path),
         reason: reason.to_owned(),
     }
-}
-
-/// The data of a file, its holes left out.
-fn fill<R: BufRead>(file: &mut File, archive: &mut Reader<R>, entry: &Entry) -> Result<()> {
-    let broken = |source| Error::Archive {
-        path: shown(&entry.path),
-        source,
-    };
-    let full = |source| Error::Fill {
-        path: shown(&entry.path),
-        source,
-    };
-    let Some(segments) = &entry.sparse else {
-        loop {
-            let chunk = archive.chunk().map_err(broken)?;
-            if chunk.is_empty() {
-                return Ok(());
-            }
-            file.write_all(chunk).map_err(full)?;
-            let bytes = chunk.len();
-            archive.consume(bytes);
-        }
-    };
-    for segment in segments {
-        let (mut at, end) = (segment.offset, segment.offset + segment.length);
-        while at < end {
-            let left = usize::try_from(end - at).unwrap_or(usize::MAX);
-            let chunk = archive.chunk().map_err(broken)?;
-            let bytes = chunk.len().min(left);
-            file.write_all_at(&chunk[..bytes], at).map_err(full)?;
-            archive.consume(bytes);
-            at += bytes as u64;
-        }
-    }
-    file.set_len(entry.size).map_err(full)
 }
 
 #[cfg(test)]

@@ -14,6 +14,7 @@ mod out;
 mod stat;
 
 use crate::disk;
+use crate::intake::{self, FillError};
 
 pub use accounts::accounts;
 pub use fill::fill;
@@ -37,20 +38,8 @@ pub enum Error {
     ReadOnly(String),
     #[error("entry {path:?}: {reason}")]
     Entry { path: String, reason: String },
-    #[error("after entry {path:?}")]
-    Archive {
-        path: String,
-        #[source]
-        source: crate::tar::Error,
-    },
-    #[error("the archive has more than {0} entries")]
-    Entries(u64),
-    #[error("the files of the archive hold more than {0} bytes")]
-    Bytes(u64),
-    #[error("read the archive")]
-    Read(#[source] std::io::Error),
-    #[error("the archive was not read to its end")]
-    Cut,
+    #[error(transparent)]
+    Intake(#[from] intake::Error),
     #[error("write the archive")]
     Write(#[source] std::io::Error),
     #[error("read {path:?}")]
@@ -59,11 +48,11 @@ pub enum Error {
         #[source]
         source: std::io::Error,
     },
-    #[error("write {path:?}")]
+    #[error("fill {path:?}")]
     Fill {
         path: String,
         #[source]
-        source: std::io::Error,
+        source: FillError,
     },
     #[error("{0:?} is larger than 1 MiB")]
     TooLarge(&'static str),
@@ -97,12 +86,11 @@ impl Error {
             Error::NotDirectory(_) => 5,
             Error::OverDirectory(..) | Error::OverOther(..) => 6,
             Error::ReadOnly(_) => 7,
-            Error::Entry { .. }
-            | Error::Archive { .. }
-            | Error::Entries(_)
-            | Error::Bytes(_)
-            | Error::Read(_)
-            | Error::Cut => 8,
+            Error::Entry { .. } | Error::Intake(_) => 8,
+            Error::Fill {
+                source: FillError::Archive(_),
+                ..
+            } => 8,
             _ => 1,
         }
     }

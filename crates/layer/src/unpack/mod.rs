@@ -10,9 +10,10 @@ use std::os::fd::OwnedFd;
 
 use crate::disk;
 use crate::ids::Map;
+use crate::intake::{self, Limits, Tally};
 use crate::overlay::Marks;
-use crate::stream::{self, Compression, Input, Limits, Totals};
-use crate::tar::{self, Entry, Kind};
+use crate::stream::{self, Compression, Input, Totals};
+use crate::tar::{self, Entry};
 
 pub use tree::Tree;
 
@@ -34,34 +35,17 @@ pub struct Options {
     pub lowers: Vec<OwnedFd>,
     pub marks: Marks,
     pub devices: Devices,
-    pub max_bytes: u64,
-    pub max_entries: u64,
-    pub max_ratio: u64,
+    pub limits: Limits,
     pub expect_digest: Option<String>,
     pub expect_diff_id: Option<String>,
 }
 
-impl Options {
-    /// What bounds a layer where nobody says otherwise.
-    pub fn bounded() -> Options {
-        Options {
-            max_bytes: 64 << 30,
-            max_entries: 4_000_000,
-            max_ratio: 300,
-            ..Options::default()
-        }
-    }
-}
-
 #[derive(Debug, Default)]
 pub struct Counts {
-    pub entries: u64,
     pub skipped_attributes: u64,
     pub skipped_devices: u64,
     /// Directories that were made before, or without, an entry of their own.
     pub implied: u64,
-    /// Of all files together, holes included.
-    pub bytes: u64,
 }
 
 /// What was unpacked.
@@ -87,26 +71,14 @@ pub enum Error {
         #[source]
         reason: Reason,
     },
-    #[error("after entry {path:?}")]
-    Archive {
-        path: String,
-        #[source]
-        source: tar::Error,
-    },
-    #[error("more than {0} entries")]
-    Entries(u64),
-    #[error("the files hold more than {0} bytes")]
-    Bytes(u64),
     #[error("the layer's {what} is {found}, not {expected}")]
     Digest {
         what: &'static str,
         found: String,
         expected: String,
     },
-    #[error("read the layer")]
-    Read(#[source] std::io::Error),
-    #[error("the layer was not read to its end")]
-    Cut,
+    #[error(transparent)]
+    Intake(#[from] intake::Error),
     #[error(transparent)]
     Disk(#[from] disk::Error),
 }
@@ -143,41 +115,36 @@ pub enum Reason {
     #[error(transparent)]
     Disk(#[from] disk::Error),
     #[error(transparent)]
-    Archive(#[from] tar::Error),
-    #[error("write")]
-    Write(#[source] std::io::Error),
+    Fill(#[from] intake::FillError),
 }
 
 /// Unpacks the layer that `input` holds into `directory`.
 pub fn unpack(input: Input, directory: OwnedFd, options: &Options) -> Result<Answer, Error> {
-    let limits = Limits {
-        bytes: options.max_bytes,
-        ratio: options.max_ratio,
-    };
     let (outcome, totals) = std::thread::scope(|scope| {
+        let limits = options.limits.stream();
         let (stream, feeders) = stream::start(scope, input, limits);
         // The stream goes with the writer, also when that fails: then the threads end by themselves.
         (write(stream, directory, options), feeders.finish())
     });
-    let counts = outcome?;
-    let totals = totals.ok_or(Error::Cut)?;
+    let (tally, counts) = outcome?;
+    let totals = totals.ok_or(intake::Error::Cut)?;
     expect("digest", &totals.digest, options.expect_digest.as_ref())?;
     expect(
         "diff_id",
         &totals.tar_digest,
         options.expect_diff_id.as_ref(),
     )?;
-    Ok(answer(totals, &counts))
+    Ok(answer(totals, &tally, &counts))
 }
 
-fn answer(totals: Totals, counts: &Counts) -> Answer {
+fn answer(totals: Totals, tally: &Tally, counts: &Counts) -> Answer {
     Answer {
         digest: totals.digest,
         diff_id: totals.tar_digest,
         size: totals.size,
         tar_size: totals.tar_size,
-        entries: counts.entries,
-        bytes: counts.bytes,
+        entries: tally.entries,
+        bytes: tally.bytes,
         implied: counts.implied,
         compression: totals.compression,
         skipped_xattrs: counts.skipped_attributes,
@@ -196,10 +163,14 @@ fn expect(what: &'static str, found: &str, expected: Option<&String>) -> Result<
     }
 }
 
-fn write(stream: stream::Stream, directory: OwnedFd, options: &Options) -> Result<Counts, Error> {
+fn write(
+    stream: stream::Stream,
+    directory: OwnedFd,
+    options: &Options,
+) -> Result<(Tally, Counts), Error> {
     let mut archive = tar::Reader::new(stream);
     let counts = entries(&mut archive, directory, options)?;
-    archive.into_source().drain().map_err(Error::Read)?;
+    intake::drain(archive.into_source())?;
     Ok(counts)
 }
 
@@ -208,36 +179,16 @@ pub fn entries<R: std::io::BufRead>(
     archive: &mut tar::Reader<R>,
     directory: OwnedFd,
     options: &Options,
-) -> Result<Counts, Error> {
+) -> Result<(Tally, Counts), Error> {
     let mut tree = Tree::new(directory, options)?;
     let mut entry = Entry::default();
-    let shown = |entry: &Entry| disk::show(&entry.path).into_owned();
-    loop {
-        match archive.next(&mut entry) {
-            Ok(true) => {}
-            Ok(false) => break,
-            Err(source) => {
-                return Err(Error::Archive {
-                    path: shown(&entry),
-                    source,
-                });
-            }
-        }
-        tree.counts.entries += 1;
-        if tree.counts.entries > options.max_entries {
-            return Err(Error::Entries(options.max_entries));
-        }
-        if entry.kind == Kind::File {
-            tree.counts.bytes = tree.counts.bytes.saturating_add(entry.size);
-        }
-        if tree.counts.bytes > options.max_bytes {
-            return Err(Error::Bytes(options.max_bytes));
-        }
+    let mut tally = Tally::new(options.limits);
+    while tally.next(archive, &mut entry)? {
         tree.entry(archive, &mut entry)
             .map_err(|reason| Error::Entry {
-                path: shown(&entry),
+                path: disk::show(&entry.path).into_owned(),
                 reason,
             })?;
     }
-    tree.finish()
+    Ok((tally, tree.finish()?))
 }

@@ -6,9 +6,8 @@
 
 use std::collections::{BTreeMap, HashMap};
 use std::fs::File;
-use std::io::{BufRead, Write};
+use std::io::BufRead;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
-use std::os::unix::fs::FileExt;
 use std::rc::Rc;
 
 use rustix::fs::{AtFlags, FileType, Gid, Mode, OFlags, Statx, Uid, XattrFlags};
@@ -18,6 +17,7 @@ use super::path::{self, Meaning};
 use super::{Counts, Devices, Error, Options, Reason};
 use crate::disk::{self, Context};
 use crate::ids;
+use crate::intake;
 use crate::overlay;
 use crate::remove;
 use crate::tar::{Attributes, Entry, Kind, Reader};
@@ -250,14 +250,9 @@ impl<'a> Tree<'a> {
             Err(errno) => return Err(errno).on("create", name)?,
         };
         let mut file = File::from(file);
-        write_data(&mut file, archive, entry)?;
+        intake::fill(&mut file, archive, entry)?;
         if self.natural != Some(owner) {
-            rustix::fs::fchown(
-                &file,
-                Some(Uid::from_raw(owner.0)),
-                Some(Gid::from_raw(owner.1)),
-            )
-            .on("set owner of", name)?;
+            disk::own(&file, owner).on("set owner of", name)?;
         }
         if special {
             rustix::fs::fchmod(&file, Mode::from_raw_mode(entry.mode)).on("set mode of", name)?;
@@ -506,10 +501,8 @@ impl<'a> Tree<'a> {
 
     fn finish_directory(&mut self, path: &[u8], directory: &Directory) -> Done {
         let open = disk::directory(&self.root, path).on("open", path)?;
-        let (uid, gid) = directory.owner;
-        if path.is_empty() || self.natural != Some((uid, gid)) {
-            rustix::fs::fchown(&open, Some(Uid::from_raw(uid)), Some(Gid::from_raw(gid)))
-                .on("set owner of", path)?;
+        if path.is_empty() || self.natural != Some(directory.owner) {
+            disk::own(&open, directory.owner).on("set owner of", path)?;
         }
         self.set_attributes(&open, &directory.attributes, path)?;
         if directory.opaque {
@@ -534,33 +527,4 @@ fn exists(errno: Errno, parent: &OwnedFd, name: &[u8], whole: &[u8]) -> Result<S
     }
     let found = disk::look(parent, name).on("look at", whole)?;
     Ok(found.ok_or(Errno::STALE).on("look at", whole)?)
-}
-
-/// The data of a file, its holes left out.
-fn write_data<R: BufRead>(file: &mut File, archive: &mut Reader<R>, entry: &Entry) -> Done {
-    let Some(segments) = &entry.sparse else {
-        loop {
-            let chunk = archive.chunk()?;
-            if chunk.is_empty() {
-                return Ok(());
-            }
-            file.write_all(chunk).map_err(Reason::Write)?;
-            let bytes = chunk.len();
-            archive.consume(bytes);
-        }
-    };
-    for segment in segments {
-        let (mut at, end) = (segment.offset, segment.offset + segment.length);
-        while at < end {
-            let chunk = archive.chunk()?;
-            let bytes = chunk
-                .len()
-                .min(usize::try_from(end - at).unwrap_or(usize::MAX));
-            file.write_all_at(&chunk[..bytes], at)
-                .map_err(Reason::Write)?;
-            archive.consume(bytes);
-            at += bytes as u64;
-        }
-    }
-    file.set_len(entry.size).map_err(Reason::Write)
 }
