@@ -1,7 +1,7 @@
 """`cp`: archives that the daemon gives and takes, packed and unpacked here by the rules of docker cp.
 
-What comes out of a container is hostile: no member leads outside of where it is put, no device is made, neither an owner
-nor a setuid bit is set. The rules are our own: the filters of `tarfile` are missing in Debian 12's Python.
+What comes out of a container is hostile: no member leads outside of where it is put, no device is made, no owner and
+no setuid bit is set. The rules are our own: the filters of `tarfile` are missing in Debian 12's Python.
 """
 
 from __future__ import annotations
