@@ -9,6 +9,7 @@ import msgspec
 from stockade.docker_api import fields
 from stockade.engine.records import Namespaces, Security
 from stockade.errors import BadValue, Unsupported
+from stockade.networks.values import DEFAULT
 from stockade.runtime.spec import ALL_CAPABILITIES
 
 _CAPABILITIES = frozenset(ALL_CAPABILITIES)
@@ -105,9 +106,7 @@ def namespaces(host: fields.HostConfig, network_disabled: bool, resolve: Resolve
     warnings = []
     network = _network(host.network_mode or "", resolve)
     if network == "default":
-        network = "none"
-        if not network_disabled:
-            warnings.append("The container has the network none, for none was named; --network bridge gives it one.")
+        network = "none" if network_disabled else DEFAULT
     if network_disabled and network != "none":
         raise BadValue(f"NetworkDisabled and NetworkMode {host.network_mode} exclude each other")
     pid = _shared("PidMode", host.pid_mode, ("host",), resolve)
