@@ -226,11 +226,11 @@ def test_inspect_has_what_templates_ask(docker: Daemon) -> None:
     assert found["State"]["Running"] is True
     assert found["State"]["Pid"] > 1
     assert found["Config"]["Env"][-1] == "A=1"
-    assert found["HostConfig"]["NetworkMode"] == "none"
+    assert found["HostConfig"]["NetworkMode"] == "bridge"
     assert re.fullmatch(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d+)?Z", found["Created"])
     assert found["State"]["FinishedAt"] == "0001-01-01T00:00:00Z"
     assert Path(found["LogPath"]).is_file()
-    assert list(found["NetworkSettings"]["Networks"]) == ["none"]
+    assert list(found["NetworkSettings"]["Networks"]) == ["bridge"]
 
 
 def test_events(docker: Daemon) -> None:

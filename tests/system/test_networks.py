@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 
 from support import place as places
+from support.api import must
 from support.daemon import IMAGE, Daemon, daemon
 from support.netns import Netns, netns
 
@@ -125,7 +126,7 @@ def test_names_and_ports_go_on_while_the_daemon_is_dead(docker: Daemon) -> None:
     words = ["nsenter", "-t", str(pid), "-a", "/bin/busybox", "wget", "-qO-", "http://web/cgi-bin/who"]
     docker.stop(signal.SIGKILL)
     assert ask_from(host(docker), "127.0.0.1", 8080) == "172.18.0.1"
-    assert host(docker).run(words).strip() == "172.18.0.3"
+    assert plain(host(docker).run(words).strip()) == "172.18.0.3"
     docker.start()
     assert ask_from(host(docker), "127.0.0.1", 8080) == "172.18.0.1"
     assert ask(docker, "other", "web") == "172.18.0.3"
@@ -307,8 +308,12 @@ def test_whom_a_server_sees(docker: Daemon, outside: Netns) -> None:
     outside.run(["ip", "route", "add", "127.0.0.0/8", "via", "10.99.0.1"], check=False)
     outside.run(["ip", "address", "del", "127.0.0.1/8", "dev", "lo"])
     outside.run(["sysctl", "-qw", "net.ipv4.conf.all.route_localnet=1"])
-    server(docker, "own", "--network", "host")
-    assert ask_from(outside, "127.0.0.1", 80, 1) == ""
+    with host(docker).socket() as own, outside.socket() as theirs:
+        own.bind(("127.0.0.1", 7001))
+        own.listen()
+        theirs.settimeout(1)
+        with pytest.raises(OSError):
+            theirs.connect(("127.0.0.1", 7001))
 
 
 def test_every_port_and_ranges(docker: Daemon) -> None:
@@ -362,6 +367,13 @@ def test_a_port_never_overrides_the_hosts_rules(docker: Daemon, outside: Netns) 
     host(docker).run(["nft", table])
     try:
         assert ask_from(outside, "10.99.0.1", 8080, 1) == ""
+        [block] = must(docker, "GET", "/stockade/v1/networks/blocks")
+        assert (block["Network"], block["Chain"]) == ("n", "ip mine passing")
+        assert "ip mine passing drops what goes to the network (its policy is drop)" in block["Sentence"]
+        for command in block["Command"].split(" && "):
+            host(docker).run(["sh", "-c", command])
+        assert ask_from(outside, "10.99.0.1", 8080)
+        assert must(docker, "GET", "/stockade/v1/networks/blocks") == []
     finally:
         host(docker).run(["nft", "delete", "table", "ip", "mine"])
     assert ask_from(outside, "10.99.0.1", 8080)

@@ -107,7 +107,7 @@ class System:
                 "DriverStatus": [["Backing Filesystem", "overlayfs over id-mapped layers"]],
                 "Plugins": {
                     "Volume": [],
-                    "Network": ["host", "null"],
+                    "Network": ["bridge", "host", "null"],
                     "Authorization": None,
                     "Log": list(logdrivers.names()),
                 },

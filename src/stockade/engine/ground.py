@@ -97,7 +97,7 @@ async def render(engine: Engine, container: Container, *, starting: bool = False
     """
     wanted, directory = container.wanted, container.directory
     _make_sources(wanted)
-    name = files.hostname(wanted, socket.gethostname())
+    name = _hostname(engine, wanted)
     storage = engine.storage
     volumes = storage.opened(container) if starting else storage.sources(wanted)
     accounts = await _accounts(engine, wanted)
@@ -108,6 +108,14 @@ async def render(engine: Engine, container: Container, *, starting: bool = False
         _write(f"{directory}/{file}", content.encode(), 0o644, owner)
     _make_devices(wanted, directory, owner)
     _write(f"{directory}/config.json", text, 0o600, None)
+
+
+def _hostname(engine: Engine, wanted: Wanted) -> str:
+    """What it calls itself: who joins another's network has that one's name, as Docker has it."""
+    network = wanted.namespaces.network
+    if network.startswith("container:"):
+        wanted = engine.containers.find(network.partition(":")[2], wanted.namespace).wanted
+    return files.hostname(wanted, socket.gethostname())
 
 
 def _names(engine: Engine, wanted: Wanted, name: str, place: files.Placed) -> dict[str, str]:
@@ -121,7 +129,7 @@ def _names(engine: Engine, wanted: Wanted, name: str, place: files.Placed) -> di
 
 def write_names(engine: Engine, container: Container, place: files.Placed) -> None:
     """Write the files again that tell of networks, for a container that has addresses."""
-    name = files.hostname(container.wanted, socket.gethostname())
+    name = _hostname(engine, container.wanted)
     owner = host_ids(engine, container)
     for file, content in _names(engine, container.wanted, name, place).items():
         _write(f"{container.directory}/{file}", content.encode(), 0o644, owner)

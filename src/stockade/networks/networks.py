@@ -34,7 +34,7 @@ if TYPE_CHECKING:
 
 BRIDGE = "stockade0"
 _PROTOCOLS = {"tcp": (socket.SOCK_STREAM, 0), "udp": (socket.SOCK_DGRAM, 0), "sctp": (socket.SOCK_STREAM, 132)}
-_UPSTREAMS_EVERY = 5.0
+_LOOK_EVERY = 5.0
 
 log = logging.getLogger(__name__)
 
@@ -59,6 +59,8 @@ class Networks:
         self.node = Node()
         self.serve = Serve(paths.run)
         self._monitor = Monitor(self._restore_table)
+        self._going: set[str] = set()
+        """Networks that are being removed: nobody gets an end of them."""
         self._up: set[str] = set()
         """Bridges that were seen to by this process."""
         self._stands = False
@@ -230,15 +232,19 @@ class Networks:
             if self.ledger.in_use(network.id):
                 raise Refused(f"error while removing network: network {network.name} has active endpoints",
                               hint="docker network disconnect, or stop the containers that have it")  # fmt: skip
-            turn = _Turn(self, network)
-            await self._journal.run(REMOVE, turn, network.id, {"network": msgspec.to_builtins(network)})
+            self._going.add(network.id)
+            try:
+                turn = _Turn(self, network)
+                await self._journal.run(REMOVE, turn, network.id, {"network": msgspec.to_builtins(network)})
+            finally:
+                self._going.discard(network.id)
         return network
 
     # Ends ---------------------------------------------------------------------------------------------------------
 
     def decide(self, wish: ends.Wish) -> tuple[Endpoint, ...]:
         """The ends that a container is to have; whoever records them tells `moved` before anybody else asks."""
-        known = {one.name: one for one in self._known.values()}
+        known = {one.name: one for one in self._known.values() if one.id not in self._going}
         return ends.decide(wish, ends.Ground(known, self.ledger, probe, os.path.exists("/proc/net/if_inet6")))
 
     def moved(self, container: str, before: Iterable[Endpoint], after: Iterable[Endpoint]) -> None:
@@ -276,7 +282,7 @@ class Networks:
         self._stands = True
         self._monitor.start()
         if self._chore is None:
-            self._chore = asyncio.create_task(self._follow_upstreams(), name="upstreams")
+            self._chore = asyncio.create_task(self._look_after(), name="look after the resolver")
 
     async def attach(self, held: Held, netns: str) -> None:
         """Have a container's ends and ports.
@@ -394,11 +400,17 @@ class Networks:
             if block.hook == "forward" or one.names
         ]
 
-    async def _follow_upstreams(self) -> None:
+    async def _look_after(self) -> None:
+        """The resolver follows the host's own resolvers, and is there as long as anybody may ask it."""
         while True:
-            await asyncio.sleep(_UPSTREAMS_EVERY)
-            if self.serve.started and self.serve.refresh_upstreams():
-                await self.serve.tell_if_there({"upstreams": True})
+            await asyncio.sleep(_LOOK_EVERY)
+            if not any(one.endpoints for one in self._held()):
+                continue
+            try:
+                if self.serve.refresh_upstreams() or not await self.serve.answers():
+                    await self.serve.tell({"upstreams": True})
+            except (StockadeError, OSError) as error:
+                log.error("the resolver is not there: %s", error)
 
     async def close(self) -> None:
         """Let go. Whatever stands for running containers goes on; where there are none, the resolver ends."""

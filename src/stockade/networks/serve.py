@@ -106,6 +106,15 @@ class Serve:
             with contextlib.suppress(OSError, EOFError, TimeoutError, StockadeError):
                 await self._ask(message)
 
+    async def answers(self) -> bool:
+        """Whether it runs."""
+        try:
+            _, writer = await asyncio.open_unix_connection(f"{self._directory}/serve.sock")
+        except OSError:
+            return False
+        writer.close()
+        return True
+
     async def _ask(self, message: dict[str, Any]) -> list[dict[str, Any]]:
         async with asyncio.timeout(_ANSWERED_WITHIN):
             reader, writer = await asyncio.open_unix_connection(f"{self._directory}/serve.sock", limit=_LINE)

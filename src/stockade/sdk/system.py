@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import contextlib
 import os
+import shutil
+import socket
 from typing import NamedTuple
 
 from stockade.errors import StockadeError, Unsupported
@@ -53,7 +55,7 @@ def programs() -> dict[str, str]:
 
 def check() -> list[Finding]:
     """Look at this machine, as this user. Leaves nothing behind."""
-    return [*_ours(), *_namespaces(), *_mounts(), *_cgroups(), *_seccomp(), *_users(), *_walls()]
+    return [*_ours(), *_namespaces(), *_mounts(), *_cgroups(), *_seccomp(), *_users(), *_walls(), *_networks()]
 
 
 def _ours() -> Iterator[Finding]:
@@ -170,6 +172,24 @@ def _writable_cgroup(topic: str, unified: bool) -> Finding:
         else "remount cgroups writable"
     )
     return Finding(topic, "cgroup granted to this user", ok, directory, os.geteuid() == 0, remedy)
+
+
+def _networks() -> Iterator[Finding]:
+    """What networks need, and the host's own rules that keep packets from those that are in use."""
+    topic = "networks"
+    path = shutil.which("nft", path=f"{os.environ.get('PATH', os.defpath)}:/usr/sbin:/sbin") or ""
+    yield Finding(topic, "nft", bool(path), path, False, "apt install nftables")
+    try:
+        with socket.socket(socket.AF_UNIX) as daemon:
+            # It is not started for this: without it nobody says which networks are in use.
+            daemon.connect(f"{paths.find(os.environ).run}/stockade.sock")
+        from stockade.sdk.client import Client
+
+        blocks = Client().blocks()
+    except (OSError, StockadeError):
+        return
+    for one in blocks:
+        yield Finding(topic, f"network {one['Network']}", False, one["Sentence"], False, one["Command"])
 
 
 def _seccomp() -> Iterator[Finding]:

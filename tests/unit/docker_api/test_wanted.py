@@ -186,9 +186,12 @@ def test_what_is_not_served_is_refused_by_name(kind: type[fields.Fields]) -> Non
         ({"HostConfig": {"Memory": "1g"}}, r"invalid JSON.*HostConfig.Memory"),
         ({"HostConfig": {"Memory": 1 << 70}}, "invalid JSON"),
         ({"HostConfig": {"PortBindings": {"80/icmp": [{"HostPort": "1"}]}}}, "invalid proto: icmp"),
-        ({"NetworkingConfig": {"EndpointsConfig": {"web": {}}}}, "cannot be connected to network web"),
         (
-            {"NetworkingConfig": {"EndpointsConfig": {"default": {"Aliases": ["x"]}}}},
+            {"NetworkingConfig": {"EndpointsConfig": {"web": {}}}, "NetworkDisabled": True},
+            "cannot be connected to network web",
+        ),
+        (
+            {"NetworkingConfig": {"EndpointsConfig": {"default": {"Aliases": ["x"]}}}, "NetworkDisabled": True},
             "aliases means nothing for the network mode",
         ),
     ],
