@@ -28,6 +28,8 @@ WHO = (
 def _docker() -> Iterator[Daemon]:
     with places.place() as place, daemon(place) as made:
         made.load()
+        # The default network is decided when it is first asked for: 172.17.0.0/16, and the next one is 172.18.
+        made.said("network", "inspect", "bridge")
         yield made
 
 
