@@ -311,8 +311,8 @@ def test_disk_usage_and_prune(docker: Daemon) -> None:
 @pytest.mark.parametrize(
     ("words", "code", "said"),
     [
-        (["run", "none-such:1"], 125, "registries are not served yet"),
-        (["pull", "busybox"], 1, "registries are not served yet"),
+        (["run", "none-such:1"], 125, "cannot be reached"),
+        (["pull", "busybox"], 1, "cannot be reached"),
         (["run", "--network", "web", IMAGE], 125, "network web not found"),
         (["run", "--runtime", "none-such", IMAGE], 125, "unknown or invalid runtime name: none-such"),
         (["run", "--memory", "1m", IMAGE], 125, "Minimum memory limit allowed is 6MB"),
