@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from typing import Any
 
 _HUB = credentials.HUB
+_WIDTH = 80
 
 
 def pull(args: Args) -> int:
@@ -105,7 +106,8 @@ class Screen:
         self._lines.clear()
 
     def _replace(self, name: str, text: str) -> None:
-        text = text[: os.get_terminal_size(self._stream.fileno()).columns - 1]
+        # A terminal may not know how wide it is.
+        text = text[: (os.get_terminal_size(self._stream.fileno()).columns or _WIDTH) - 1]
         if name not in self._lines:
             self._lines[name] = len(self._lines)
             self._write(f"{text}\n")

@@ -344,9 +344,7 @@ class Repository:
                     failure = self._refusal(said, path)
         raise failure or Unavailable(f"no host of {self.reference.domain} may be asked to {capability}")
 
-    async def _answers(
-        self, capability: str, asked: Request
-    ) -> AsyncGenerator[tuple[Host, Answer | StockadeError], None]:
+    async def _answers(self, capability: str, asked: Request) -> Answers:
         """What each host says, one after the other; a host that does not answer is not asked again."""
         candidates = self._serving(capability)
         for number, host in enumerate(candidates, start=1):

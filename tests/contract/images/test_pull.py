@@ -161,6 +161,11 @@ def test_what_skopeo_pushed(in_shop: Run, registry: DockerRegistry, tmp_path: Pa
         assert image.layers[0].media_type == kind
         [layer] = await shop.images.unpacked(image)
         assert Path(layer, "bin/sh").is_symlink()
+        (tmp_path / "saved.tar").write_bytes(await shop.save(name))
+        for form in ("docker-archive", "oci-archive"):
+            look = ["skopeo", "inspect", "--config", f"{form}:{tmp_path}/saved.tar"]
+            seen = json.loads(subprocess.run(look, capture_output=True, check=True, timeout=60).stdout)
+            assert seen["rootfs"]["diff_ids"] == [one.diff_id for one in image.layers], form
         await shop.images.remove(name)
         await quiet(shop)
         assert shop.blobs() == set()
