@@ -4,6 +4,7 @@ use std::io::{Read, Write};
 
 use serde_json::json;
 
+use crate::elements::Late;
 use crate::error::{Error, Result};
 use crate::netlink::Socket;
 use crate::request::{Operation, Request};
@@ -26,10 +27,10 @@ pub fn apply(from: impl Read, mut to: impl Write) -> Result<()> {
     }
     let request: Request = serde_json::from_slice(&text).map_err(Error::Request)?;
     let mut socket = Socket::route().map_err(Error::Socket)?;
-    let mut done = Vec::new();
+    let (mut elements, mut done) = (Late::default(), Vec::new());
     for (index, operation) in request.operations.iter().enumerate() {
-        if let Err(error) = perform(operation, &mut socket, &mut done) {
-            let undone = undo::all(done, &mut socket);
+        if let Err(error) = perform(operation, &mut socket, &mut elements, &mut done) {
+            let undone = undo::all(done, &mut socket, &mut elements);
             let answer = json!({"done": 0, "failed": {
                 "operation": index,
                 "errno": error.number(),
@@ -53,7 +54,12 @@ fn say(to: &mut impl Write, answer: &serde_json::Value) -> Result<()> {
         .map_err(Error::Write)
 }
 
-fn perform(operation: &Operation, socket: &mut Socket, done: &mut Vec<Undo>) -> Result<()> {
+fn perform(
+    operation: &Operation,
+    socket: &mut Socket,
+    late: &mut Late,
+    done: &mut Vec<Undo>,
+) -> Result<()> {
     match operation {
         Operation::Bridge(bridge) => bridge::make(socket, bridge, done),
         Operation::RemoveBridge(bridge) => bridge::remove(socket, &bridge.name),
@@ -61,11 +67,11 @@ fn perform(operation: &Operation, socket: &mut Socket, done: &mut Vec<Undo>) -> 
         Operation::Gateway(gateway) => attach::set_gateway(gateway, done),
         Operation::Detach(detach) => attach::detach(socket, &detach.host),
         Operation::Publish(ports) => {
-            done.push(Undo::Published(elements::publish(ports)?));
+            done.push(Undo::Published(elements::publish(late, ports)?));
             Ok(())
         }
         Operation::Unpublish(ports) => {
-            done.push(Undo::Unpublished(elements::unpublish(ports)?));
+            done.push(Undo::Unpublished(elements::unpublish(late, ports)?));
             Ok(())
         }
     }

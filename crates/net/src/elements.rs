@@ -31,6 +31,22 @@ const DATA_VALUE: u16 = 1;
 /// Where attributes begin (`struct nfgenmsg`).
 const HEADER: usize = 4;
 
+/// The socket to nftables, opened when it is first needed and closed last: after elements were taken away, closing it waits
+/// until the kernel has freed them.
+#[derive(Default)]
+pub struct Late(Option<Socket>);
+
+impl Late {
+    fn open(&mut self, messages: usize) -> Result<&mut Socket> {
+        let socket = match self.0.take() {
+            Some(socket) => socket,
+            None => Socket::netfilter().map_err(Error::Socket)?,
+        };
+        socket.make_room(messages).map_err(Error::Socket)?;
+        Ok(self.0.insert(socket))
+    }
+}
+
 /// An element: its map, its key, what it leads to. Each field of a key or of data takes whole words of 32 bits.
 #[derive(Debug, PartialEq, Eq)]
 struct Element {
@@ -104,16 +120,16 @@ fn elements(ports: &[Publication]) -> Vec<(&Publication, Element)> {
 ///
 /// # Errors
 /// `Taken`: a port leads elsewhere already. `NoMap`: the table is not there.
-pub fn publish(ports: &[Publication]) -> Result<Vec<Publication>> {
+pub fn publish(socket: &mut Late, ports: &[Publication]) -> Result<Vec<Publication>> {
     let all = elements(ports);
     if all.is_empty() {
         return Ok(Vec::new());
     }
-    let mut socket = open(all.len())?;
+    let socket = socket.open(all.len())?;
     let mut old = vec![false; all.len()];
     // Once as new ones; then those that are there already may be, if they lead to the same.
     for _ in 0..2 {
-        let failed = transact(&mut socket, all.len(), |place, batch, sequence| {
+        let failed = transact(socket, all.len(), |place, batch, sequence| {
             let exclusive = if old[place] { 0 } else { flag::EXCL };
             let flags = flag::CREATE | exclusive;
             all[place].1.put(batch, NEWSETELEM, flags, sequence);
@@ -136,21 +152,21 @@ pub fn publish(ports: &[Publication]) -> Result<Vec<Publication>> {
 }
 
 /// Takes ports back, all or none. Those that lead elsewhere by now, or nowhere, stay as they are; the answer are the others.
-pub fn unpublish(ports: &[Publication]) -> Result<Vec<Publication>> {
+pub fn unpublish(socket: &mut Late, ports: &[Publication]) -> Result<Vec<Publication>> {
     let all = elements(ports);
     if all.is_empty() {
         return Ok(Vec::new());
     }
-    let mut socket = open(all.len())?;
+    let socket = socket.open(all.len())?;
     // An element may go between being looked at and being taken away: with its table, which is put back anew.
     for _ in 0..3 {
         let mut standing = Vec::new();
         for one in &all {
-            if look(&mut socket, &one.1)? {
+            if look(socket, &one.1)? {
                 standing.push(one);
             }
         }
-        let failed = transact(&mut socket, standing.len(), |place, batch, sequence| {
+        let failed = transact(socket, standing.len(), |place, batch, sequence| {
             standing[place].1.put(batch, DELSETELEM, 0, sequence);
         })?;
         match failed.first() {
@@ -165,12 +181,6 @@ pub fn unpublish(ports: &[Publication]) -> Result<Vec<Publication>> {
         }
     }
     Err(Error::Elements(Errno::AGAIN))
-}
-
-fn open(messages: usize) -> Result<Socket> {
-    let socket = Socket::netfilter().map_err(Error::Socket)?;
-    socket.make_room(messages).map_err(Error::Socket)?;
-    Ok(socket)
 }
 
 /// Whether an element stands as it is.

@@ -19,6 +19,8 @@ const IFLA_MASTER: u16 = 10;
 const IFLA_TXQLEN: u16 = 13;
 const IFLA_LINKINFO: u16 = 18;
 const IFLA_NET_NS_FD: u16 = 28;
+const IFLA_NUM_TX_QUEUES: u16 = 31;
+const IFLA_NUM_RX_QUEUES: u16 = 32;
 const IFLA_INFO_KIND: u16 = 1;
 const IFLA_INFO_DATA: u16 = 2;
 const VETH_INFO_PEER: u16 = 1;
@@ -163,15 +165,15 @@ pub struct Pair<'a> {
     pub mtu: Option<u32>,
 }
 
-/// Makes a veth. Its peer is born in its network namespace, down: moving it there would wait for all readers of the
-/// kernel's lists (RCU), for tens of milliseconds.
+/// Makes a veth without ever waiting for all readers of the kernel's lists (RCU), which takes milliseconds: its peer is born
+/// in its network namespace, for moving it there waits; and both ends are born with the one queue that they use, for giving
+/// back one for each further processor waits too.
 pub fn make_pair(socket: &mut Socket, pair: &Pair<'_>) -> rustix::io::Result<()> {
     let flags = flag::CREATE | flag::EXCL;
     socket.change(RTM_NEWLINK, flags, &header(0, true), |message| {
         message.text(IFLA_IFNAME, pair.host.as_str());
         message.attribute(IFLA_MASTER, &pair.master.to_ne_bytes());
-        put_mtu(message, pair.mtu);
-        message.attribute(IFLA_TXQLEN, &0u32.to_ne_bytes());
+        put_queues(message, pair.mtu);
         message.nested(IFLA_LINKINFO, |info| {
             info.text(IFLA_INFO_KIND, "veth");
             info.nested(IFLA_INFO_DATA, |data| {
@@ -185,9 +187,16 @@ fn put_peer(peer: &mut Batch, pair: &Pair<'_>) {
     peer.raw(&header(0, false));
     peer.text(IFLA_IFNAME, pair.peer.as_str());
     peer.attribute(IFLA_ADDRESS, &pair.peer_mac.0);
-    put_mtu(peer, pair.mtu);
-    peer.attribute(IFLA_TXQLEN, &0u32.to_ne_bytes());
+    put_queues(peer, pair.mtu);
     peer.attribute(IFLA_NET_NS_FD, &pair.namespace.to_ne_bytes());
+}
+
+/// One queue each way, without a length: what one end sends the other has.
+fn put_queues(message: &mut Batch, mtu: Option<u32>) {
+    put_mtu(message, mtu);
+    message.attribute(IFLA_TXQLEN, &0u32.to_ne_bytes());
+    message.attribute(IFLA_NUM_TX_QUEUES, &1u32.to_ne_bytes());
+    message.attribute(IFLA_NUM_RX_QUEUES, &1u32.to_ne_bytes());
 }
 
 fn put_mtu(message: &mut Batch, mtu: Option<u32>) {

@@ -3,7 +3,7 @@
 use std::net::IpAddr;
 
 use crate::address::{self, Family};
-use crate::elements;
+use crate::elements::{self, Late};
 use crate::error::{Error, Result};
 use crate::link;
 use crate::message::Batch;
@@ -35,10 +35,10 @@ pub struct Before {
 }
 
 /// Takes back, last first. All of it is tried; the first failure is the answer.
-pub fn all(done: Vec<Undo>, socket: &mut Socket) -> Result<()> {
+pub fn all(done: Vec<Undo>, socket: &mut Socket, elements: &mut Late) -> Result<()> {
     let mut answer = Ok(());
     for undo in done.into_iter().rev() {
-        let taken = one(undo, socket);
+        let taken = one(undo, socket, elements);
         if answer.is_ok() {
             answer = taken;
         }
@@ -46,7 +46,7 @@ pub fn all(done: Vec<Undo>, socket: &mut Socket) -> Result<()> {
     answer
 }
 
-fn one(undo: Undo, socket: &mut Socket) -> Result<()> {
+fn one(undo: Undo, socket: &mut Socket, elements: &mut Late) -> Result<()> {
     match undo {
         Undo::Link(name) => {
             let Some(found) = link::find(socket, &name)? else {
@@ -73,7 +73,7 @@ fn one(undo: Undo, socket: &mut Socket) -> Result<()> {
             }
             Ok(())
         }
-        Undo::Published(ports) => elements::unpublish(&ports).map(drop),
-        Undo::Unpublished(ports) => elements::publish(&ports).map(drop),
+        Undo::Published(ports) => elements::unpublish(elements, &ports).map(drop),
+        Undo::Unpublished(ports) => elements::publish(elements, &ports).map(drop),
     }
 }

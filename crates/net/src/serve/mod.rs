@@ -9,11 +9,12 @@
 //! names      who may know what · packet  a question and its answer, as bytes
 //! resolver   questions in, answers out · stream  the same over TCP
 //! ports      what is held · carry  connections · flow  datagrams
-//! poll, socket, privilege
+//! poll, socket · privilege, filter  what is given away before a packet is read
 //! ```
 
 mod carry;
 mod control;
+mod filter;
 mod flow;
 mod names;
 pub mod packet;
@@ -61,8 +62,9 @@ pub fn serve(directory: &Path) -> Result<()> {
         path: directory.to_owned(),
         source,
     })?;
+    let null = privilege::nothing().map_err(Error::Poll)?;
     let Some(_lock) = lock(&directory)? else {
-        return ready(true);
+        return ready(true, &null);
     };
     privilege::leave_session();
     privilege::raise_limits();
@@ -78,6 +80,7 @@ pub fn serve(directory: &Path) -> Result<()> {
         ports: Ports::default(),
     };
     privilege::drop_all()?;
+    filter::load()?;
     let (failed, unsound) = server.read_all();
     for text in unsound {
         complain(&text);
@@ -91,7 +94,7 @@ pub fn serve(directory: &Path) -> Result<()> {
         } = one;
         complain(&format!("{host_ip} port {host_port}/{protocol}: {error}"));
     }
-    ready(false)?;
+    ready(false, &null)?;
     server.run()
 }
 
@@ -113,11 +116,11 @@ fn lock(directory: &Path) -> Result<Option<File>> {
 }
 
 /// Says that the door is open, and lets go of whoever waits for that.
-fn ready(already: bool) -> Result<()> {
+fn ready(already: bool, null: &File) -> Result<()> {
     let answer = json!({"ready": true, "already": already});
     let said = io::stdout().write_all(format!("{answer}\n").as_bytes());
     said.map_err(Error::Write)?;
-    privilege::close_standard().map_err(Error::Write)
+    privilege::close_standard(null).map_err(Error::Write)
 }
 
 /// A line for whoever keeps standard error.
@@ -136,8 +139,6 @@ impl Server {
             self.poll.wait(&mut events, timeout).map_err(Error::Poll)?;
             for event in &events {
                 if !self.on(*event) {
-                    // A successor waits for the lock, not for the door: this is still ours.
-                    let _ = std::fs::remove_file(self.directory.join(DOOR));
                     return Ok(());
                 }
             }

@@ -1,5 +1,6 @@
 //! What this process gives away before it reads a packet: all but the right to take ports below 1024.
 
+use std::fs::File;
 use std::io;
 
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit, setsid};
@@ -53,13 +54,14 @@ pub fn drop_all() -> Result<()> {
     .map_err(Error::Privileges)
 }
 
-/// Puts nothing in the place of standard input and output.
-pub fn close_standard() -> io::Result<()> {
-    let null = std::fs::File::options()
-        .read(true)
-        .write(true)
-        .open("/dev/null")?;
-    rustix::stdio::dup2_stdin(&null)?;
-    rustix::stdio::dup2_stdout(&null)?;
+/// What stands in the place of standard input and output later, when no file can be opened for writing any more.
+pub fn nothing() -> io::Result<File> {
+    File::options().read(true).write(true).open("/dev/null")
+}
+
+/// Puts it there.
+pub fn close_standard(null: &File) -> io::Result<()> {
+    rustix::stdio::dup2_stdin(null)?;
+    rustix::stdio::dup2_stdout(null)?;
     Ok(())
 }
