@@ -1,4 +1,4 @@
-// The newest of Docker's own Go clients at work: a container from birth to death. A line for each step that is as it should be.
+// The newest of Docker's own Go clients at work: a container from birth to death, an image from a registry and back. A line for each step that is as it should be.
 package main
 
 import (
@@ -41,6 +41,22 @@ func main() {
 	check("version", api.ClientVersion() == ping.APIVersion, api.ClientVersion())
 	life(api, os.Args[2])
 	rest(api, os.Args[2])
+	exchange(api, os.Args[3])
+	fmt.Println("ALL")
+}
+
+func exchange(api *client.Client, image string) {
+	pulling, err := api.ImagePull(ctx, image, client.ImagePullOptions{})
+	step("pull", pulling, err)
+	step("pulled", 0, pulling.Wait(ctx))
+	there, err := api.DistributionInspect(ctx, image, client.DistributionInspectOptions{})
+	step("distribution", there, err)
+	check("platforms", len(there.Platforms) == 1 && there.Descriptor.Digest != "", there)
+	pushing, err := api.ImagePush(ctx, image, client.ImagePushOptions{RegistryAuth: "e30="})
+	step("push", pushing, err)
+	step("pushed", 0, pushing.Wait(ctx))
+	_, err = api.ImagePull(ctx, image+"not", client.ImagePullOptions{})
+	check("what is not there", err != nil, err)
 }
 
 func life(api *client.Client, image string) {
@@ -115,5 +131,4 @@ func rest(api *client.Client, image string) {
 	step("info", info, err)
 	_, err = api.ContainerRemove(ctx, made.ID, client.ContainerRemoveOptions{Force: true})
 	step("force", 0, err)
-	fmt.Println("ALL")
 }

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from support import images, registries
 from support import place as places
 from support.daemon import daemon
 from support.programs import TOP, tool
@@ -32,11 +33,14 @@ def program() -> Path:
     return built
 
 
-def test_a_container_by_the_newest_client() -> None:
-    with places.place() as place, daemon(place) as served:
-        image = served.load()
-        done = subprocess.run(
-            [program(), served.socket, image], capture_output=True, text=True, timeout=120, check=False
-        )
+def test_containers_and_images_by_the_newest_client() -> None:
+    with (
+        places.place() as place,
+        daemon(place) as served,
+        registries.docker_registry(place.top, served.ns) as registry,
+    ):
+        registry.put(images.busybox(), "box", "1")
+        words = [program(), served.socket, served.load(), f"{registry.authority}/box:1"]
+        done = subprocess.run(words, capture_output=True, text=True, timeout=120, check=False)
     assert done.returncode == 0, done.stdout + done.stderr
     assert done.stdout.endswith("ALL\n")
