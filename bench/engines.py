@@ -76,8 +76,12 @@ class Engines:
 
 
 @contextlib.contextmanager
-def engines() -> Iterator[Engines]:
-    """All of them, warm, with the image `IMAGE` unpacked."""
+def engines(networks: bool = False) -> Iterator[Engines]:
+    """All of them, warm, with the image `IMAGE` unpacked.
+
+    Args:
+        networks: whether dockerd has its bridge and its rules, as it comes; else it has none, and saves their time.
+    """
     if os.geteuid() != 0:
         raise Unavailable("needs root")
     for program in ("dockerd", "docker"):
@@ -86,7 +90,7 @@ def engines() -> Iterator[Engines]:
     with place() as made, daemon(made) as ours, cell() as inside:
         ours.load()
         found = Engines(ours, inside, set())
-        _start_docker(found)
+        _start_docker(found, networks)
         _ask(found, "containerd", found.ctr("images", "import", str(inside.top / "image.tar")))
         for name in ("podman", "podman-run", "podman-tmp"):
             (inside.top / name).mkdir()
@@ -100,12 +104,13 @@ def engines() -> Iterator[Engines]:
             client.close()
 
 
-def _start_docker(found: Engines) -> None:
+def _start_docker(found: Engines, networks: bool) -> None:
     top = found.inside.top
+    without = () if networks else ("--iptables=false", "--ip6tables=false", "--bridge=none")
     found.inside.daemon(
         "dockerd", "--host", f"unix://{found.docker_socket}", "--data-root", top / "docker",
         "--exec-root", top / "exec",
-        "--pidfile", top / "docker.pid", "--iptables=false", "--ip6tables=false", "--bridge=none",
+        "--pidfile", top / "docker.pid", *without,
         "--storage-driver=overlay2", "--cgroup-parent", f"/{found.inside.tag}",
     )  # fmt: skip
     command = ["docker", "-H", f"unix://{found.docker_socket}"]

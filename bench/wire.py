@@ -69,6 +69,13 @@ class Client:
         answer: str = self("POST", "/containers/create", wanted)["Id"]
         return answer
 
+    def publish(self, image: str, *command: str) -> str:
+        """A container on the default bridge, its port 80 published at one that is free; its id."""
+        host = {"NetworkMode": "bridge", "PortBindings": {"80/tcp": [{"HostPort": ""}]}}
+        wanted = {"Image": image, "Cmd": command, "ExposedPorts": {"80/tcp": {}}, "HostConfig": host}
+        answer: str = self("POST", "/containers/create", wanted)["Id"]
+        return answer
+
     def start(self, identity: str) -> None:
         self("POST", f"/containers/{identity}/start")
 

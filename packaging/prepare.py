@@ -76,6 +76,8 @@ PACKAGES = {
         "libseccomp-dev": "oracle of the filter compiler",
         "skopeo": "reads the archives of images that we write",
         "docker-registry": "serves the blobs that are fetched and pushed",
+        "openssl": "certificates and tokens of registries under test",
+        "iperf3": "what passes through a network, in the measurements",
         "umoci": "unpacks the OCI layouts that we write",
         "libcap2-bin": "setcap: files with capabilities for the tests of escapes",
         "attr": "setfattr: layers with extended attributes",
