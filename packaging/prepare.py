@@ -58,6 +58,7 @@ PACKAGES = {
         "gcc": "links the Rust programs",
         "libc6-dev": "start-up objects for the linker, also of build scripts",
         "musl-tools": "compiles the C of static dependencies against musl",
+        "nftables": "nft: the one table of networks",
         "uidmap": "newuidmap: an ordinary user's containers use the ranges of /etc/subuid",
     },
     "check": {
@@ -71,7 +72,6 @@ PACKAGES = {
         "containerd": "drives the shim and the command",
         "docker.io": "drives the command by --runtime",
         "podman": "drives the command by --runtime",
-        "nftables": "host rules that the tests of refused connections look at",
         "iproute2": "private network namespaces for the daemons under test",
         "libseccomp-dev": "oracle of the filter compiler",
         "skopeo": "reads the archives of images that we write",

@@ -54,6 +54,8 @@ async def call(engine: Engine, verb: str, *words: Any) -> object:
         return None
     if verb == "network":
         return await engine.networks.create(Asked(str(words[0])))
+    if verb == "unnetwork":
+        return await engine.networks.remove(str(words[0]))
     [record] = engine.list(None)
     if verb == "connect":
         await engine.connect(record.wanted.id, EndpointWanted(str(words[0])))
@@ -90,6 +92,7 @@ async def main(script: list[list[Any]]) -> None:
             print(json.dumps({"verb": verb, "error": type(error).__name__, "message": error.message}), flush=True)
     records = [msgspec.to_builtins(record) for record in engine.list(None)]
     print(json.dumps({"record": records[0] if records else None}), flush=True)
+    print(json.dumps({"networks": [msgspec.to_builtins(one) for one in engine.networks.all()]}), flush=True)
     print(json.dumps({"unfinished": [one.verb for one in engine.containers.journal.unfinished()]}), flush=True)
     await engine.close()
     await volumes.close()

@@ -21,6 +21,7 @@ from typing import Any, NamedTuple
 import pytest
 
 from stockade.engine import shims, verbs
+from stockade.networks import networks
 from stockade.runtime import shim
 from support import crashes, programs
 from support.netns import Netns, netns
@@ -220,3 +221,33 @@ def test_a_shim_that_is_slow_to_die(ground: Ground) -> None:
         status, answers = run(ground, [["settled"], ["remove", True, True]])
         assert (status, seen(answers)) == (0, "gone"), answers
     assert_nothing_left(ground)
+
+
+NETWORK_POINTS = [
+    (name, step.name, moment)
+    for name, verb in networks.VERBS.items()
+    for step in verb.steps
+    for moment in crashes.MOMENTS
+]
+
+
+@pytest.mark.parametrize(("verb", "step", "moment"), NETWORK_POINTS)
+def test_killed_at_a_network(ground: Ground, verb: str, step: str, moment: str) -> None:
+    """It is there with its bridge, or neither is."""
+    crash = f"{verb}:{step}:{moment}".removesuffix(":between")
+    story = [["network", "three"]] if verb == "network-create" else [["unnetwork", "three"]]
+    if verb == "network-remove":
+        assert run(ground, [["network", "three"]])[0] == 0
+    assert run(ground, story, crash)[0] == -signal.SIGKILL, f"{crash} was never reached"
+    status, answers = run(ground, [])
+    found = next(one["networks"] for one in answers if "networks" in one)
+    assert status == 0
+    assert [one["unfinished"] for one in answers if "unfinished" in one] == [[]]
+    there = "three" in [one["name"] for one in found]
+    bridges = {one["bridge"] for one in found} | {"lo"}
+    links = {line.split()[0] for line in ground.ns.run(["ip", "-br", "link"]).splitlines()}
+    assert links <= bridges, f"{links - bridges} stay"
+    copies = {name.removesuffix(".json") for name in os.listdir(ground.place.data / "networks")}
+    assert copies == {one["id"] for one in found}
+    if there:
+        assert run(ground, [["unnetwork", "three"]])[0] == 0

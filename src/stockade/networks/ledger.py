@@ -61,24 +61,25 @@ class Ledger:
             Refused, Conflict: a port is another container's, or none of a range is free.
         """
         found: list[Published] = []
+        own: dict[_Key, list[str]] = {}
         for one in bindings:
             given = one.host_ip or binding
             hosts = [given] if given else ["0.0.0.0", "::"] if both else ["0.0.0.0"]
-            number = self._number(one, hosts, found, probe)
+            number = self._number(one, hosts, own, probe)
             found += [Published(one.port, one.protocol, host, number) for host in hosts]
+            own.setdefault((one.protocol, number), []).extend(hosts)
         return tuple(found)
 
-    def _number(self, one: PortBinding, hosts: list[str], found: list[Published], probe: Probe) -> int:
+    def _number(self, one: PortBinding, hosts: list[str], own: dict[_Key, list[str]], probe: Probe) -> int:
         if one.host_port and one.host_port_end <= one.host_port:
             for host in hosts:
-                if not self._free(one.protocol, host, one.host_port, found):
+                if not self._free(host, (one.protocol, one.host_port), own):
                     place = f"[{host}]" if ":" in host else host
                     raise Refused(f"Bind for {place}:{one.host_port} failed: port is already allocated")
             return one.host_port
         for number in self._candidates(one):
-            if all(
-                self._free(one.protocol, host, number, found) and probe(one.protocol, host, number) for host in hosts
-            ):
+            key = (one.protocol, number)
+            if all(self._free(host, key, own) and probe(one.protocol, host, number) for host in hosts):
                 if not one.host_port:
                     self._next = number + 1 if number < LAST else FIRST
                 return number
@@ -92,10 +93,8 @@ class Ledger:
         yield from range(start, LAST + 1)
         yield from range(FIRST, start)
 
-    def _free(self, protocol: str, host: str, number: int, found: Iterable[Published]) -> bool:
-        held = [*self._ports.get((protocol, number), ())]
-        held += [one.host_ip for one in found if (one.protocol, one.host_port) == (protocol, number)]
-        return not any(_clash(host, other) for other in held)
+    def _free(self, host: str, key: _Key, own: dict[_Key, list[str]]) -> bool:
+        return not any(_clash(host, other) for other in (*self._ports.get(key, ()), *own.get(key, ())))
 
 
 def _clash(one: str, other: str) -> bool:
