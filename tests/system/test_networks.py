@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import signal
+import subprocess
+import sys
 import time
 from collections.abc import Iterator
 from typing import Any
@@ -443,3 +445,38 @@ def test_a_restart_keeps_what_can_be_kept(docker: Daemon) -> None:
     docker.said("kill", "web")
     eventually(lambda: docker.inspect("web", "{{json .NetworkSettings.Ports}}") == {})
     assert_clean(docker)
+
+
+# Our own command ------------------------------------------------------------------------------------------------------
+
+
+def stockade(docker: Daemon, *words: str) -> tuple[int, str, str]:
+    done = subprocess.run(
+        [sys.executable, "-c", "import sys; from stockade.cli import main; sys.exit(main())", *words],
+        env=docker.place.environment(), stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=60,
+    )  # fmt: skip
+    return done.returncode, done.stdout, done.stderr
+
+
+def test_our_own_words(docker: Daemon) -> None:
+    status, out, _ = stockade(docker, "network", "create", "--subnet", "10.4.0.0/24", "--label", "a=b", "n")
+    assert (status, len(out.strip())) == (0, 64)
+    docker.run("--name", "web", "--network", "n", "-p", "8080:80", IMAGE, "sleep", "1000")
+    assert "10.4.0.0/24" in stockade(docker, "network", "ls", "--filter", "label=a=b")[1]
+    assert stockade(docker, "network", "inspect", "--format", "{{.Name}}", "n")[1] == "n\n"
+    assert stockade(docker, "port", "web", "80") == (0, "0.0.0.0:8080\n[::]:8080\n", "")
+    docker.said("network", "create", "m")
+    assert stockade(docker, "network", "connect", "--alias", "site", "m", "web")[0] == 0
+    assert stockade(docker, "network", "disconnect", "n", "web")[0] == 0
+    assert list(docker.inspect("web", "{{json .NetworkSettings.Networks}}")) == ["m"]  # type: ignore[call-overload]
+    host(docker).run(["nft", "add table ip mine; add chain ip mine passing { type filter hook forward priority 0; policy drop; }"])  # fmt: skip # noqa: E501
+    try:
+        _, _, said = stockade(docker, "port", "web")
+        assert "ip mine passing drops what goes to the network" in said
+        assert "nft insert rule ip mine passing" in said
+        assert "nft insert rule ip mine passing" in stockade(docker, "system", "check")[1]
+    finally:
+        host(docker).run(["nft", "delete", "table", "ip", "mine"])
+    assert stockade(docker, "network", "prune")[1] == "n\n"
+    assert stockade(docker, "network", "rm", "m")[0] == 125
+    assert stockade(docker, "network", "rm", "--force", "none-such")[0] == 0

@@ -46,6 +46,10 @@ class Ledger:
         """Those that are taken on a network, by its id."""
         return self._addresses.setdefault(network, set())
 
+    def forget(self, network: str) -> None:
+        """A network is gone."""
+        self._addresses.pop(network, None)
+
     def in_use(self, network: str) -> bool:
         """Whether any end of a network is held."""
         return bool(self._addresses.get(network))

@@ -148,6 +148,7 @@ class Networks:
             os.unlink(f"{self._copies}/{identity}.json")
         self._table.delete(identity)
         self._known.pop(identity, None)
+        self.ledger.forget(identity)
         self._up.discard(identity)
 
     # Making and removing ------------------------------------------------------------------------------------------
