@@ -5,10 +5,11 @@ from __future__ import annotations
 import contextlib
 import io
 import os
+from typing import Any
 
 from stockade.cli.registries import Screen
 
-LINES = [
+LINES: list[dict[str, Any]] = [
     {"status": "Pulling from box", "id": "1"},
     {"status": "Downloading", "id": "aaa", "progress": "[=>  ]  1B/9B", "progressDetail": {"current": 1, "total": 9}},
     {"status": "Downloading", "id": "bbb", "progress": "[=>  ]  2B/9B"},
