@@ -40,7 +40,7 @@ def test_containers_and_images_by_the_newest_client() -> None:
         registries.docker_registry(place.top, served.ns) as registry,
     ):
         registry.put(images.busybox(), "box", "1")
-        words = [program(), served.socket, served.load(), f"{registry.authority}/box:1"]
+        words = [str(program()), str(served.socket), served.load(), f"{registry.authority}/box:1"]
         done = subprocess.run(words, capture_output=True, text=True, timeout=120, check=False)
     assert done.returncode == 0, done.stdout + done.stderr
     assert done.stdout.endswith("ALL\n")
