@@ -10,6 +10,7 @@ import http.client
 import json
 import os
 import re
+import shutil
 import socket
 import subprocess
 import tarfile
@@ -126,6 +127,18 @@ def test_stop_kill_restart(docker: Daemon) -> None:
     assert docker.said("wait", "trap") == "137"
     assert "is not running" in fails(docker, "kill", "trap")
     docker.docker("stop", "trap")
+
+
+def test_the_socket_within_a_container(docker: Daemon) -> None:
+    """What testcontainers' Ryuk and many a job do; the container's root is the socket's owner by the id-mapped bind."""
+    client = shutil.which("docker")
+    assert client is not None
+    mounts = ("-v", f"{docker.socket}:/var/run/docker.sock", "-v", f"{os.path.realpath(client)}:/bin/docker:ro")
+    words = ("run", "--rm", "--network", "none", *mounts, "--name", "inner", IMAGE)
+    assert docker.said(*words, "docker", "ps", "--format", "{{.Names}}") == "inner"
+    denied = docker.docker("run", "-u", "33", *words[1:], "docker", "ps", check=False)
+    assert denied.returncode != 0
+    assert "permission denied" in denied.stderr
 
 
 def test_a_log_of_the_local_driver(docker: Daemon) -> None:
