@@ -25,7 +25,6 @@ WITHOUT = ("host", "none")
 """Always there, and nothing of ours."""
 _FILTERS = frozenset({"dangling", "driver", "id", "label", "name", "scope", "type"})
 _PRUNE = frozenset({"label", "label!", "until"})
-_HTTP_CREATED = 201
 
 
 class Networks:
@@ -77,7 +76,7 @@ class Networks:
         asked = _asked(request.decode(fields.NetworkCreate))
         made = await self._engine.networks.create(asked)
         self._tell("create", made)
-        return json({"Id": made.id, "Warning": ""}, _HTTP_CREATED)
+        return json({"Id": made.id, "Warning": ""}, 201)
 
     async def remove(self, request: Request) -> Answer:
         """Docker's NetworkDelete."""
@@ -122,9 +121,11 @@ class Networks:
         return Answer(200)
 
     async def _network(self, reference: str) -> Network:
-        if reference in WITHOUT:
-            what = "connected to host network" if reference == "host" else "connected to multiple networks with one of the networks in private (none) mode"  # fmt: skip # noqa: E501
-            raise Refused(f"container cannot be {what}")
+        if reference == "host":
+            raise Refused("container cannot be connected to host network")
+        if reference == "none":
+            raise Refused("container cannot be connected to multiple networks with one of the networks in private "
+                          "(none) mode")  # fmt: skip
         networks = self._engine.networks
         return await networks.default() if reference == DEFAULT else networks.find(reference)
 
