@@ -122,6 +122,7 @@ def network_file(network: Network) -> dict[str, Any]:
     """RUN/net/networks/ID.json."""
     return {
         "id": network.id,
+        "name": network.name,
         "bridge": network.bridge,
         "listen": [one.gateway for one in network.pools],
         "names": network.names,

@@ -200,7 +200,12 @@ def test_loopback_of_ipv6_is_carried(server: Server, echo: list[str], to: str) -
     server.endpoint("web", end("172.30.0.2", ports=[port(8080, to, host_ip="::")]))
     sent = b"x" * 3_000_000
     with server.ns.connect("::1", 8080) as stream:
-        sender = threading.Thread(target=lambda: (stream.sendall(sent), stream.shutdown(socket.SHUT_WR)))
+
+        def send() -> None:
+            stream.sendall(sent)
+            stream.shutdown(socket.SHUT_WR)
+
+        sender = threading.Thread(target=send)
         sender.start()
         got = bytearray()
         while data := stream.recv(65536):

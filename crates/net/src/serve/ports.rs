@@ -106,7 +106,8 @@ impl Ports {
         });
         let mut failed = Vec::new();
         for ((at, protocol), to) in leads {
-            if let Err(error) = self.hold(poll, owner, (at, protocol), to) {
+            let held = self.hold(poll, owner, (at, protocol), to);
+            if let Err(error) = held.or_else(|error| nobody_can(at, error)) {
                 failed.push(Failure::new(at, protocol.word(), &error));
             }
         }
@@ -139,16 +140,10 @@ impl Ports {
                     Socket::Datagrams(UdpSocket::from(socket))
                 }
             }
-            Protocol::Sctp => match socket::bound(at, SocketType::STREAM, Some(ipproto::SCTP)) {
-                Ok(socket) => Socket::Silent { _socket: socket },
-                // A kernel without it has nobody who could take the port.
-                Err(error)
-                    if error.raw_os_error() == Some(Errno::PROTONOSUPPORT.raw_os_error()) =>
-                {
-                    return Ok(());
-                }
-                Err(error) => return Err(error),
-            },
+            Protocol::Sctp => {
+                let socket = socket::bound(at, SocketType::STREAM, Some(ipproto::SCTP))?;
+                Socket::Silent { _socket: socket }
+            }
         };
         let held = Held {
             owner: owner.to_owned(),
@@ -221,6 +216,15 @@ impl Ports {
     pub fn expire(&mut self, now: Instant) {
         self.carrier.expire(now);
         self.flows.expire(now);
+    }
+}
+
+/// A kernel without SCTP, or without IPv6 where all of its addresses are meant, has nobody who could take the port.
+fn nobody_can(at: SocketAddr, error: io::Error) -> io::Result<()> {
+    match error.raw_os_error().map(Errno::from_raw_os_error) {
+        Some(Errno::PROTONOSUPPORT) => Ok(()),
+        Some(Errno::AFNOSUPPORT) if at.ip().is_unspecified() => Ok(()),
+        _ => Err(error),
     }
 }
 

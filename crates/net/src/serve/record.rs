@@ -6,9 +6,10 @@ use std::net::{IpAddr, SocketAddr};
 use std::os::fd::AsFd;
 use std::path::Path;
 
-use serde::Deserialize;
 use serde::de::DeserializeOwned;
+use serde::{Deserialize, Deserializer};
 
+use super::complain;
 use crate::error::{Error, Result};
 use crate::request::Publication;
 
@@ -36,7 +37,7 @@ pub struct Network {
 #[derive(Debug, Clone, Deserialize)]
 pub struct Endpoint {
     /// Its own upstreams.
-    #[serde(default)]
+    #[serde(default, deserialize_with = "servers")]
     pub dns: Vec<Server>,
     #[serde(default)]
     pub ends: Vec<End>,
@@ -59,23 +60,28 @@ pub struct End {
 
 #[derive(Debug, Default, Deserialize)]
 pub struct Upstreams {
-    #[serde(default)]
+    #[serde(default, deserialize_with = "servers")]
     pub servers: Vec<Server>,
 }
 
 /// A server of names: an address, with a device (`fe80::1%eth0`) or a port (`127.0.0.1:5353`) where it has one.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
-#[serde(try_from = "String")]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Server(pub SocketAddr);
 
-impl TryFrom<String> for Server {
-    type Error = String;
+/// The servers of a list. They come from files that people write, and devices go: one that is none is said and left out,
+/// the others are asked.
+fn servers<'de, D: Deserializer<'de>>(from: D) -> std::result::Result<Vec<Server>, D::Error> {
+    let all = Vec::<String>::deserialize(from)?;
+    let sound = |text: String| Server::parse(&text).map_err(|why| complain(&why)).ok();
+    Ok(all.into_iter().filter_map(sound).collect())
+}
 
-    fn try_from(text: String) -> std::result::Result<Server, String> {
+impl Server {
+    fn parse(text: &str) -> std::result::Result<Server, String> {
         if let Ok(address) = text.parse::<SocketAddr>() {
             return Ok(Server(address));
         }
-        let (address, scope) = text.split_once('%').unwrap_or((&text, ""));
+        let (address, scope) = text.split_once('%').unwrap_or((text, ""));
         let mut server = match address.parse::<IpAddr>() {
             Ok(address) => SocketAddr::new(address, DNS),
             Err(_) => return Err(format!("{text:?} is no server of names")),
@@ -142,12 +148,19 @@ mod tests {
             ("fe80::1%2", "[fe80::1%2]:53"),
             ("fe80::1%lo", "[fe80::1%1]:53"),
         ] {
-            let server = Server::try_from(text.to_owned()).unwrap();
+            let server = Server::parse(text).unwrap();
             assert_eq!(server.0.to_string(), address);
         }
         for text in ["", "localhost", "1.1.1", "fe80::1%no-such-device"] {
-            assert!(Server::try_from(text.to_owned()).is_err(), "{text}");
+            assert!(Server::parse(text).is_err(), "{text}");
         }
+    }
+
+    #[test]
+    fn one_server_that_is_none_leaves_the_others() {
+        let text = r#"{"servers":["1.1.1.1","fe80::1%gone0","::1"]}"#;
+        let found: Upstreams = serde_json::from_str(text).unwrap();
+        assert_eq!(found.servers.len(), 2);
     }
 
     #[test]
