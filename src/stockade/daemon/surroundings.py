@@ -6,13 +6,14 @@ Nothing of a caller's terminal, limits or variables may reach containers that ou
 from __future__ import annotations
 
 import contextlib
-import fcntl
 import logging
 import os
 import resource
 import socket
 import sys
 from collections.abc import Iterator
+
+from stockade.host import locks
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -39,19 +40,16 @@ def own_session() -> bool:
 @contextlib.contextmanager
 def only_one(paths: Paths) -> Iterator[bool]:
     """Whether no other daemon serves these directories; the kernel lets go of the lock however this process ends."""
-    descriptor = os.open(f"{paths.run}/daemon.lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-    try:
-        try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
+    with locks.tried(f"{paths.run}/daemon.lock") as lock:
+        if lock is None:
             yield False
             return
-        # By its path to be found again: `tidy` closes what it does not know.
-        _kept.add(descriptor)
-        yield True
-    finally:
-        _kept.discard(descriptor)
-        os.close(descriptor)
+        # `tidy` closes what it does not know.
+        _kept.add(lock)
+        try:
+            yield True
+        finally:
+            _kept.discard(lock)
 
 
 _kept: set[int] = set()

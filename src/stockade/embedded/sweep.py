@@ -7,8 +7,6 @@ few containers each time, so that a start among a thousand running ones costs as
 
 from __future__ import annotations
 
-import contextlib
-import fcntl
 import os
 import select
 import signal
@@ -21,7 +19,7 @@ from . import records
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable
 
     from stockade.host.paths import Paths
 
@@ -56,8 +54,8 @@ def sweep(paths: Paths, tools: Tools) -> list[str]:
     suspects = [name for name in (found[first:] + found[:first])[:AT_ONCE] if _suspect(paths, name)]
     if not suspects:
         return []
-    with _only_one(f"{paths.data}/sweep.lock") as alone:
-        return [name for name in suspects if _bury(paths, name, tools)] if alone else []
+    with locks.tried(f"{paths.data}/sweep.lock") as lock:
+        return [] if lock is None else [name for name in suspects if _bury(paths, name, tools)]
 
 
 def discard(paths: Paths, record: Record, tools: Tools) -> bool:
@@ -150,17 +148,3 @@ def _shim_gone(bundle: str) -> bool:
         return True
     finally:
         os.close(process)
-
-
-@contextlib.contextmanager
-def _only_one(path: str) -> Iterator[bool]:
-    descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-    try:
-        try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            yield False
-            return
-        yield True
-    finally:
-        os.close(descriptor)

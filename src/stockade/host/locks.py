@@ -25,6 +25,21 @@ def held(path: str) -> Iterator[None]:
         os.close(descriptor)
 
 
+@contextlib.contextmanager
+def tried(path: str) -> Iterator[int | None]:
+    """Hold `path` locked, by a descriptor that is its lock; None: somebody else does."""
+    descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    try:
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            yield None
+            return
+        yield descriptor
+    finally:
+        os.close(descriptor)
+
+
 def replace(path: str, text: str, synced: bool = True) -> None:
     """Put `text` at `path` so that a reader sees the old file or the new one; owner and mode stay.
 

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 # Above every number that a program is given a descriptor under.
 _ABOVE = 64
-_CHUNK = 64 << 10
+CHUNK = 64 << 10
 
 
 class Answer(NamedTuple):
@@ -47,10 +47,11 @@ class Child:
         return await asyncio.shield(self._ended)
 
     def kill(self, number: int = signal.SIGKILL) -> None:
-        """Send it a signal; nothing when it has ended."""
+        """Send it and what it started a signal; nothing when it has ended."""
         if not self._ended.done():
+            # Nobody has its number yet: it is collected here alone.
             with contextlib.suppress(ProcessLookupError):
-                signal.pidfd_send_signal(self._pidfd, number)
+                os.killpg(self.pid, number)
 
     def _collect(self) -> None:
         asyncio.get_running_loop().remove_reader(self._pidfd)
@@ -132,11 +133,9 @@ async def run(
         TimedOut: it took longer than `timeout` seconds.
         RuntimeFailed: it said more than `limit`.
     """
-    out, their_out = os.pipe2(os.O_CLOEXEC | os.O_NONBLOCK)
-    err, their_err = os.pipe2(os.O_CLOEXEC | os.O_NONBLOCK)
+    out, their_out = outlet()
+    err, their_err = outlet()
     try:
-        for theirs in (their_out, their_err):
-            os.set_blocking(theirs, True)
         try:
             child = start(words, {**(descriptors or {}), 1: their_out, 2: their_err}, environ)
         finally:
@@ -167,11 +166,18 @@ async def _hear(child: Child, descriptor: int, limit: int) -> bytes:
 
 async def read(descriptor: int, limit: int) -> bytes:
     """What comes out of a non-blocking pipe until its end, or until more than `limit` bytes did."""
-    loop = asyncio.get_running_loop()
     found = bytearray()
-    while len(found) <= limit:
+    while len(found) <= limit and (piece := await some(descriptor, limit + 1 - len(found))):
+        found += piece
+    return bytes(found)
+
+
+async def some(descriptor: int, limit: int = CHUNK) -> bytes:
+    """What comes next out of a non-blocking pipe, a chunk at most; nothing: its end."""
+    loop = asyncio.get_running_loop()
+    while True:
         try:
-            chunk = os.read(descriptor, min(_CHUNK, limit + 1 - len(found)))
+            return os.read(descriptor, min(CHUNK, limit))
         except BlockingIOError:
             ready: asyncio.Future[None] = loop.create_future()
             loop.add_reader(descriptor, _wake, ready)
@@ -179,11 +185,38 @@ async def read(descriptor: int, limit: int) -> bytes:
                 await ready
             finally:
                 loop.remove_reader(descriptor)
-            continue
-        if not chunk:
-            break
-        found += chunk
-    return bytes(found)
+
+
+async def feed(descriptor: int, text: bytes) -> None:
+    """Write all of it into a non-blocking pipe; a reader that leaves loses the rest."""
+    loop = asyncio.get_running_loop()
+    rest = memoryview(text)
+    while rest:
+        try:
+            rest = rest[os.write(descriptor, rest[:CHUNK]) :]
+        except BlockingIOError:
+            ready: asyncio.Future[None] = loop.create_future()
+            loop.add_writer(descriptor, _wake, ready)
+            try:
+                await ready
+            finally:
+                loop.remove_writer(descriptor)
+        except BrokenPipeError:
+            return
+
+
+def outlet() -> tuple[int, int]:
+    """A pipe to hear a program by: our end, which does not block, and its own, which does."""
+    ours, theirs = os.pipe2(os.O_CLOEXEC | os.O_NONBLOCK)
+    os.set_blocking(theirs, True)
+    return ours, theirs
+
+
+def inlet() -> tuple[int, int]:
+    """A pipe to tell a program something by: our end, which does not block, and its own, which does."""
+    theirs, ours = os.pipe2(os.O_CLOEXEC | os.O_NONBLOCK)
+    os.set_blocking(theirs, True)
+    return ours, theirs
 
 
 def _wake(ready: asyncio.Future[None]) -> None:
