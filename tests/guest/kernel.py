@@ -13,8 +13,14 @@ from support.programs import TOP
 
 CACHE = TOP / "build" / "guest"
 META = "linux-image-amd64"
-MODULES = ("kernel/fs/overlayfs/overlay.ko", "kernel/block/bfq.ko", "kernel/drivers/block/loop.ko")
-"""What the guest loads; Debian builds these as modules."""
+MODULES = (
+    *("kernel/fs/overlayfs/overlay.ko", "kernel/block/bfq.ko", "kernel/drivers/block/loop.ko"),
+    *("kernel/crypto/crc32c_generic.ko", "kernel/lib/crc16.ko", "kernel/fs/mbcache.ko", "kernel/fs/jbd2/jbd2.ko"),
+    *("kernel/fs/ext4/ext4.ko", "kernel/drivers/virtio/virtio_ring.ko", "kernel/drivers/virtio/virtio.ko"),
+    *("kernel/drivers/virtio/virtio_pci_legacy_dev.ko", "kernel/drivers/virtio/virtio_pci_modern_dev.ko"),
+    *("kernel/drivers/virtio/virtio_pci.ko", "kernel/drivers/block/virtio_blk.ko"),
+)
+"""What the guest loads, in this order; Debian builds these as modules."""
 
 
 class Kernel(NamedTuple):
@@ -26,7 +32,7 @@ def kernel() -> Kernel:
     """The newest kernel that the package lists know, downloaded at the first call."""
     package = _package()
     place = CACHE / package
-    if not place.is_dir():
+    if not all((place / Path(name).name).is_file() for name in MODULES):
         _fetch(package, place)
     (image,) = place.glob("vmlinuz-*")
     return Kernel(image, tuple(place / Path(name).name for name in MODULES))

@@ -14,7 +14,7 @@ from guest.archive import Archive
 from guest.kernel import kernel
 
 BOUND = 280.0
-"""Seconds after which a guest is stopped."""
+"""Seconds after which a guest is stopped that nobody gave longer."""
 BUSYBOX = Path("/bin/busybox")
 COMMANDS = (
     "cat chmod chown cp dd dmesg echo env false grep head id insmod ls mkdir mount mv poweroff ps rm rmdir sed seq sh "
@@ -58,29 +58,36 @@ def base() -> Archive:
     archive.program("bin/busybox", BUSYBOX)
     for command in COMMANDS:
         archive.link(f"bin/{command}", "busybox")
-    for module in kernel().modules:
-        archive.file(f"modules/{module.name}", module.read_bytes())
+    for number, module in enumerate(kernel().modules):
+        archive.file(f"modules/{number:02}-{module.name}", module.read_bytes())
     for folder in ("proc", "sys", "dev", "tmp", "run", "root", "etc", "steps"):
         archive.folder(folder)
     return archive
 
 
-def boot(archive: Archive, parameters: str = "") -> Report:
-    """Boot, run every program in the archive's folder `steps` in the order of their names, switch off."""
+def boot(archive: Archive, bound: float = BOUND, disk: Path | None = None) -> Report:
+    """Boot, run every program in the folder `steps` in the order of their names, switch off.
+
+    Args:
+        bound: seconds after which it is stopped.
+        disk: an image of the root file system to go on with, and to write into; none: what the archive has.
+    """
     with tempfile.TemporaryDirectory(prefix="stockade-guest-") as folder:
         root = Path(folder, "root.cpio")
         root.write_bytes(archive.finish())
         command = [
             "qemu-system-x86_64", "-accel", "tcg", "-cpu", "max", "-smp", "2", "-m", "1536", "-nographic", "-no-reboot",
             "-nodefaults", "-serial", "stdio", "-net", "none", "-kernel", str(kernel().image), "-initrd", str(root),
-            "-append", f"console=ttyS0 quiet panic=-1 oops=panic cgroup_no_v1=all {parameters}",
+            "-append", "console=ttyS0 quiet panic=-1 oops=panic no_timer_check cgroup_no_v1=all",
         ]  # fmt: skip
+        if disk is not None:
+            command += ["-drive", f"file={disk},format=raw,if=virtio,cache=unsafe"]
         began = time.monotonic()
         output = Path(folder, "console")
         with output.open("wb") as file:
             machine = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=file, stderr=subprocess.STDOUT)
             try:
-                machine.wait(BOUND)
+                machine.wait(bound)
             except subprocess.TimeoutExpired:
                 pass  # what it said until then is the report
             finally:

@@ -4,7 +4,7 @@
 
 use std::ffi::{CString, OsString};
 use std::io::{self, Read, Write};
-use std::os::fd::AsFd;
+use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::ffi::OsStringExt;
 use std::path::{Path, PathBuf};
 
@@ -19,6 +19,8 @@ use crate::args::{ATTACH_LISTENER, Shim, TTRPC_LISTENER};
 use crate::record::replace;
 use crate::socket::{self, Sockets};
 
+/// Names the directory of a cgroup (version 2) in which the server is born; else that is its caller's.
+const CGROUP: &str = "STOCKADE_SHIM_CGROUP";
 /// What a caller may send on standard input, in bytes.
 const MAX_PARAMS: u64 = 1 << 20;
 /// containers with the same value of this annotation share a shim, as with containerd's own.
@@ -42,6 +44,12 @@ pub enum Error {
     Seal(#[source] jail::Error),
     #[error("start the server")]
     Server(#[source] io::Error),
+    #[error("start the server in the cgroup {path}")]
+    Cgroup {
+        path: PathBuf,
+        #[source]
+        source: io::Error,
+    },
     #[error("write {path}")]
     File {
         path: PathBuf,
@@ -222,13 +230,22 @@ fn serve(
         None => open("/proc/self/exe", OFlags::RDONLY).map_err(Error::Server)?,
     };
     let nothing = open("/dev/null", OFlags::RDWR).map_err(Error::Server)?;
+    let cgroup = cgroup()?;
     let (words, env) = (words(args, group)?, environment(events)?);
     let ttrpc = socket::listen(&sockets.ttrpc, SocketType::STREAM)?;
     let listeners = socket::listen(&sockets.attach, SocketType::SEQPACKET)
         .map(|attach| [(ttrpc, TTRPC_LISTENER), (attach, ATTACH_LISTENER)]);
     let server = listeners.map_err(Error::from).and_then(|listeners| {
-        sys::spawn_file(program.as_fd(), &words, &env, nothing.as_fd(), listeners)
-            .map_err(Error::Server)
+        let born = cgroup.as_ref().map(AsFd::as_fd);
+        sys::spawn_file(
+            program.as_fd(),
+            &words,
+            &env,
+            nothing.as_fd(),
+            listeners,
+            born,
+        )
+        .map_err(Error::Server)
     });
     if server.is_err() {
         sockets.remove();
@@ -236,7 +253,20 @@ fn serve(
     server
 }
 
-fn open(path: &str, flags: OFlags) -> io::Result<std::os::fd::OwnedFd> {
+fn cgroup() -> Result<Option<OwnedFd>, Error> {
+    let Some(path) = std::env::var_os(CGROUP).filter(|path| !path.is_empty()) else {
+        return Ok(None);
+    };
+    match open(&path, OFlags::RDONLY | OFlags::DIRECTORY) {
+        Ok(directory) => Ok(Some(directory)),
+        Err(source) => Err(Error::Cgroup {
+            path: path.into(),
+            source,
+        }),
+    }
+}
+
+fn open(path: impl rustix::path::Arg, flags: OFlags) -> io::Result<OwnedFd> {
     Ok(rustix::fs::open(
         path,
         flags | OFlags::CLOEXEC,

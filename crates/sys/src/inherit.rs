@@ -74,13 +74,14 @@ impl Spawned {
 }
 
 /// Starts the program of an open file, `stdio` thrice its standard streams, with each descriptor at its number (below 16), and
-/// returns before it is executed. The caller must have one thread only.
+/// returns before it is executed. With `cgroup` (cgroup v2) it is born in that directory. The caller must have one thread only.
 pub fn spawn_file<const N: usize>(
     file: BorrowedFd<'_>,
     args: &StringVector,
     env: &StringVector,
     stdio: BorrowedFd<'_>,
     fds: [(OwnedFd, i32); N],
+    cgroup: Option<BorrowedFd<'_>>,
 ) -> io::Result<Spawned> {
     let (report, told) = io::pipe()?;
     // Out of the way of the numbers that others are to have.
@@ -90,7 +91,7 @@ pub fn spawn_file<const N: usize>(
     for (fd, number) in fds {
         moved.push((above(&fd, FIRST_FREE)?, number));
     }
-    if let Fork::Parent { pid, .. } = fork(0, None)? {
+    if let Fork::Parent { pid, .. } = fork(0, cgroup)? {
         return Ok(Spawned {
             pid,
             report: File::from(OwnedFd::from(report)),

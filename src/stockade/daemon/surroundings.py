@@ -13,7 +13,8 @@ import socket
 import sys
 from collections.abc import Iterator
 
-from stockade.host import locks
+from stockade.errors import StockadeError
+from stockade.host import delegated, locks
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -112,9 +113,22 @@ def own_cgroup() -> None:
         if base is None:
             continue
         try:
-            _enter(f"{base}/{_CGROUP}", base, controllers)
-        except OSError as error:
+            _enter(_place(base, controllers), base, controllers)
+        except (OSError, StockadeError) as error:
             logging.getLogger(__name__).warning("stays in the caller's cgroup of %s: %s", controllers or "v2", error)
+
+
+def _place(base: str, controllers: str) -> str:
+    """Beside the containers where systemd hands a cgroup over, else beside nobody.
+
+    Raises:
+        StockadeError: systemd gives none.
+    """
+    if controllers or not delegated.served():
+        return f"{base}/{_CGROUP}"
+    if delegated.missing():
+        delegated.ask()
+    return f"{delegated.directory()}/{_CGROUP}"
 
 
 def _cgroup_mounts() -> dict[str, str]:

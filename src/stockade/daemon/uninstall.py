@@ -12,7 +12,7 @@ from stockade.engine.engine import Engine
 from stockade.engine.ground import remove_tree
 from stockade.engine.records import Status
 from stockade.errors import Conflict, Refused, StockadeError
-from stockade.host import ids
+from stockade.host import delegated, ids
 from stockade.images import Images
 from stockade.snapshots import Snapshots
 from stockade.store import Journal
@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 
 _ENDS_WITHIN = 30.0
 _OURS = ("stockade", "stockade-daemon")
+_UNITS = ("stockade.socket", "stockade.service")
 
 
 def end_daemon(paths: Paths) -> None:
@@ -34,6 +35,9 @@ def end_daemon(paths: Paths) -> None:
     Raises:
         Refused: it does not.
     """
+    if _units_serve(paths):
+        # Else the next request would have systemd start another one.
+        delegated.systemctl("stop", *_UNITS)
     try:
         with open(f"{paths.run}/daemon.pid", encoding="ascii") as file:
             pid = int(file.read())
@@ -51,6 +55,11 @@ def end_daemon(paths: Paths) -> None:
         return
     finally:
         os.close(process)
+
+
+def _units_serve(paths: Paths) -> bool:
+    """Whether these are the directories that packaging/systemd is about, on a host of systemd's."""
+    return paths.run == "/run/stockade" and delegated.booted()
 
 
 async def uninstall(paths: Paths, purge: bool, tell: Callable[[str], object]) -> None:
@@ -115,6 +124,9 @@ async def _purge(paths: Paths, tell: Callable[[str], object]) -> None:
     for name in sorted(os.listdir(paths.data)):
         if name not in kept:
             await remove_tree(f"{paths.data}/{name}")
+    if _units_serve(paths) and delegated.systemctl("disable", *_UNITS)[0] == 0:
+        tell(f"the units {', '.join(_UNITS)} were disabled; their files stay")
+    delegated.stop()
     for base, names, _ in os.walk("/sys/fs/cgroup"):
         if base.count("/") > 4:
             names.clear()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 
 from stockade.errors import Unsupported
+from stockade.host import delegated
 from stockade.model import Limits
 
 TYPE_CHECKING = False
@@ -65,8 +66,16 @@ def controllers(paths: Paths) -> frozenset[str]:
 
 
 def cgroup(paths: Paths, identity: str) -> str:
-    """A container's `linux.cgroupsPath`: an ordinary user's lies beside the caller's own, where that may be made."""
-    return "" if paths.root or _parent() is None else f"stockade-{identity}"
+    """A container's `linux.cgroupsPath`: an ordinary user's lies beside the caller's own, where that may be made.
+
+    Raises:
+        Unavailable: systemd runs this host and gives root no cgroup for containers.
+    """
+    if paths.root:
+        if delegated.missing():
+            delegated.ask()
+        return f"{delegated.parent()}/{identity}"
+    return "" if _parent() is None else f"stockade-{identity}"
 
 
 def _parent() -> str | None:

@@ -54,6 +54,8 @@ class Given(NamedTuple):
     """By the word behind `container:`."""
     volumes: Mapping[str, str] = {}
     """What is bound at the paths where it has volumes."""
+    cgroups: str = "/stockade"
+    """The cgroup that containers lie in which asked for no other."""
 
 
 def own_user_namespace(wanted: Wanted) -> bool:
@@ -87,7 +89,7 @@ def render(wanted: Wanted, given: Given) -> bytes:
         "annotations": _annotations(wanted),
         "linux": {
             "namespaces": _namespaces(wanted, given, user_path),
-            "cgroupsPath": cgroup(wanted),
+            "cgroupsPath": cgroup(wanted, given.cgroups),
             "resources": resources.render(wanted.resources, privileged=privileged),
             "devices": _devices(wanted, ids is None),
             "sysctl": wanted.sysctls,
@@ -105,9 +107,9 @@ def render(wanted: Wanted, given: Given) -> bytes:
     return msgspec.json.encode(config)
 
 
-def cgroup(wanted: Wanted) -> str:
+def cgroup(wanted: Wanted, ours: str) -> str:
     """Where its cgroup lies: beneath the one that was asked for, or ours."""
-    return f"/{(wanted.resources.cgroup_parent or 'stockade').strip('/')}/{wanted.id}"
+    return f"/{(wanted.resources.cgroup_parent or ours).strip('/')}/{wanted.id}"
 
 
 def _user_namespace(wanted: Wanted, given: Given) -> tuple[tuple[tuple[IdMap, ...], tuple[IdMap, ...]] | None, str]:

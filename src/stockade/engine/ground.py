@@ -12,7 +12,7 @@ from stockade.engine.bundle import Given, Joined
 from stockade.engine.container import Container
 from stockade.engine.records import MountPoint, Wanted
 from stockade.errors import BadValue, Conflict, RuntimeFailed
-from stockade.host import ids, spawn
+from stockade.host import delegated, ids, spawn
 from stockade.host.ids import Ids
 from stockade.images.values import Accounts
 from stockade.model import RootfsMount
@@ -101,7 +101,8 @@ async def render(engine: Engine, container: Container, *, starting: bool = False
     storage = engine.storage
     volumes = storage.opened(container) if starting else storage.sources(wanted)
     accounts = await _accounts(engine, wanted)
-    given = Given(directory, name, own_ids(engine, container), accounts, _joined(engine, wanted), volumes)
+    joined = _joined(engine, wanted)
+    given = Given(directory, name, own_ids(engine, container), accounts, joined, volumes, delegated.parent())
     text = bundle.render(wanted, given)
     owner = host_ids(engine, container)
     for file, content in _names(engine, wanted, name, files.NOWHERE).items():

@@ -10,7 +10,7 @@ from typing import NamedTuple
 
 from stockade.engine.container import Container
 from stockade.errors import RuntimeFailed, StockadeError
-from stockade.host import spawn
+from stockade.host import delegated, spawn
 from stockade.runtime import shim
 from stockade.runtime.aio import World
 from stockade.runtime.task import Task
@@ -37,10 +37,14 @@ class Shim(NamedTuple):
 
         Raises:
             RuntimeFailed: it did not start.
+            Unavailable: systemd runs this host, and gives no cgroup to be in.
         """
         container = self.container
+        if delegated.missing():
+            await asyncio.to_thread(delegated.ask)
         words = shim.start_words(shim.program(shim.PROGRAM), container.directory, container.id, NAMESPACE)
-        answer = await spawn.run(words, environ={"STOCKADE_RUN_DIR": self.paths.run})
+        environ = {"STOCKADE_RUN_DIR": self.paths.run, "STOCKADE_SHIM_CGROUP": delegated.shims()}
+        answer = await spawn.run(words, environ=environ)
         complaint = answer.complaint.decode(errors="replace").strip()
         address = shim.started(container.id, answer.status, answer.out.decode(errors="replace"), complaint)
         return await self._connect(address)

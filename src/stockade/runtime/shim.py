@@ -111,8 +111,17 @@ def _line(path: str) -> str:
         raise Unavailable(f"no shim serves {os.path.dirname(path)}: {error.strerror}") from error
 
 
-def run_to_end(arguments: list[str], environ: Mapping[str, str] = os.environ) -> tuple[int, str, str]:
-    """Run a short program to its end; return its status (-n: signal n), output and complaint."""
+def run_to_end(
+    arguments: list[str], environ: Mapping[str, str] = os.environ, patience: float = PATIENCE
+) -> tuple[int, str, str]:
+    """Run a short program to its end; return its status (-n: signal n), output and complaint.
+
+    Args:
+        patience: seconds until it is killed.
+
+    Raises:
+        TimedOut: it took longer, or said too much.
+    """
     out_read, out_write = os.pipe2(os.O_CLOEXEC)
     err_read, err_write = os.pipe2(os.O_CLOEXEC)
     nothing = os.open("/dev/null", os.O_RDONLY | os.O_CLOEXEC)
@@ -138,7 +147,7 @@ def run_to_end(arguments: list[str], environ: Mapping[str, str] = os.environ) ->
         for descriptor in (out_write, err_write, nothing):
             os.close(descriptor)
     try:
-        output, complaint = _drain(pid, out_read, err_read, arguments[0])
+        output, complaint = _drain(pid, out_read, err_read, arguments[0], patience)
     finally:
         os.close(out_read)
         os.close(err_read)
@@ -146,10 +155,10 @@ def run_to_end(arguments: list[str], environ: Mapping[str, str] = os.environ) ->
     return status, output.decode(errors="replace"), complaint.decode(errors="replace").strip()
 
 
-def _drain(pid: int, out: int, err: int, name: str) -> tuple[bytes, bytes]:
+def _drain(pid: int, out: int, err: int, name: str, patience: float) -> tuple[bytes, bytes]:
     """Read both pipes to their end; the program is killed when it takes too long or says too much."""
     texts = {out: b"", err: b""}
-    deadline = time.monotonic() + PATIENCE
+    deadline = time.monotonic() + patience
     poll = select.poll()
     poll.register(out, select.POLLIN)
     poll.register(err, select.POLLIN)
@@ -159,7 +168,7 @@ def _drain(pid: int, out: int, err: int, name: str) -> tuple[bytes, bytes]:
         if not events or max(map(len, texts.values())) > _ANSWER_LIMIT:
             os.kill(pid, signal.SIGKILL)
             os.waitpid(pid, 0)
-            raise TimedOut(f"{name} did not answer within {PATIENCE:g} s")
+            raise TimedOut(f"{name} did not answer within {patience:g} s")
         for descriptor, _ in events:
             data = os.read(descriptor, 4096)
             texts[descriptor] += data
