@@ -105,6 +105,8 @@ def _install(stage: Path) -> None:
     _write(stage / "share/box.tar", image())
     for unit in (TOP / "packaging/systemd").iterdir():
         _write(stage / "share/units" / unit.name, unit.read_bytes())
+    # A guest in software on a busy machine starts nothing within systemd's minute and a half.
+    _write(stage / "etc/systemd/system.conf.d/slow.conf", b"[Manager]\nDefaultTimeoutStartSec=600\n")
     _start_steps(stage / "etc/systemd/system")
 
 

@@ -37,6 +37,7 @@ class Daemon:
     """Where its network is; None: where the test is."""
     process: subprocess.Popen[bytes] | None = None
     environment: dict[str, str] = field(default_factory=dict)
+    python: str = sys.executable
 
     @property
     def socket(self) -> Path:
@@ -45,7 +46,7 @@ class Daemon:
     def start(self, **more: str) -> None:
         self.environment = {**self.place.environment(), **more}
         with (self.place.top / "daemon.out").open("ab") as said:
-            words = [sys.executable, "-m", "stockade.daemon"]
+            words = [self.python, "-m", "stockade.daemon"]
             self.process = subprocess.Popen(
                 words if self.ns is None else self.ns.words(words),
                 env=self.environment,

@@ -2,6 +2,8 @@
 //!
 //! One JSON object a packet, descriptors beside it; the request says which they are. A client that hangs up is detached; one that
 //! gave a connection for all of its streams is when that connection is cut, whatever becomes of who asked for it.
+//!
+//! An engine of a newer release may ask: what is not known is refused by name, never skipped.
 
 use std::io::{IoSlice, IoSliceMut};
 use std::mem::MaybeUninit;
@@ -58,11 +60,13 @@ enum Request {
 }
 
 #[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
 struct Named {
     id: String,
 }
 
 #[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
 struct Attach {
     id: String,
     #[serde(default)]

@@ -13,6 +13,7 @@ mod attach;
 mod base64;
 mod create;
 mod delete;
+mod document;
 mod duration;
 mod ended;
 mod events;

@@ -18,6 +18,8 @@ pub const LIFELINE: &str = "dev.stockade.lifeline";
 /// Of the engine's own making: our wall serves it, others would not see it.
 pub const INIT: &str = "dev.stockade.init";
 pub const STDIN: &str = "dev.stockade.stdin";
+const OURS: &str = "dev.stockade.";
+const KNOWN: [&str; 4] = [TIME_LIMIT, LIFELINE, INIT, STDIN];
 
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Options {
@@ -88,6 +90,13 @@ impl Wishes {
                 format!("annotation {name} = {value:?}: must be {hint}"),
             )
         };
+        let ours = annotations
+            .keys()
+            .find(|name| name.starts_with(OURS) && !KNOWN.contains(&name.as_str()));
+        if let Some(name) = ours {
+            let text = format!("annotation {name}: this release does not know it");
+            return Err(Refusal::new(Code::Unimplemented, text));
+        }
         let mut wishes = Wishes::default();
         if let Some(value) = annotations.get(TIME_LIMIT) {
             let limit = duration::parse(value).filter(|limit| !limit.is_zero());
@@ -189,5 +198,10 @@ mod tests {
         );
         assert!(read(&[(TIME_LIMIT, "soon")]).is_err() && read(&[(TIME_LIMIT, "0s")]).is_err());
         assert!(read(&[(LIFELINE, "yes")]).is_err());
+        assert!(read(&[(INIT, "true"), ("org.other.thing", "x")]).is_ok());
+        assert_eq!(
+            read(&[("dev.stockade.later", "x")]).unwrap_err().code,
+            Code::Unimplemented
+        );
     }
 }

@@ -201,6 +201,21 @@ mod tests {
     use super::*;
 
     #[test]
+    fn what_the_first_release_wrote_is_read() {
+        // `delete` of a newer release cleans up after a shim of an older one. These texts are never changed.
+        let record = r#"{"id":"c","namespace":"stockade","cgroup":{"layout":"hybrid","v1":[{"mount":"/m","controllers":["pids"],
+            "path":"stockade/c"}],"v2":{"mount":"/u","path":"stockade/c","on_demand":true}},"pid":7,"start_time":8,
+            "foreign":{"program":"/bin/runc","place":"/r/oci/n","root":"/r/roots/c","peer":false}}"#;
+        let exit = r#"{"exit_status":137,"exited_at":"2026-01-01T00:00:00Z","reason":"OOMKilled","message":"killed",
+            "oom_kills":1,"pids_refused":0,"started_at":"2026-01-01T00:00:00Z","usage":{"cpu_ns":1,"user_ns":1,"system_ns":0,
+            "memory_peak":9},"steps":{"create_us":1,"start_us":2},"output_dropped":0}"#;
+        let record: Record = serde_json::from_str(record).unwrap();
+        assert_eq!((record.id.as_str(), record.pid), ("c", 7));
+        let exit: Exit = serde_json::from_str(exit).unwrap();
+        assert_eq!((exit.exit_status, exit.reason), (137, Reason::OomKilled));
+    }
+
+    #[test]
     fn reasons() {
         let cases = [
             (Ended::Code(0), 0, false, 0, Reason::Exited),

@@ -10,6 +10,7 @@ use crate::api::containerd::task::v3 as task;
 use crate::api::containerd::v1::types::{ProcessInfo, Status};
 use crate::api::google::protobuf::Any;
 use crate::create::{check_id, give_all, stdio};
+use crate::document;
 use crate::events::{Event, timestamp};
 use crate::failure::chain;
 use crate::foreign::{Foreign, has_ended, owner, with_status};
@@ -393,12 +394,7 @@ impl Shim {
             .as_ref()
             .map(|any| any.value.as_slice())
             .unwrap_or_default();
-        let mut spec: spec::Process = serde_json::from_slice(spec).map_err(|error| {
-            Refusal::new(
-                Code::InvalidArgument,
-                format!("process is not valid: {error}"),
-            )
-        })?;
+        let mut spec: spec::Process = document::read("process", spec)?;
         spec.terminal = request.terminal;
         let (mut io, mut child_ends) = self.open_io(&request)?;
         let foreign = self.containers[&container].wall.foreign();
@@ -476,12 +472,7 @@ impl Shim {
                 "Update without resources",
             ));
         };
-        let resources: spec::Resources = serde_json::from_slice(&any.value).map_err(|error| {
-            Refusal::new(
-                Code::InvalidArgument,
-                format!("resources are not valid: {error}"),
-            )
-        })?;
+        let resources: spec::Resources = document::read("resources", &any.value)?;
         let container = &self.containers[&self.find(&request.id)?];
         if let Some(foreign) = container.wall.foreign() {
             return foreign.update(&any.value);

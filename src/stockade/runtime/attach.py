@@ -64,16 +64,23 @@ class Connection(NamedTuple):
 def request(
     identity: str, streams: Streams | Connection, exec_id: str = "", detach_keys: str = ""
 ) -> tuple[dict[str, Any], list[int]]:
-    """What is sent to attach, and the descriptors beside it."""
-    attach: dict[str, Any] = {"id": identity, "exec_id": exec_id, "detach_keys": detach_keys}
+    """What is sent to attach, and the descriptors beside it.
+
+    A shim of an older release refuses words that it does not know: what is so anyway is left out.
+    """
+    words: dict[str, Any] = {"exec_id": exec_id, "detach_keys": detach_keys}
     if isinstance(streams, Connection):
-        attach |= streams._asdict() | {
-            "socket": True,
-            "early": binascii.b2a_base64(streams.early, newline=False).decode(),
-        }
-        return {"attach": attach}, [attach.pop("descriptor")]
-    attach |= {name: descriptor is not None for name, descriptor in streams._asdict().items()}
-    return {"attach": attach}, [one for one in streams if one is not None]
+        descriptors = [streams.descriptor]
+        early = binascii.b2a_base64(streams.early, newline=False).decode()
+        words |= streams._asdict() | {"socket": True, "early": early}
+        del words["descriptor"], words["stdin_once"]
+    else:
+        descriptors = [one for one in streams if one is not None]
+        words |= {name: descriptor is not None for name, descriptor in streams._asdict().items()}
+    attach = {"id": identity} | {name: word for name, word in words.items() if word}
+    if isinstance(streams, Connection) and not streams.stdin_once:
+        attach["stdin_once"] = False
+    return {"attach": attach}, descriptors
 
 
 class Attachment:

@@ -30,7 +30,7 @@ def parse(raw: dict[str, Any]) -> Exit:
     usage, steps = raw.get("usage") or {}, raw.get("steps") or {}
     return Exit(
         status=int(raw["exit_status"]),
-        reason=Reason(raw["reason"]),
+        reason=_reason(raw),
         message=raw.get("message") or "",
         oom_kills=int(raw.get("oom_kills") or 0),
         pids_refused=int(raw.get("pids_refused") or 0),
@@ -44,6 +44,14 @@ def parse(raw: dict[str, Any]) -> Exit:
         started_at=raw.get("started_at") or "",
         exited_at=raw.get("exited_at") or "",
     )
+
+
+def _reason(raw: dict[str, Any]) -> Reason:
+    """Of a word that a shim of a newer release wrote the status tells the kind."""
+    try:
+        return Reason(raw["reason"])
+    except ValueError:
+        return from_status(int(raw["exit_status"])).reason
 
 
 def from_status(status: int) -> Exit:

@@ -44,3 +44,8 @@ def test_none_and_broken_ones(tmp_path: Path) -> None:
 @pytest.mark.parametrize(("status", "reason"), [(0, Reason.EXITED), (3, Reason.EXITED), (137, Reason.SIGNALED)])
 def test_from_the_status_alone(status: int, reason: Reason) -> None:
     assert exits.from_status(status).reason is reason
+
+
+def test_a_reason_of_a_newer_release() -> None:
+    assert exits.parse({"exit_status": 137, "reason": "Frozen"}).reason is Reason.SIGNALED
+    assert exits.parse({"exit_status": 3, "reason": "Frozen", "colour": "red"}).reason is Reason.EXITED
