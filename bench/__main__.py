@@ -12,7 +12,19 @@ from bench import report
 from bench.figures import Context, Figure, Unavailable
 
 # In the order of the table. Each is a module of this package.
-SUBJECTS = ("command", "embedded", "shim", "idle", "beside", "logs", "layer", "engine", "engine_many", "network")
+SUBJECTS = (
+    "command",
+    "embedded",
+    "shim",
+    "idle",
+    "beside",
+    "logs",
+    "layer",
+    "engine",
+    "engine_many",
+    "network",
+    "transfer",
+)
 TOP = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(TOP / "tests"))  # the cell that daemons of others live in is the tests'
 

@@ -15,7 +15,8 @@ const BLOCK: usize = 512 * 1024;
 const DICTIONARY: usize = 32 * 1024;
 /// Blocks that are done or under way, for each processor.
 const AHEAD: u64 = 4;
-const LEVEL: u32 = 6;
+/// 79 MB/s on one processor here, where 6 does 65 and saves 1 %; Go's gzip at its 6 does 42 and saves 2 %.
+const LEVEL: u32 = 4;
 /// Deflate, no name, no time, no flags, unknown system.
 const HEADER: [u8; 10] = [0x1f, 0x8b, 8, 0, 0, 0, 0, 0, 0, 0xff];
 

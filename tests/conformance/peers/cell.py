@@ -84,9 +84,10 @@ class Cell:
 
 
 @contextlib.contextmanager
-def cell() -> Iterator[Cell]:
+def cell(under: str | None = None) -> Iterator[Cell]:
+    """Make one; its files lie in a directory below `under`, or where temporary files do."""
     tag = f"peer{os.getpid():x}{secrets.token_hex(3)}"
-    top = Path(tempfile.mkdtemp(prefix=f"stockade-{tag}-"))
+    top = Path(tempfile.mkdtemp(prefix=f"stockade-{tag}-", dir=under))
     top.chmod(0o755)
     unshare = [
         "unshare",
