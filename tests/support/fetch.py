@@ -71,7 +71,7 @@ class Fetch:
         """A request for a blob of these bytes; `source`: what all sources have besides their URL."""
         common = more.pop("source", {})
         sources = [{"url": url, **common} for url in urls]
-        whole = {"digest": digest(data), "size": len(data), "blob": str(self.blob), "stall": 2}
+        whole = {"digest": digest(data), "size": len(data), "blob": str(self.blob), "stall": 20}
         return {"sources": sources, **whole, **more}
 
     def get(self, data: bytes, *urls: str, **more: Any) -> Said:

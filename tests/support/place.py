@@ -114,10 +114,10 @@ def portrait(pid: int) -> str:
 
 
 @contextlib.contextmanager
-def place() -> Iterator[Place]:
+def place(under: str = "/tmp") -> Iterator[Place]:
     """A place that is checked for leftovers at its end and then removed, whatever happened in between."""
     tag = f"t{os.getpid():x}{secrets.token_hex(3)}"
-    made = Place(tag, Path(tempfile.mkdtemp(prefix=f"stockade-{tag}-", dir="/tmp")))
+    made = Place(tag, Path(tempfile.mkdtemp(prefix=f"stockade-{tag}-", dir=under)))
     made.top.chmod(0o755)
     made.run.mkdir(mode=0o711)
     made.data.mkdir(mode=0o711)

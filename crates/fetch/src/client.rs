@@ -90,7 +90,7 @@ impl Client {
             let response = self.send(&Method::GET, &url, more, SendBody::none())?;
             if !matches!(response.status().as_u16(), 301 | 302 | 303 | 307 | 308) {
                 return Ok(Answer {
-                    response: good(&url, response)?,
+                    response: self.good(&url, response)?,
                     url,
                 });
             }
@@ -138,33 +138,36 @@ impl Client {
         }
         Ok(next)
     }
+
+    /// Any 2xx; else the error that it is.
+    pub fn good(&self, url: &Uri, response: Response<Body>) -> Result<Response<Body>, Error> {
+        if response.status().is_success() {
+            return Ok(response);
+        }
+        // Who a redirect led to must not make anybody say a password.
+        if response.status().as_u16() == 401 && location::same_origin(url, &self.url) {
+            let challenges: Vec<&str> = response
+                .headers()
+                .get_all(header::WWW_AUTHENTICATE)
+                .iter()
+                .filter_map(|value| value.to_str().ok())
+                .collect();
+            if !challenges.is_empty() {
+                return Err(Error::Challenge {
+                    url: location::shown(url),
+                    challenge: challenges.join(", "),
+                });
+            }
+        }
+        Err(refused(url, response))
+    }
 }
 
 pub fn text(headers: &HeaderMap, name: HeaderName) -> Option<String> {
     Some(headers.get(name)?.to_str().ok()?.to_owned())
 }
 
-/// Any 2xx; else the error that it is.
-pub fn good(url: &Uri, mut response: Response<Body>) -> Result<Response<Body>, Error> {
-    let status = response.status();
-    if status.is_success() {
-        return Ok(response);
-    }
-    let url = location::shown(url);
-    if status.as_u16() == 401 {
-        let challenges: Vec<&str> = response
-            .headers()
-            .get_all(header::WWW_AUTHENTICATE)
-            .iter()
-            .filter_map(|value| value.to_str().ok())
-            .collect();
-        if !challenges.is_empty() {
-            return Err(Error::Challenge {
-                url,
-                challenge: challenges.join(", "),
-            });
-        }
-    }
+fn refused(url: &Uri, mut response: Response<Body>) -> Error {
     let wait = text(response.headers(), header::RETRY_AFTER)
         .and_then(|value| moment::seconds_until(&value));
     let mut said = Vec::new();
@@ -174,12 +177,12 @@ pub fn good(url: &Uri, mut response: Response<Body>) -> Result<Response<Body>, E
         .as_reader()
         .take(DETAIL)
         .read_to_end(&mut said);
-    Err(Error::Status {
-        url,
-        status: status.as_u16(),
+    Error::Status {
+        url: location::shown(url),
+        status: response.status().as_u16(),
         detail: String::from_utf8_lossy(&said).into_owned(),
         wait,
-    })
+    }
 }
 
 /// What a failure of the client means.

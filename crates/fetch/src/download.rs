@@ -22,6 +22,8 @@ const LARGE: u64 = 16 << 20;
 const RANGE: u64 = 8 << 20;
 const CONNECTIONS: usize = 4;
 const BUFFER: usize = 256 * 1024;
+/// How long a wait goes on after it became pointless.
+const STEP: Duration = Duration::from_millis(100);
 /// Fewer bytes than this within twice the stall limit are a stall, too.
 const TRICKLE: u64 = 32 * 1024;
 
@@ -86,7 +88,7 @@ impl Download<'_> {
         let (answer, body) = loop {
             match self.ask(first) {
                 Ok(found) => break found,
-                Err(error) => self.wait(error, &mut tries, 0)?,
+                Err(error) => self.wait(error, &mut tries)?,
             }
         };
         if matches!(body, Body::Whole) {
@@ -104,9 +106,12 @@ impl Download<'_> {
         let failure = Mutex::new(None);
         let fail = |outcome: Result<(), Error>| {
             if let Err(error) = outcome {
+                // First of all the reason: what the others say then comes of it.
+                failure
+                    .lock()
+                    .unwrap_or_else(PoisonError::into_inner)
+                    .get_or_insert(error);
                 self.stop();
-                let mut first = failure.lock().unwrap_or_else(PoisonError::into_inner);
-                first.get_or_insert(error);
             }
         };
         thread::scope(|scope| {
@@ -146,7 +151,7 @@ impl Download<'_> {
         loop {
             match self.ask(run) {
                 Ok(found) => return self.go_on(run, found, tries),
-                Err(error) => self.wait(error, tries, 0)?,
+                Err(error) => self.wait(error, tries)?,
             }
         }
     }
@@ -157,27 +162,38 @@ impl Download<'_> {
         let mut found = Some(found);
         loop {
             let outcome = match found.take() {
-                Some(found) => self.take(&mut left, found),
-                None => self.ask(left).and_then(|found| self.take(&mut left, found)),
+                Some(found) => self.take(&mut left, found, tries),
+                None => self
+                    .ask(left)
+                    .and_then(|found| self.take(&mut left, found, tries)),
             };
             match outcome {
                 Ok(()) => return Ok(()),
-                Err(error) => self.wait(error, tries, left.from - run.from)?,
+                Err(error) => self.wait(error, tries)?,
             }
         }
     }
 
     /// Waits before another try, or says that there is none.
-    fn wait(&self, error: Error, tries: &mut Tries, stands: u64) -> Result<(), Error> {
-        let stopped = self.stopped.load(Ordering::Relaxed);
-        match tries.next(&error, stands) {
-            Next::Wait(time) if !stopped => {
-                report::waiting(time, &error)?;
-                thread::sleep(time);
-                Ok(())
+    fn wait(&self, error: Error, tries: &mut Tries) -> Result<(), Error> {
+        let time = match tries.next(&error) {
+            Next::Wait(time) if !self.is_stopped() => time,
+            _ => return Err(error),
+        };
+        report::waiting(time, &error)?;
+        let until = Instant::now() + time;
+        while !self.is_stopped() {
+            let left = until.saturating_duration_since(Instant::now());
+            if left.is_zero() {
+                return Ok(());
             }
-            _ => Err(error),
+            thread::sleep(left.min(STEP));
         }
+        Err(error)
+    }
+
+    fn is_stopped(&self) -> bool {
+        self.stopped.load(Ordering::Relaxed)
     }
 
     /// Asks for a run of bytes.
@@ -252,7 +268,9 @@ impl Download<'_> {
                     (Some(total), Some(size)) if total != size => return Err(wrong(total)),
                     _ => {}
                 }
-                if from != run.from || run.to.is_some_and(|wanted| to > wanted) {
+                // Without a size only this tells where the blob ends.
+                let ends = run.to.is_some() || total == Some(to);
+                if from != run.from || run.to.is_some_and(|wanted| to > wanted) || !ends {
                     return Err(strange("the answer is another range than was asked for"));
                 }
                 Ok(Body::Part)
@@ -273,8 +291,17 @@ impl Download<'_> {
     }
 
     /// Writes a body down; `left` becomes what is still missing.
-    fn take(&self, left: &mut Run, (answer, body): (Answer, Body)) -> Result<(), Error> {
+    fn take(
+        &self,
+        left: &mut Run,
+        (answer, body): (Answer, Body),
+        tries: &mut Tries,
+    ) -> Result<(), Error> {
         let url = answer.url;
+        let says_length = answer
+            .response
+            .headers()
+            .contains_key(header::CONTENT_LENGTH);
         let mut reader = answer.response.into_body().into_reader();
         let mut at = match body {
             Body::Part => left.from,
@@ -289,7 +316,11 @@ impl Download<'_> {
                     .min(usize::try_from(to - at).unwrap_or(usize::MAX))
             });
             if most == 0 {
-                return finish(&mut reader);
+                if says_length {
+                    // Nothing comes any more: so its connection can be used again.
+                    let _ = reader.read(&mut [0]);
+                }
+                return Ok(());
             }
             let bytes = reader
                 .read(&mut buffer[..most])
@@ -305,10 +336,11 @@ impl Download<'_> {
             if end > left.from {
                 let skip = usize::try_from(left.from - at.min(left.from)).unwrap_or(bytes);
                 self.spool.write(&buffer[skip..bytes], left.from.max(at))?;
+                tries.came(end - left.from);
                 left.from = end;
             }
             at = end;
-            if self.stopped.load(Ordering::Relaxed) || pace.is_stalled(bytes as u64) {
+            if self.is_stopped() || pace.is_stalled(bytes as u64) {
                 return Err(Error::Stalled {
                     url: crate::location::shown(&url),
                 });
@@ -327,12 +359,6 @@ impl Download<'_> {
             }),
         }
     }
-}
-
-/// Reads the end of a body, so that its connection can be used again; what lies beyond the end is cut.
-fn finish(reader: &mut impl Read) -> Result<(), Error> {
-    let _ = reader.read(&mut [0]);
-    Ok(())
 }
 
 fn set(headers: &mut HeaderMap, name: HeaderName, value: &str) {

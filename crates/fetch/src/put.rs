@@ -15,7 +15,7 @@ use ureq::http::header::{self, HeaderMap, HeaderValue};
 use ureq::http::{Method, Response, Uri};
 use ureq::{Body, SendBody};
 
-use crate::client::{self, Client};
+use crate::client::Client;
 use crate::error::Error;
 use crate::get::Failed;
 use crate::gzip::Gzip;
@@ -51,8 +51,8 @@ pub fn run(request: &Put) -> Result<(), Failed> {
             Ok(sent) => break Ok(sent),
             Err(error) => error,
         };
-        // Each try begins at the start: no bytes stand.
-        match tries.next(&error, 0) {
+        // Each try begins at the start: nothing that came counts.
+        match tries.next(&error) {
             Next::GiveUp => break Err(error),
             Next::Wait(time) => {
                 report::waiting(time, &error)?;
@@ -135,7 +135,7 @@ impl Upload<'_> {
         for _ in 0..=REDIRECTS {
             let response = self.small(&Method::POST, &url)?;
             if !matches!(response.status().as_u16(), 307 | 308) {
-                let response = client::good(&url, response)?;
+                let response = self.client.good(&url, response)?;
                 return Ok((url, response));
             }
             url = self.client.follow(&url, &response)?;
@@ -170,7 +170,7 @@ impl Upload<'_> {
         };
         let body = SendBody::from_reader(&mut tally);
         let response = self.client.send(&Method::PATCH, url, &headers, body)?;
-        let response = client::good(url, response)?;
+        let response = self.client.good(url, response)?;
         let next = self.client.follow(url, &response)?;
         let sent = Sent {
             size: self.passed.load(Ordering::Relaxed),
@@ -183,7 +183,7 @@ impl Upload<'_> {
         let joint = if url.query().is_some() { '&' } else { '?' };
         let escaped = digest.replace(':', "%3A");
         let url = location::parse(&format!("{url}{joint}digest={escaped}"))?;
-        let response = client::good(&url, self.small(&Method::PUT, &url)?)?;
+        let response = self.client.good(&url, self.small(&Method::PUT, &url)?)?;
         match response.headers().get("docker-content-digest") {
             Some(stored) if stored != digest => Err(Error::Answer {
                 url: location::shown(&url),

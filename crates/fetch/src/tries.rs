@@ -6,6 +6,8 @@ use crate::error::Error;
 
 /// In a row, without anything to show for it.
 const IN_A_ROW: u32 = 5;
+/// In a row, of a server that nothing came from.
+const UNANSWERED: u32 = 2;
 /// In all, so that a server that gives a little and cuts has an end.
 const IN_ALL: u32 = 60;
 /// So much must have come for a failure to be the first of its row again.
@@ -21,7 +23,9 @@ pub struct Tries {
     in_a_row: u32,
     in_all: u32,
     busy: u32,
-    stood: u64,
+    /// Bytes since the last failure that began a row.
+    came: u64,
+    answered: bool,
     /// Nobody else can be asked.
     last_source: bool,
 }
@@ -39,16 +43,23 @@ impl Tries {
             in_a_row: 0,
             in_all: 0,
             busy: 0,
-            stood: 0,
+            came: 0,
+            answered: false,
             last_source,
         }
     }
 
-    /// Takes note of a failure, when `stands` bytes had come from this source.
-    pub fn next(&mut self, error: &Error, stands: u64) -> Next {
+    /// Takes note of bytes.
+    pub fn came(&mut self, bytes: u64) {
+        self.came += bytes;
+        self.answered = true;
+    }
+
+    /// Takes note of a failure.
+    pub fn next(&mut self, error: &Error) -> Next {
         self.in_all += 1;
-        if stands >= self.stood + PROGRESS {
-            self.stood = stands;
+        if self.came >= PROGRESS {
+            self.came = 0;
             self.in_a_row = 0;
         }
         self.in_a_row += 1;
@@ -67,15 +78,16 @@ impl Tries {
             }
             | Error::Cut { .. }
             | Error::Stalled { .. }
-            | Error::Protocol { .. } => self.backoff(),
-            // Who never answered is not waited for while somebody else may.
-            Error::Connect { .. } if self.last_source || self.stood > 0 => self.backoff(),
+            | Error::Protocol { .. } => self.backoff(IN_A_ROW),
+            Error::Connect { .. } if self.answered => self.backoff(IN_A_ROW),
+            // Who never answered is not waited for while somebody else may, and not for long.
+            Error::Connect { .. } if self.last_source => self.backoff(UNANSWERED),
             _ => Next::GiveUp,
         }
     }
 
-    fn backoff(&self) -> Next {
-        if self.in_a_row > IN_A_ROW {
+    fn backoff(&self, most: u32) -> Next {
+        if self.in_a_row > most {
             return Next::GiveUp;
         }
         Next::Wait(FIRST_WAIT * 2u32.pow(self.in_a_row - 1))
@@ -111,7 +123,7 @@ mod tests {
     #[test]
     fn a_row_without_progress_ends() {
         let mut tries = Tries::new(true);
-        let waits: Vec<Next> = (0..6).map(|_| tries.next(&stalled(), 7)).collect();
+        let waits: Vec<Next> = (0..6).map(|_| tries.next(&stalled())).collect();
         let wait = |millis| Next::Wait(Duration::from_millis(millis));
         assert_eq!(
             waits,
@@ -129,11 +141,10 @@ mod tests {
     #[test]
     fn progress_begins_a_new_row_but_not_for_ever() {
         let mut tries = Tries::new(true);
-        let mut stands = 0;
         let tried = (0..)
             .take_while(|_| {
-                stands += PROGRESS;
-                tries.next(&stalled(), stands) != Next::GiveUp
+                tries.came(PROGRESS);
+                tries.next(&stalled()) != Next::GiveUp
             })
             .count();
         assert_eq!(tried, IN_ALL as usize);
@@ -141,7 +152,7 @@ mod tests {
 
     #[test]
     fn a_busy_server_is_waited_for_as_it_asks() {
-        let after = |error: &Error| Tries::new(true).next(error, 0);
+        let after = |error: &Error| Tries::new(true).next(error);
         let wait = |seconds| Next::Wait(Duration::from_secs(seconds));
         assert_eq!(after(&status(429, Some(60))), wait(60));
         assert_eq!(after(&status(503, Some(0))), wait(1));
@@ -150,7 +161,7 @@ mod tests {
         assert_eq!(after(&status(404, Some(1))), Next::GiveUp);
         let mut tries = Tries::new(true);
         let waits = (0..)
-            .take_while(|_| tries.next(&status(429, Some(1)), 0) != Next::GiveUp)
+            .take_while(|_| tries.next(&status(429, Some(1))) != Next::GiveUp)
             .count();
         assert_eq!(waits, BUSY as usize);
     }
@@ -161,7 +172,12 @@ mod tests {
             url: String::new(),
             source: ureq::Error::HostNotFound,
         };
-        assert_eq!(Tries::new(false).next(&error, 0), Next::GiveUp);
-        assert_ne!(Tries::new(true).next(&error, 0), Next::GiveUp);
+        assert_eq!(Tries::new(false).next(&error), Next::GiveUp);
+        let mut last = Tries::new(true);
+        let waits = (0..).take_while(|_| last.next(&error) != Next::GiveUp);
+        assert_eq!(waits.count(), UNANSWERED as usize);
+        let mut answered = Tries::new(false);
+        answered.came(1);
+        assert_ne!(answered.next(&error), Next::GiveUp);
     }
 }

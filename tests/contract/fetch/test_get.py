@@ -265,6 +265,15 @@ def test_credentials_go_to_the_source_alone(fetch: Fetch, serve: Serve) -> None:
     assert len(registry.requests) < len(store.requests) == 5
 
 
+def test_who_a_redirect_leads_to_gets_no_say(fetch: Fetch, serve: Serve) -> None:
+    """Else he would be asked for a token with the password that is the registry's."""
+    thief = serve(lambda _, to: to.answer(401, www_authenticate='Bearer realm="https://thief.test/"'))
+    registry = serve(lambda _, to: to.answer(307, location=thief.url))
+    said = fetch.get(SMALL, registry.url, source={"headers": {"Authorization": "Bearer x"}})
+    assert (said.failed["kind"], said.failed["status"]) == ("http", 401)
+    assert "authorization" not in thief.requests[0].headers
+
+
 def test_an_address_that_a_redirect_gave_may_end(fetch: Fetch, serve: Serve) -> None:
     def signed(request: Request, to: Connection) -> None:
         if request.target == "/1" and not (request.headers["range"].startswith("bytes=0-")):
