@@ -461,7 +461,10 @@ def stockade(docker: Daemon, *words: str) -> tuple[int, str, str]:
 def test_our_own_words(docker: Daemon) -> None:
     status, out, _ = stockade(docker, "network", "create", "--subnet", "10.4.0.0/24", "--label", "a=b", "n")
     assert (status, len(out.strip())) == (0, 64)
-    docker.run("--name", "web", "--network", "n", "-p", "8080:80", IMAGE, "sleep", "1000")
+    words = ["--name", "web", "--network", "n", "--ip", "10.4.0.9", "--network-alias", "x", "-p", "8080:80"]
+    assert stockade(docker, "create", *words, IMAGE, "sleep", "1000")[0] == 0
+    assert stockade(docker, "start", "web")[0] == 0
+    assert address(docker, "web", "n") == "10.4.0.9"
     assert "10.4.0.0/24" in stockade(docker, "network", "ls", "--filter", "label=a=b")[1]
     assert stockade(docker, "network", "inspect", "--format", "{{.Name}}", "n")[1] == "n\n"
     assert stockade(docker, "port", "web", "80") == (0, "0.0.0.0:8080\n[::]:8080\n", "")

@@ -7,6 +7,7 @@ from typing import NamedTuple
 
 from stockade.errors import BadValue
 from stockade.model import Limits
+from stockade.sdk.ports import bindings
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -79,6 +80,16 @@ class Wanted(NamedTuple):
     read_only: bool = False
     network: str = ""
     """Empty: the default one."""
+    aliases: tuple[str, ...] = ()
+    """More names that it has on its network."""
+    links: tuple[str, ...] = ()
+    """`CONTAINER:NAME`: names that others have for it."""
+    addresses: tuple[str, str] = ("", "")
+    """IPv4 and IPv6; empty: free ones."""
+    ports: tuple[str, ...] = ()
+    """`[ADDRESS:]PORT:PORT[/PROTOCOL]` of host and container; one alone: at a free one of the host's."""
+    publish_all: bool = False
+    """Each port that the image exposes, at a free one of the host's."""
     wall: str = ""
     """Empty: native."""
     limits: Limits = Limits()
@@ -133,7 +144,23 @@ class Wanted(NamedTuple):
             "Healthcheck": self.health and self.health.body(),
         }
         own = {"Rootfs": self.rootfs and os.path.abspath(self.rootfs), "TimeLimit": self.limits.time}
-        return _said(config) | _nonempty("HostConfig", self._host()) | _nonempty("Stockade", _said(own))
+        return (
+            _said(config)
+            | _nonempty("HostConfig", self._host())
+            | _nonempty("NetworkingConfig", self._ends())
+            | _nonempty("Stockade", _said(own))
+        )
+
+    def _ends(self) -> dict[str, Any]:
+        ipv4, ipv6 = self.addresses
+        end = _said(
+            {
+                "Aliases": list(self.aliases),
+                "Links": list(self.links),
+                "IPAMConfig": _said({"IPv4Address": ipv4, "IPv6Address": ipv6}),
+            }
+        )
+        return {"EndpointsConfig": {self.network or "default": end}} if end else {}
 
     def _host(self) -> dict[str, Any]:
         driver, options = self.log
@@ -149,6 +176,8 @@ class Wanted(NamedTuple):
                 "Tmpfs": dict(self.tmpfs),
                 "ReadonlyRootfs": self.read_only,
                 "NetworkMode": self.network,
+                "PortBindings": bindings(self.ports),
+                "PublishAllPorts": self.publish_all,
                 "Runtime": self.wall,
                 "Ulimits": [{"Name": one, "Soft": soft, "Hard": hard} for one, soft, hard in self.ulimits],
                 "Devices": [_device(text) for text in self.devices],
