@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 
 from stockade.errors import BadValue
 
@@ -84,7 +84,7 @@ def best(offers: Sequence[Platform | None], wanted: Platform, *, exactly: bool) 
     return min(fitting)[1] if fitting else None
 
 
-def names(offers: Sequence[Platform | None], keep: Callable[[Platform], bool] = lambda _: True) -> str:
+def names(offers: Sequence[Platform | None]) -> str:
     """The platforms that there are, for people."""
-    found = sorted({str(one) for one in offers if one is not None and one.os != "unknown" and keep(one)})
+    found = sorted({str(one) for one in offers if one is not None and one.os != "unknown"})
     return ", ".join(found) or "platforms that it does not name"
