@@ -148,12 +148,7 @@ def wanted(args: Args, stdin: bool) -> Wanted:
         mounts=tuple(mount(text) for text in args["mount"]),
         tmpfs=dict(_split(text, ":") for text in args["tmpfs"]),
         read_only=args["read-only"],
-        network=args["network"] or ("bridge" if args["publish"] or args["publish-all"] else "none"),
-        aliases=args["network-alias"],
-        links=args["link"],
-        addresses=(args["ip"] or "", args["ip6"] or ""),
-        ports=args["publish"],
-        publish_all=args["publish-all"],
+        **_network(args),
         wall=args["wall"] or args["runtime"] or "",
         limits=limits_from(args),
         ulimits=args["ulimit"],
@@ -180,6 +175,19 @@ def wanted(args: Args, stdin: bool) -> Wanted:
         health=_health(args),
         log=(args["log-driver"] or "", _pairs(args["log-opt"])),
     )
+
+
+def _network(args: Args) -> dict[str, Any]:
+    """Without a word of networks it has none; a port needs one."""
+    published = args["publish"] or args["publish-all"]
+    return {
+        "network": args["network"] or ("bridge" if published else "none"),
+        "aliases": args["network-alias"],
+        "links": args["link"],
+        "addresses": (args["ip"] or "", args["ip6"] or ""),
+        "ports": args["publish"],
+        "publish_all": args["publish-all"],
+    }
 
 
 def mount(text: str) -> dict[str, Any]:
