@@ -62,7 +62,7 @@ def life(docker: Daemon, number: int) -> None:
 
 
 def test_lifecycles(docker: Daemon, record_property: Record) -> None:
-    """The daemon's memory is flat: what the second half takes is less than a page or two a container."""
+    """The daemon's memory is flat: less than half a page a container."""
     count, warm = (2000, 400) if LONG else (30, 10)
     for number in range(warm):
         life(docker, number)
@@ -77,7 +77,7 @@ def test_lifecycles(docker: Daemon, record_property: Record) -> None:
         "lifecycles",
         f"{count} in {spent:.0f} s, the daemon's memory {first / 1024:.1f} MB and {grown:+d} KiB, {NOTHING}",
     )
-    assert grown < (2048 if LONG else 1024), f"{grown} KiB more after {count} containers"
+    assert grown < (3072 if LONG else 1024), f"{grown} KiB more after {count} containers"
 
 
 def test_hundreds_at_once(docker: Daemon, record_property: Record) -> None:
