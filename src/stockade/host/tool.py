@@ -138,4 +138,8 @@ class Running:
         kept = b""
         while piece := await spawn.some(self._error):
             kept += piece[: MAX_SENTENCE - len(kept)]
-        return kept.decode(errors="replace").strip().removeprefix(f"{self._program}: ")
+        said = kept.decode(errors="replace").strip().removeprefix(f"{self._program}: ")
+        # It may carry words of a registry's or an archive's; they do not steer the terminal of whoever reads them.
+        return "".join(
+            letter if letter.isprintable() or letter == "\n" else "\N{REPLACEMENT CHARACTER}" for letter in said
+        )

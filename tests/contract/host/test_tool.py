@@ -93,6 +93,15 @@ def test_a_failure_is_the_programs_own_sentence() -> None:
     run(story)
 
 
+def test_a_sentence_does_not_steer_a_terminal() -> None:
+    async def story() -> None:
+        with pytest.raises(RuntimeFailed) as failed:
+            await Shell().say("printf 'it said \\033[2Jhello\\a' >&2; exit 1")
+        assert failed.value.message == "it said \ufffd[2Jhello\ufffd"
+
+    run(story)
+
+
 def test_what_is_no_answer_is_refused() -> None:
     async def story() -> None:
         with pytest.raises(RuntimeFailed, match="sh -c answered b'no json"):
