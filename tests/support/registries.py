@@ -59,6 +59,15 @@ class DockerRegistry:
     def authority(self) -> str:
         return f"localhost:{self.port}"
 
+    @property
+    def url(self) -> str:
+        return f"{'https' if self.certificate else 'http'}://127.0.0.1:{self.port}"
+
+    def blob(self, name: str) -> Path:
+        """Where it keeps a blob."""
+        algorithm, _, value = name.partition(":")
+        return self.top / "data/docker/registry/v2/blobs" / algorithm / value[:2] / value / "data"
+
     def ask(self, method: str, path: str, body: bytes = b"", headers: Mapping[str, str] | None = None) -> Any:
         """One request by a plain client: status, headers, body."""
         made: http.client.HTTPConnection

@@ -13,7 +13,7 @@ import pytest
 from contract.fetch.answers import by_turns
 from contract.fetch.conftest import Certificates, Serve
 from support.fetch import Fetch, digest
-from support.registry import registry
+from support.registries import Certificate, docker_registry
 from support.server import Answer, Connection, Request
 
 pytestmark = pytest.mark.root
@@ -46,8 +46,8 @@ def taking(name: Callable[[str], str] = lambda rest: rest) -> tuple[Answer, list
 
 
 def test_into_a_registry_and_back(fetch: Fetch, room: Path, certificates: Certificates) -> None:
-    pair = [certificates.file("server.pem"), certificates.file("server.key")]
-    with registry(fetch.ns, room) as plain, registry(fetch.ns, room, pair, port=5001) as secure:
+    pair = Certificate(*(Path(certificates.file(name)) for name in ("server.pem", "server.key", "ca.pem")))
+    with docker_registry(room, fetch.ns) as plain, docker_registry(room, fetch.ns, tls=pair) as secure:
         for there in (plain, secure):
             trust = {"ca": [certificates.file("ca.pem")]}
             done = fetch.call("put", asked(fetch, there.url, digest=digest(DATA), **trust)).done
@@ -63,7 +63,7 @@ def test_into_a_registry_and_back(fetch: Fetch, room: Path, certificates: Certif
 
 
 def test_an_empty_file(fetch: Fetch, room: Path) -> None:
-    with registry(fetch.ns, room) as there:
+    with docker_registry(room, fetch.ns) as there:
         request = asked(fetch, there.url, compress="gzip")
         Path(request["source"]).write_bytes(b"")
         done = fetch.call("put", request).done
