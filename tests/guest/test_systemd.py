@@ -112,7 +112,7 @@ stockade run --rm --security-opt apparmor=stockade-test box:1 sh -c "$tells"
 STOP = """
 systemctl stop stockade.socket stockade.service stockade-containers.service
 until_ no_shims
-ls -d $cgroups/system.slice/stockade* $cgroups/stockade.slice/* 2>/dev/null
+ls -d $cgroups/system.slice/stockade*/ $cgroups/stockade.slice/*/ 2>/dev/null
 ls /run/stockade/stockade.sock 2>/dev/null
 grep -c /stockade/ /proc/self/mountinfo
 systemctl start stockade.socket
@@ -148,7 +148,7 @@ stockade run -d --name one --memory 64m box:1 sleep 1000 >/dev/null
 cat /proc/$(cat /run/stockade/daemon.pid)/cgroup
 cat $ours/$(id one)/memory.max
 systemctl show --property Transient --property Delegate --property ActiveState stockade-containers.service
-stockade do --memory 32m cat /sys/fs/cgroup/memory.max
+stockade do --no-cwd --memory 32m cat /sys/fs/cgroup/memory.max
 kill -9 $(cat /run/stockade/daemon.pid)
 state one
 stockade stop -t 0 one >/dev/null
