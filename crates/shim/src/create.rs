@@ -132,7 +132,7 @@ impl Shim {
         };
         // An earlier attempt's end is not this one's.
         let _ = std::fs::remove_file(wanted.bundle.join("exit.json"));
-        write_record(&record, &wanted.bundle)?;
+        recorded(record.write(&wanted.bundle), &wanted.bundle)?;
         let raised = match &record.foreign {
             None => raise(wanted, &cgroup, ends)?,
             Some(trace) => self.raise_foreign(wanted, trace, &cgroup, ends)?,
@@ -147,7 +147,8 @@ impl Shim {
         let console = raised
             .console
             .map_or(Ok(()), |master| made.io.connect_console(master));
-        let finished = write_record(&record, &wanted.bundle).and_then(|()| Ok(console?));
+        let finished = recorded(record.complete(&wanted.bundle), &wanted.bundle);
+        let finished = finished.and_then(|()| Ok(console?));
         if let Err(refusal) = finished {
             made.destroy(&wanted.bundle);
             return Err(refusal);
@@ -262,6 +263,7 @@ impl Shim {
         };
         self.processes.insert(init, process);
         self.containers.insert(key, container);
+        self.dropped_later = Some(wanted.spec);
         Ok(pid as u32)
     }
 }
@@ -341,8 +343,8 @@ fn read_spec(path: &Path) -> Result<(Spec, Vec<u8>), Refusal> {
     }
 }
 
-fn write_record(record: &Record, bundle: &Path) -> Result<(), Refusal> {
-    record.write(bundle).map_err(|error| {
+fn recorded(written: std::io::Result<()>, bundle: &Path) -> Result<(), Refusal> {
+    written.map_err(|error| {
         Refusal::new(
             Code::Unknown,
             format!("write the record in {}: {error}", bundle.display()),

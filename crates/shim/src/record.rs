@@ -3,7 +3,8 @@
 //! Files are replaced by rename: a reader sees the old or the new one. No fsync: they serve against killed processes; after a
 //! power cut there is no container either.
 
-use std::io;
+use std::fs::File;
+use std::io::{self, Write};
 use std::path::Path;
 use std::time::{Duration, SystemTime};
 
@@ -32,6 +33,13 @@ pub const RECORD: &str = "shim.json";
 impl Record {
     pub fn write(&self, bundle: &Path) -> io::Result<()> {
         replace(&bundle.join(RECORD), &serde_json::to_vec(self)?)
+    }
+
+    /// Fills in what was 0 in the record that is there. In place, as a second new file would cost more than the first: what is
+    /// written is longer than what it replaces, and lies in one page, which no kill can cut.
+    pub fn complete(&self, bundle: &Path) -> io::Result<()> {
+        let mut file = File::options().write(true).open(bundle.join(RECORD))?;
+        file.write_all(&serde_json::to_vec(self)?)
     }
 
     pub fn read(bundle: &Path) -> io::Result<Record> {

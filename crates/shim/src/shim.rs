@@ -10,6 +10,7 @@ use std::path::Path;
 use std::time::{Duration, Instant};
 
 use rustix::process::Signal;
+use spec::Spec;
 use sys::SignalFd;
 
 use crate::attach::{Client, DETACHED};
@@ -50,6 +51,8 @@ pub struct Shim {
     pub clients: BTreeMap<ClientKey, Client>,
     /// Sources that had more than one turn's worth.
     pub again: VecDeque<Source>,
+    /// What Create read. To give back its thousand small pieces takes as long as to send the answer three times over.
+    pub dropped_later: Option<Box<Spec>>,
     listeners: Listeners,
     signals: SignalFd,
     next_key: u32,
@@ -81,6 +84,7 @@ impl Shim {
             conns: BTreeMap::new(),
             clients: BTreeMap::new(),
             again: VecDeque::new(),
+            dropped_later: None,
             listeners,
             signals,
             next_key: 0,
@@ -268,6 +272,7 @@ impl Shim {
         if let Some(wire) = self.conns.get_mut(&key) {
             closed |= wire.flush().is_err();
         }
+        self.dropped_later = None;
         if closed || received.closed {
             self.hang_up(key);
         } else if received.more {

@@ -447,7 +447,10 @@ class Execs:
         self._table.delete(record.id)
 
     def _trim(self, identity: str) -> None:
-        ended = [one for one in self._known.get(identity, {}).values() if one.exit_code is not None and not one.probe]
+        known = self._known.get(identity, {})
+        if len(known) <= _KEPT:
+            return
+        ended = [one for one in known.values() if one.exit_code is not None and not one.probe]
         for record in sorted(ended, key=lambda one: one.created)[:-_KEPT]:
             self._drop(record)
 

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-import json
 from typing import Any
+
+import msgspec
 
 from stockade.errors import CommandNotExecutable, CommandNotFound, RuntimeFailed, StockadeError
 from stockade.runtime.spec import ALL_CAPABILITIES
@@ -16,11 +17,16 @@ if TYPE_CHECKING:
     from stockade.engine.users import Identity
 
 
+class _Config(msgspec.Struct):
+    """What is read of a config.json; the rest, most of which is the filter's, is passed over."""
+
+    process: dict[str, Any]
+
+
 def of_bundle(directory: str) -> dict[str, Any]:
     """The `process` object of a container's config.json."""
     with open(f"{directory}/config.json", "rb") as file:
-        found: dict[str, Any] = json.load(file)["process"]
-    return found
+        return msgspec.json.decode(file.read(), type=_Config).process
 
 
 def added(own: dict[str, Any], config: ExecConfig, who: Identity | None, size: tuple[int, int]) -> dict[str, Any]:
