@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import subprocess
 import sys
 from pathlib import Path
 
@@ -40,3 +41,19 @@ def tool(name: str) -> Path:
     if found is None:
         raise FileNotFoundError(f"{name} is not installed: `make test` installs what the tests need")
     return Path(found)
+
+
+def go_build(here: Path, name: str, package: str = ".") -> Path:
+    """A Go program of the module in `here`, or of one that it names, built into the checkout's own directory."""
+    built, cache = TOP / "build" / name, TOP / "build/go"
+    cache.mkdir(parents=True, exist_ok=True)
+    done = subprocess.run(
+        [tool("go"), "build", "-modcacherw", "-o", built, package],
+        cwd=here,
+        env={**os.environ, "GOMODCACHE": str(cache), "CGO_ENABLED": "0"},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    return built

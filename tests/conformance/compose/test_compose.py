@@ -14,10 +14,9 @@ from typing import Any
 
 import pytest
 
-from support import images
+from support import images, programs
 from support import place as places
 from support.daemon import Daemon, daemon
-from support.programs import TOP, tool
 
 pytestmark = [pytest.mark.root, pytest.mark.judge]
 HERE = Path(__file__).parent
@@ -63,18 +62,7 @@ class Compose:
 
 @pytest.fixture(scope="module", name="program")
 def _program() -> Path:
-    built, cache = TOP / "build/docker-compose", TOP / "build/go"
-    cache.mkdir(parents=True, exist_ok=True)
-    done = subprocess.run(
-        [tool("go"), "build", "-modcacherw", "-o", built, "github.com/docker/compose/v5/cmd"],
-        cwd=HERE,
-        env={**os.environ, "GOMODCACHE": str(cache), "CGO_ENABLED": "0"},
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    assert done.returncode == 0, done.stderr
-    return built
+    return programs.go_build(HERE, "docker-compose", "github.com/docker/compose/v5/cmd")
 
 
 @pytest.fixture(scope="module", name="served")
