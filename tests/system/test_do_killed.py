@@ -93,7 +93,7 @@ def test_its_shim_killed(place: Place, project: Path) -> None:
         began = time.monotonic()
         said = running.stderr.read()
         assert running.wait(60) == 137
-        assert time.monotonic() - began < 10, "it waited for something"
+        assert time.monotonic() - began < 40, "it waited for something"
     assert b"shim died" in said
     assert traces.settle() == []
 

@@ -62,9 +62,9 @@ def test_load_look_tag_and_remove(served: Daemon) -> None:
     gone = said(served, "rmi", "second:1").splitlines()
     assert gone[:2] == ["Untagged: second:1", f"Deleted: {SECOND.id}"]
     assert refusal(served, "rmi", "second:1").endswith("No such image: second:1")
-    assert refusal(served, "tag", "busybox", "Bad").endswith(
-        "invalid reference format: repository name (library/Bad) must be lowercase"
-    )
+    bad = refusal(served, "tag", "busybox", "Bad")  # the client's own words, which say which name from docker 23 on
+    assert "invalid reference format: repository name" in bad
+    assert bad.endswith("must be lowercase")
 
 
 def test_a_running_container_keeps_its_image(served: Daemon) -> None:

@@ -24,8 +24,8 @@ def test_commands_run_at_once(home: Home) -> None:
     async def story() -> None:
         async with AsyncSandbox(files={"/root/x": b"x"}) as box:
             began = time.monotonic()
-            ran = await asyncio.gather(*(box.run(["sh", "-c", f"sleep 0.3; echo {number}"]) for number in range(6)))
-            assert time.monotonic() - began < 1.5
+            ran = await asyncio.gather(*(box.run(["sh", "-c", f"sleep 2; echo {number}"]) for number in range(6)))
+            assert time.monotonic() - began < 11
             assert [done.stdout for done in ran] == [f"{number}\n".encode() for number in range(6)]
             assert await box.get("/root/x") == b"x"
             await box.put("/root/y", b"y")

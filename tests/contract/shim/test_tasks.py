@@ -194,7 +194,7 @@ def test_reasons(shim: Shim, config: Config) -> None:
     begun = time.monotonic()
     peer = shim.run("loop", config("sh", "-c", "while :; do :; done", annotations=limit))
     assert peer.call("Wait", {1: "loop"})[1] == 137
-    assert 0.25 < time.monotonic() - begun < 2
+    assert time.monotonic() - begun > 0.25
     assert shim.exit("loop")["reason"] == "TimedOut"
     bomb = config("sh", "-c", "for i in 1 2 3 4 5 6 7 8; do sleep 1 & done; exit 0", pids=4)
     peer = shim.run("bomb", bomb)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import time
 from pathlib import Path
 
@@ -116,15 +117,19 @@ def test_a_line_is_made_once_and_is_json() -> None:
 
 
 def test_a_thousand_lines_cost_little() -> None:
+    """Less than to read them: that does not depend on how slow this machine is now."""
     lines = render.Summaries()
     records = [record(number, started=SECOND) for number in range(1000)]
-    took = []
+    took, reading = [], []
     for _ in range(5):
         begun = time.process_time()
         text = b",".join(lines.line(one, "busybox", 100 * SECOND) for one in records)
-        took.append(time.process_time() - begun)
+        made = time.process_time()
+        json.loads(b"[%s]" % text)
+        took.append(made - begun)
+        reading.append(time.process_time() - made)
     assert len(text) > 300_000
-    assert min(took) < 0.03
+    assert min(took) < min(reading)
 
 
 @pytest.mark.parametrize(
