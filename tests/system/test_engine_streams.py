@@ -216,7 +216,7 @@ def test_streams_survive_the_daemon(docker: Daemon) -> None:
 
 
 def test_statistics(docker: Daemon, box: str) -> None:
-    shown = json.loads(docker.said("stats", "--no-stream", "--format", "json", box))
+    shown = json.loads(docker.said("stats", "--no-stream", "--format", "{{json .}}", box))
     assert shown["PIDs"] == "1"
     assert shown["MemUsage"].partition(" / ")[0] not in ("0B", "--")
     table = docker.said("top", box).splitlines()

@@ -141,7 +141,7 @@ class Runtime:
         self.ok("start", id)
         return id
 
-    def wait(self, id: str, status: str, patience: float = 5.0) -> None:
+    def wait(self, id: str, status: str, patience: float = 30.0) -> None:
         eventually(lambda: self.state(id)["status"] == status, f"{id} is {status}", patience)
 
     def clear(self) -> None:
@@ -151,7 +151,7 @@ class Runtime:
                 self("delete", "--force", entry)
 
 
-def eventually(holds: Callable[[], bool], what: str, patience: float = 5.0) -> None:
+def eventually(holds: Callable[[], bool], what: str, patience: float = 30.0) -> None:
     deadline = time.monotonic() + patience
     while not holds():
         assert time.monotonic() < deadline, f"not within {patience} s: {what}"
