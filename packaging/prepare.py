@@ -33,6 +33,7 @@ TOP = Path(__file__).resolve().parent.parent
 VENV = TOP / ".venv"
 STAMPS = VENV / ".stockade"
 PROGRAMS = (
+    "stockade",
     "stockade-oci",
     "containerd-shim-stockade-v2",
     "stockade-layer",
@@ -325,15 +326,15 @@ def development_form() -> None:
     (PYTHONDONTWRITEBYTECODE), each start would compile the package anew.
     """
     compileall.compile_dir(TOP / "src" / "stockade", quiet=2)
-    script = TOP / "packaging/wheel-data/scripts/stockade"
+    script = TOP / "packaging/wheel-data/scripts/stockade-cli"
     step = Step("package", digest([script], str(TOP)))
-    command = VENV / "bin" / "stockade"
+    command = VENV / "bin" / "stockade-cli"
     if step.done() and command.is_file():
         return
     version = f"python{sys.version_info.major}.{sys.version_info.minor}"
     (VENV / "lib" / version / "site-packages" / "stockade.pth").write_text(f"{TOP / 'src'}\n")
     text = script.read_text().replace("#!python", f"#!{VENV / 'bin' / 'python'}", 1)
-    fresh = command.with_name(".stockade.new")
+    fresh = command.with_name(".stockade-cli.new")
     fresh.write_text(text)
     fresh.chmod(0o755)
     fresh.rename(command)

@@ -12,6 +12,7 @@ from typing import Any
 from support import programs
 from support.place import Place
 
+COMMAND = (str(Path(sys.executable).parent / "stockade"),)
 MAIN = (sys.executable, "-c", "import sys; from stockade.cli import main; sys.exit(main())")
 
 
@@ -29,7 +30,7 @@ def stockade(
 ) -> subprocess.CompletedProcess[bytes]:
     """Run it to its end."""
     return subprocess.run(
-        [*MAIN, *words],
+        [*COMMAND, *words],
         cwd=cwd or place.top,
         env={**environment(place), **(env or {})},
         input=stdin,
@@ -40,7 +41,7 @@ def stockade(
 
 def start(place: Place, *words: str, cwd: Path, **options: Any) -> subprocess.Popen[bytes]:
     """Begin it; the caller ends it."""
-    return subprocess.Popen([*MAIN, *words], cwd=cwd, env=environment(place), **options)
+    return subprocess.Popen([*COMMAND, *words], cwd=cwd, env=environment(place), **options)
 
 
 def report(done: subprocess.CompletedProcess[bytes]) -> dict[str, Any]:

@@ -10,6 +10,7 @@ from pathlib import Path
 
 TOP = Path(__file__).resolve().parent.parent.parent
 NAMES = (
+    "stockade",
     "stockade-oci",
     "containerd-shim-stockade-v2",
     "stockade-layer",

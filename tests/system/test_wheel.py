@@ -46,7 +46,7 @@ def call(bare: Path, place: Place, *words: str) -> subprocess.CompletedProcess[s
 
 
 def test_every_program_is_there(bare: Path) -> None:
-    assert all((bare / name).stat().st_mode & 0o111 for name in (*NAMES, "stockade"))
+    assert all((bare / name).stat().st_mode & 0o111 for name in (*NAMES, "stockade-cli"))
 
 
 def test_programs_need_no_library(bare: Path) -> None:

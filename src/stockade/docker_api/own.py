@@ -121,7 +121,10 @@ class Own:
 
     async def prepare_exec(self, request: Request) -> Answer:
         """The same for an exec."""
-        return json({"AttachSocket": await self._engine.execs.prepare(request.name)})
+        execs = self._engine.execs
+        return json(
+            {"AttachSocket": await execs.prepare(request.name), "Container": execs.inspect(request.name).container}
+        )
 
     async def kill_exec(self, request: Request) -> Answer:
         """A signal for an exec's process."""
