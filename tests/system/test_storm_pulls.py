@@ -32,6 +32,10 @@ KINDS = tuple(
 )
 
 
+# Of a daemon that was killed; and of docker-registry, which answers 500 when a tag is read while a push writes it.
+_DIED = ("EOF", "Cannot connect", "connection", "daemon running", "unknown: unknown error")
+
+
 @dataclass(frozen=True)
 class Ground:
     docker: Daemon
@@ -68,7 +72,7 @@ class Client(threading.Thread):
             done = self.ground.docker.docker("pull", name, check=False)
             if done.returncode == 0:
                 self.pulled += 1
-            elif not any(word in done.stderr for word in ("EOF", "Cannot connect", "connection", "daemon running")):
+            elif not any(word in done.stderr for word in _DIED):
                 self.wrong.append(f"pull {name}: {done.stdout}{done.stderr}")
             what = chance.random()
             if what < 0.3:

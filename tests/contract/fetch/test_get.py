@@ -103,6 +103,8 @@ def test_unpacking_goes_on_while_the_download_does(fetch: Fetch, serve: Serve, r
         deadline = time.monotonic() + 60
         while len(list((room / "out").iterdir())) < 450 and time.monotonic() < deadline:
             time.sleep(0.01)
+        # Progress is told ten times a second at most: long enough for some.
+        time.sleep(0.5)
         to.send(LAYER[-100:])
 
     began = time.monotonic()
