@@ -20,7 +20,7 @@ build: setup     ## the release programs in .venv/bin (the same as setup)
 test:            ## every test but other people's whole suites; storms as a short sample
 	@$(PYTHON) packaging/prepare.py test
 	cargo test --workspace --locked --quiet --features stockade-seccomp/oracle
-	$(BIN)/python -m pytest -q -m "not judge"
+	$(BIN)/python -m pytest -q -m "not judge and not soak"
 
 judge:           ## other people's whole suites against our programs; writes docs/judge.md
 	@$(PYTHON) packaging/prepare.py judge

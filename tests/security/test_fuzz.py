@@ -15,13 +15,9 @@ import pytest
 
 from support import images
 from support.programs import TOP, tool
-from support.storm import LONG, SECONDS
+from support.storm import SECONDS
 
-pytestmark = [
-    pytest.mark.storm,
-    pytest.mark.timeout(0),
-    pytest.mark.skipif(not LONG, reason="the fuzz targets are built by `make soak`"),
-]
+pytestmark = [pytest.mark.storm, pytest.mark.soak, pytest.mark.timeout(0)]
 TARGETS = ("body", "tar", "unpack", "zstd")
 CHUNKED = b"5\r\nhello\r\n10;name=value\r\n0123456789abcdef\r\n0\r\nTrailer: value\r\n\r\n"
 
