@@ -48,7 +48,7 @@ def _files(number: str) -> Iterator[tuple[str, bytes]]:
     scripts, described = f"stockade-{number}.data/scripts", f"stockade-{number}.dist-info"
     for name in NAMES:
         yield f"{scripts}/{name}", program(name).read_bytes()
-    yield f"{scripts}/stockade", (TOP / "packaging/wheel-data/scripts/stockade").read_bytes()
+    yield f"{scripts}/stockade-cli", (TOP / "packaging/wheel-data/scripts/stockade-cli").read_bytes()
     yield f"{described}/METADATA", f"Metadata-Version: 2.1\nName: stockade\nVersion: {number}\n".encode()
     yield f"{described}/WHEEL", b"Wheel-Version: 1.0\nRoot-Is-Purelib: true\nTag: py3-none-any\n"
 
