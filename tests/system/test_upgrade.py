@@ -13,6 +13,7 @@ import pytest
 
 from support import releases
 from support.daemon import IMAGE, Daemon
+from support.netns import netns
 from support.place import Place
 from support.releases import NUMBER, Installation
 
@@ -35,11 +36,12 @@ def installed(place: Place) -> Installation:
 
 @pytest.fixture
 def box(place: Place, installed: Installation, tmp_path: Path) -> Iterator[Daemon]:
-    made = Daemon(place, python=str(installed.python))
-    yield made
-    installed.install(releases.wheel(tmp_path))
-    made.clear()
-    made.stop()
+    with netns() as ns:
+        made = Daemon(place, ns, python=str(installed.python))
+        yield made
+        installed.install(releases.wheel(tmp_path))
+        made.clear()
+        made.stop()
 
 
 def until(condition: Callable[[], bool], patience: float = 15.0) -> None:

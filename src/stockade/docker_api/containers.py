@@ -147,12 +147,10 @@ class Containers:
         return defaults(found)
 
     def _free_name(self) -> str:
-        """A name that nobody has, found without looking at every container."""
+        """A name that nobody has."""
         for _ in range(20):
             name = names.new_name(())
-            try:
-                self._engine.find(name)
-            except NotFound:
+            if self._engine.is_free(name):
                 return name
         return names.new_name(one.wanted.name for one in self._engine.list())
 

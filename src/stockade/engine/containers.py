@@ -171,6 +171,11 @@ class Containers:
         self.engine.tell("create", container.record)
         return container.record
 
+    def is_free(self, name: str, namespace: str) -> bool:
+        """See Engine.is_free."""
+        taken = (one.wanted.name for one in self.known.get(namespace, {}).values())
+        return (namespace, name) not in self._reserved and name not in taken
+
     def _refuse_name(self, name: str, namespace: str) -> None:
         for one in self.known.get(namespace, {}).values():
             if one.wanted.name == name:

@@ -79,6 +79,10 @@ class Engine:
         await self.containers.close()
         await self.networks.close()
 
+    def is_free(self, name: str, namespace: str = NAMESPACE) -> bool:
+        """Whether no container is called so, nor one that is being made."""
+        return self.containers.is_free(name, namespace)
+
     # What the other parts stand on ------------------------------------------------------------------------------
 
     def find(self, reference: str, namespace: str = NAMESPACE) -> Record:
