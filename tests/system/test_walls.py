@@ -105,6 +105,7 @@ def test_a_terminal(docker: Daemon, wall: str) -> None:
     done = subprocess.run(script, input=b"typed\n", capture_output=True, timeout=60, check=False)
     assert b"/dev/" in done.stdout
     assert b"got typed" in done.stdout
+    assert os.stat("/dev/null").st_uid == 0, "a stream that nobody gave became the container's"
 
 
 def test_logs_stop_and_start_again(docker: Daemon, wall: str) -> None:

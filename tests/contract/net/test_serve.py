@@ -262,7 +262,10 @@ def test_many_connections_at_once_and_a_port_that_goes(server: Server, echo: lis
 
 def test_an_idle_one_does_nothing(server: Server) -> None:
     assert server.process is not None
-    stat = Path(f"/proc/{server.process.pid}/schedstat")
+    process = Path(f"/proc/{server.process.pid}")
+    # It says that it is ready just before it waits for the first time.
+    eventually(lambda: process.joinpath("stat").read_text().rsplit(")", 1)[1].split()[0] == "S")
+    stat = process / "schedstat"
     before = stat.read_text()
     threading.Event().wait(1.5)
     assert stat.read_text() == before

@@ -118,9 +118,9 @@ fn lock(directory: &Path) -> Result<Option<File>> {
 /// Says that the door is open, and lets go of whoever waits for that.
 fn ready(already: bool, null: &File) -> Result<()> {
     let answer = json!({"ready": true, "already": already});
-    let said = io::stdout().write_all(format!("{answer}\n").as_bytes());
-    said.map_err(Error::Write)?;
-    privilege::close_standard(null).map_err(Error::Write)
+    let told = privilege::close_standard(null)
+        .and_then(|mut asker| asker.write_all(format!("{answer}\n").as_bytes()));
+    told.map_err(Error::Write)
 }
 
 /// A line for whoever keeps standard error.

@@ -59,9 +59,10 @@ pub fn nothing() -> io::Result<File> {
     File::options().read(true).write(true).open("/dev/null")
 }
 
-/// Puts it there.
-pub fn close_standard(null: &File) -> io::Result<()> {
+/// Puts it there; what standard output was is the caller's now.
+pub fn close_standard(null: &File) -> io::Result<File> {
+    let output = rustix::io::fcntl_dupfd_cloexec(rustix::stdio::stdout(), 3)?;
     rustix::stdio::dup2_stdin(null)?;
     rustix::stdio::dup2_stdout(null)?;
-    Ok(())
+    Ok(output.into())
 }

@@ -18,24 +18,30 @@ pub const PATIENCE: Duration = Duration::from_secs(60);
 /// What is read of an answer, in bytes.
 const ANSWER: u64 = 64 << 10;
 
-/// Runs `command` with these streams (nothing: /dev/null); how it ended.
+/// Runs `command` with these streams, or with ended and unheard ones; how it ended. Never with /dev/null: crun gives its
+/// streams to the container's ids (1.8 devices too), and that is the machine's own node.
 pub fn run(
     program: &Path,
     mut command: Command,
     ends: Option<ChildEnds>,
 ) -> Result<ExitStatus, Refusal> {
+    let failed = |error: std::io::Error| refused(program, &error.to_string());
+    let (unheard, writer) = std::io::pipe().map_err(failed)?;
     match ends {
         Some(ChildEnds {
             stdin,
             stdout,
             stderr,
         }) => command.stdin(stdin).stdout(stdout).stderr(stderr),
-        None => command
-            .stdin(Stdio::null())
-            .stdout(Stdio::null())
-            .stderr(Stdio::null()),
+        None => {
+            let (ended, _) = std::io::pipe().map_err(failed)?;
+            let complaint = writer.try_clone().map_err(failed)?;
+            command.stdin(ended).stdout(writer).stderr(complaint)
+        }
     };
-    wait(program, command)
+    let status = wait(program, command);
+    drop(unheard);
+    status
 }
 
 /// Runs `command` and reads what it says.
