@@ -98,6 +98,10 @@ class Container:
         """Drop the record."""
         self._table.delete(self.id, self.wanted.namespace)
 
+    async def drop_copy(self) -> None:
+        """Its directory is about to go: nothing is written there any more."""
+        await self._copies.drop(self.directory)
+
     def release_held(self) -> None:
         """Close what a start held open."""
         while self.held:

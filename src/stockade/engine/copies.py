@@ -23,6 +23,8 @@ class Copies:
 
     def __init__(self) -> None:
         self._wanted: dict[str, Record] = {}
+        self._under_way: dict[str, Record] = {}
+        self._written: asyncio.Future[None] | None = None
         self._task: asyncio.Task[None] | None = None
 
     def want(self, directory: str, record: Record) -> None:
@@ -34,8 +36,16 @@ class Copies:
     async def _soon(self) -> None:
         while self._wanted:
             await asyncio.sleep(_AFTER)
-            wanted, self._wanted = self._wanted, {}
-            await asyncio.to_thread(_write, wanted)
+            self._under_way, self._wanted = self._wanted, {}
+            self._written = asyncio.ensure_future(asyncio.to_thread(_write, self._under_way))
+            await asyncio.shield(self._written)
+            self._under_way = {}
+
+    async def drop(self, directory: str) -> None:
+        """The directory is about to go: nothing more is written there until it is wanted again."""
+        self._wanted.pop(directory, None)
+        if directory in self._under_way and self._written is not None:
+            await asyncio.wait([self._written])
 
     async def close(self) -> None:
         """Write what is left."""

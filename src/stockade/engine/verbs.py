@@ -81,6 +81,7 @@ async def _claim(turn: Turn) -> None:
 
 
 async def _unclaim(turn: Turn) -> None:
+    await turn.container.drop_copy()
     await ground.remove_tree(turn.container.directory)
     if bundle.own_user_namespace(turn.container.wanted):
         ids.release(turn.engine.paths, turn.container.directory, int(turn.notes.get("slot", -1)))
@@ -502,6 +503,7 @@ async def _clear_shim(turn: Turn) -> None:
 
 
 async def _remove_tree(turn: Turn) -> None:
+    await turn.container.drop_copy()
     await ground.remove_tree(turn.container.directory)
 
 
