@@ -110,10 +110,12 @@ class Census:
 
 
 def resident(docker: Daemon) -> int:
-    """KiB that the daemon holds to itself: what is shared with nobody."""
+    """KiB that the daemon has written to and shares with nobody. What it maps of files is not among them: whose that
+    is depends on who else runs.
+    """
     assert docker.process is not None
     lines = Path(f"/proc/{docker.process.pid}/smaps_rollup").read_text().splitlines()
-    return sum(int(line.split()[1]) for line in lines if line.startswith("Private_"))
+    return next(int(line.split()[1]) for line in lines if line.startswith("Private_Dirty:"))
 
 
 def _names(directory: Path) -> list[str]:

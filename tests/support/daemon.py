@@ -38,6 +38,7 @@ class Daemon:
     process: subprocess.Popen[bytes] | None = None
     environment: dict[str, str] = field(default_factory=dict)
     python: str = sys.executable
+    module: str = "stockade.daemon"
 
     @property
     def socket(self) -> Path:
@@ -46,7 +47,7 @@ class Daemon:
     def start(self, **more: str) -> None:
         self.environment = {**self.place.environment(), **more}
         with (self.place.top / "daemon.out").open("ab") as said:
-            words = [self.python, "-m", "stockade.daemon"]
+            words = [self.python, "-m", self.module]
             self.process = subprocess.Popen(
                 words if self.ns is None else self.ns.words(words),
                 env=self.environment,

@@ -14,8 +14,8 @@ import socket
 from collections.abc import Callable
 
 from stockade.errors import StockadeError
+from stockade.runtime import inbox
 
-READ_SIZE = 64 << 10
 AHEAD = 64 << 10
 """How much of a client's next requests is read while one is being answered."""
 WRITE_LIMIT = 60.0
@@ -49,7 +49,7 @@ class Wire:
             return data
         while not self.ended:
             try:
-                data = self.socket.recv(READ_SIZE, socket.MSG_DONTWAIT)
+                data = inbox.receive(self.socket, socket.MSG_DONTWAIT)
             except BlockingIOError:
                 await self._wait(self._loop.add_reader, self._loop.remove_reader)
                 continue
@@ -132,7 +132,7 @@ class Wire:
 
     def _heard(self) -> None:
         try:
-            data = self.socket.recv(READ_SIZE, socket.MSG_DONTWAIT)
+            data = inbox.receive(self.socket, socket.MSG_DONTWAIT)
         except BlockingIOError:
             return
         except OSError:

@@ -13,6 +13,7 @@ import signal
 from typing import NamedTuple
 
 from stockade.errors import RuntimeFailed, TimedOut, Unavailable
+from stockade.runtime import inbox
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -172,12 +173,12 @@ async def read(descriptor: int, limit: int) -> bytes:
     return bytes(found)
 
 
-async def some(descriptor: int, limit: int = CHUNK) -> bytes:
+async def some(descriptor: int, limit: int = inbox.SIZE) -> bytes:
     """What comes next out of a non-blocking pipe, a chunk at most; nothing: its end."""
     loop = asyncio.get_running_loop()
     while True:
         try:
-            return os.read(descriptor, min(CHUNK, limit))
+            return inbox.read(descriptor, limit)
         except BlockingIOError:
             ready: asyncio.Future[None] = loop.create_future()
             loop.add_reader(descriptor, _wake, ready)

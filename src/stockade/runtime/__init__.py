@@ -12,6 +12,7 @@ so that a coroutine runs by one `send(None)` and asyncio is not even imported; `
     io        what the core asks of the world (protocols)
     blocking  the world by system calls; several calls outstanding, from several threads
     aio       the world by asyncio
+    inbox     the memory that a loop reads into
     shim      starting a shim
     task      the Task service: one container
     attach    the shim's private socket: descriptors in, the end out

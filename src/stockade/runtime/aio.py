@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 
 from stockade.errors import ProtocolBroken, StockadeError, TimedOut, Unavailable
-from stockade.runtime import task, wire
+from stockade.runtime import inbox, task, wire
 from stockade.runtime.ttrpc import Connection
 
 TYPE_CHECKING = False
@@ -36,7 +36,7 @@ class Pending:
         return wire.decode(task.METHODS[self._method][1], self._answer.result())
 
 
-class Channel(asyncio.Protocol):
+class Channel(asyncio.BufferedProtocol):
     """A connection to a shim; see io.Channel."""
 
     def __init__(self, path: str) -> None:
@@ -44,6 +44,7 @@ class Channel(asyncio.Protocol):
         self._connection = Connection()
         self._outstanding: dict[int, asyncio.Future[bytes]] = {}
         self._transport: asyncio.Transport | None = None
+        self._room = inbox.room()
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         assert isinstance(transport, asyncio.Transport)
@@ -64,9 +65,12 @@ class Channel(asyncio.Protocol):
         self._transport.write(frame)
         return Pending(self._path, method, answer)
 
-    def data_received(self, data: bytes) -> None:
+    def get_buffer(self, sizehint: int) -> memoryview:
+        return self._room
+
+    def buffer_updated(self, nbytes: int) -> None:
         try:
-            replies = self._connection.feed(data)
+            replies = self._connection.feed(self._room[:nbytes])
         except ProtocolBroken as error:
             return self._fail(error)
         for stream, payload, refusal in replies:

@@ -68,7 +68,7 @@ class Connection:
             raise BadValue(f"the request {method} has {len(body)} bytes, {LIMIT} at most can be sent")
         return self._stream, _HEADER.pack(len(body), self._stream, _REQUEST, 0) + body
 
-    def feed(self, data: bytes) -> list[Reply]:
+    def feed(self, data: bytes | memoryview) -> list[Reply]:
         """Take what the peer sent; return the replies that are whole now.
 
         Raises:
