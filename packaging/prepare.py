@@ -40,6 +40,7 @@ PROGRAMS = (
     "stockade-logs",
     "stockade-fetch",
     "stockade-net",
+    "stockade-websocket",
     "stockade-init",
 )
 OLDEST_PYTHON = (3, 11)

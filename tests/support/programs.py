@@ -17,6 +17,7 @@ NAMES = (
     "stockade-logs",
     "stockade-fetch",
     "stockade-net",
+    "stockade-websocket",
     "stockade-init",
 )
 

@@ -17,6 +17,7 @@ mod seccomp;
 mod signals;
 mod text;
 mod unblocked;
+mod unread;
 mod words;
 
 pub use arena::*;
@@ -34,4 +35,5 @@ pub use seccomp::*;
 pub use signals::*;
 pub use text::*;
 pub use unblocked::*;
+pub use unread::*;
 pub use words::*;

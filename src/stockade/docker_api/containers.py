@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from stockade.docker_api import fields, limits, render, selection
+from stockade.docker_api import fields, limits, render, selection, websockets
 from stockade.docker_api.answers import MULTIPLEXED, NO_CONTENT, RAW, TAR, Answer, encode, json
 from stockade.docker_api.query import Query, only, served
 from stockade.docker_api.router import Route
@@ -24,7 +24,7 @@ from stockade.engine.answers import Change
 from stockade.engine.records import NAMESPACE, Record
 from stockade.engine.requests import AttachOptions, CommitOptions, LogOptions, PutOptions
 from stockade.engine.storage import describe
-from stockade.errors import BadValue, NotFound, StockadeError, Unsupported
+from stockade.errors import BadValue, NotFound, StockadeError
 from stockade.model.connection import Hijack
 
 if TYPE_CHECKING:
@@ -32,6 +32,9 @@ if TYPE_CHECKING:
     from stockade.engine.engine import Engine
 
 MULTIPLEXED_SINCE = Version(1, 42)
+_STREAMS_CHOSEN_SINCE = Version(1, 42)
+"""Before, a websocket carries all three streams, whatever is asked."""
+_BINARY_SINCE = Version(1, 28)
 _CONDITIONS = ("not-running", "next-exit", "removed")
 _LEAST_BODY = 7
 _ATTACH = served("detachKeys", "logs", "stream", "stdin", "stdout", "stderr")
@@ -312,25 +315,28 @@ class Containers:
 
     async def attach(self, request: Request) -> None:
         """Docker's ContainerAttach."""
-        query = request.query
-        options = AttachOptions(
-            stdin=query.flag("stdin"),
-            stdout=query.flag("stdout"),
-            stderr=query.flag("stderr"),
-            logs=query.flag("logs"),
-            stream=query.flag("stream"),
-            detach_keys=query.text("detachKeys"),
-        )
 
         async def take(framed: bool) -> Hijack:
             return await request.hijack(stream_kind(request.version, framed), framed=framed)
 
-        await self._engine.streams.attach(request.name, options, take)
+        await self._engine.streams.attach(request.name, _attachment(request.query), take)
 
-    async def attach_ws(self, request: Request) -> None:
-        """Docker's ContainerAttachWebsocket, which is refused."""
+    async def attach_ws(self, request: Request) -> Answer | None:
+        """Docker's ContainerAttachWebsocket: bare bytes, standard output and error as one."""
         self._engine.find(request.name)
-        raise Unsupported("attaching by a websocket is not served", hint="POST /containers/{id}/attach")
+        accepted = websockets.opening(request)
+        if isinstance(accepted, Answer):
+            return accepted
+        options = _attachment(request.query)
+        if request.version < _STREAMS_CHOSEN_SINCE:
+            options = msgspec.structs.replace(options, stdin=True, stdout=True, stderr=True)
+        text = request.version < _BINARY_SINCE
+
+        async def take(_framed: bool) -> Hijack:
+            return websockets.carry(await request.switch(accepted), text=text)
+
+        await self._engine.streams.attach(request.name, options, take)
+        return None
 
     async def logs(self, request: Request) -> None:
         """Docker's ContainerLogs."""
@@ -433,6 +439,18 @@ class Containers:
         )
         made = await self._engine.archive.commit(query.text("container"), options)
         return json({"Id": made}, 201)
+
+
+def _attachment(query: Query) -> AttachOptions:
+    """What a client that attaches asks for."""
+    return AttachOptions(
+        stdin=query.flag("stdin"),
+        stdout=query.flag("stdout"),
+        stderr=query.flag("stderr"),
+        logs=query.flag("logs"),
+        stream=query.flag("stream"),
+        detach_keys=query.text("detachKeys"),
+    )
 
 
 _LOGS = ("follow", "stdout", "stderr", "since", "until", "timestamps", "tail", "details")

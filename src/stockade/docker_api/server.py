@@ -92,6 +92,10 @@ class Request:
         upgrade = self.header(b"upgrade") is not None
         return await self._connection.hijack(kind if upgrade else "application/vnd.docker.raw-stream", upgrade, framed)
 
+    async def switch(self, headers: tuple[tuple[str, str], ...]) -> Hijack:
+        """Take the connection over for another protocol, with 101 and these headers (RFC 9110, section 7.8)."""
+        return await self._connection.switch(headers)
+
 
 class Stream:
     """An answer that grows."""
@@ -334,7 +338,15 @@ class Connection:
         """Docker's two forms of taking a connection over."""
         status = "101 UPGRADED" if upgrade else "200 OK"
         more = "Connection: Upgrade\r\nUpgrade: tcp\r\n" if upgrade else ""
-        await self._part(f"HTTP/1.1 {status}\r\nContent-Type: {kind}\r\n{more}\r\n".encode())
+        return await self._take(f"HTTP/1.1 {status}\r\nContent-Type: {kind}\r\n{more}\r\n", framed)
+
+    async def switch(self, headers: tuple[tuple[str, str], ...]) -> Hijack:
+        """The general form."""
+        lines = "".join(f"{name}: {value}\r\n" for name, value in headers)
+        return await self._take(f"HTTP/1.1 101 Switching Protocols\r\n{lines}\r\n", framed=False)
+
+    async def _take(self, head: str, framed: bool) -> Hijack:
+        await self._part(head.encode("latin-1"))
         early = self._rest()
         return Hijack(self._wire.detach(), early, framed)
 

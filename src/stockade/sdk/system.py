@@ -23,6 +23,7 @@ PROGRAMS = (
     "stockade-logs",
     "stockade-fetch",
     "stockade-net",
+    "stockade-websocket",
     "stockade-init",
 )
 _CONTROLLERS = ("cpu", "cpuset", "memory", "pids", "io", "devices", "freezer", "hugetlb")
