@@ -24,6 +24,7 @@ from conformance.peers.cell import Cell, cell, eventually
 from support.daemon import Daemon
 from support.netns import Netns
 from support.place import place
+from support.programs import newest_containerd, tool
 
 TURNS = 3  # each takes seconds
 REGISTRY = "127.0.0.1:5000"
@@ -31,6 +32,12 @@ LARGE = ("one", 5, 300 << 20)
 MANY = ("many", 40, 100 << 20)
 PUSHED = 300 << 20
 TYPE = "application/vnd.oci.image"
+# Two of them, by their directories. Without their CRI, which would look for CNI.
+DEBIANS, NEWEST = "containerd", "containerd-2.4"
+CONFIG = """\
+version = 2
+disabled_plugins = ["io.containerd.grpc.v1.cri", "io.containerd.cri.v1.images", "io.containerd.cri.v1.runtime"]
+"""
 SOURCES = ("usr/share", "usr/lib/python3", "usr/lib/gcc", "usr/include", "usr/bin", "usr/lib/x86_64-linux-gnu")
 
 
@@ -79,8 +86,8 @@ class Ground:
         socket = self.ours.socket if who == OURS else self.top / "docker.sock"
         return ["docker", "--config", str(self.top), "-H", f"unix://{socket}", *map(str, words)]
 
-    def ctr(self, *words: str | Path) -> list[str]:
-        return self.inside.command("ctr", "--address", f"{self.top}/containerd.sock", *words)
+    def ctr(self, which: str, *words: str | Path) -> list[str]:
+        return self.inside.command(_containerd(which, "ctr"), "--address", f"{self.top}/{which}.sock", *words)
 
     def podman(self, *words: str | Path) -> list[str]:
         flags: list[str | Path] = ["--root", self.top / "podman", "--runroot", self.podman_run]
@@ -111,12 +118,13 @@ def ground(context: Context) -> Iterator[Ground]:
         config = {"version": 0.1, "log": {"level": "error"}, "storage": storage, "http": {"addr": REGISTRY}}
         (top / "registry.yml").write_text(json.dumps(config))  # what is JSON is YAML, too
         (top / "policy.json").write_text('{"default":[{"type":"insecureAcceptAnything"}]}')
-        (top / "containerd.toml").write_text('version = 2\ndisabled_plugins = ["io.containerd.grpc.v1.cri"]\n')
         inside.daemon("docker-registry", "serve", top / "registry.yml")
-        inside.daemon(
-            "containerd", "--config", top / "containerd.toml", "--root", top / "containerd",
-            "--state", top / "containerd-run", "--address", top / "containerd.sock",
-        )  # fmt: skip
+        (top / "containerd.toml").write_text(CONFIG)
+        for one in (DEBIANS, NEWEST):
+            inside.daemon(
+                _containerd(one, "containerd"), "--config", top / "containerd.toml", "--root", top / one,
+                "--state", top / f"{one}-run", "--address", top / f"{one}.sock",
+            )  # fmt: skip
         inside.daemon(
             "dockerd", "--host", f"unix://{top}/docker.sock", "--data-root", top / "docker",
             "--exec-root", top / "exec", "--pidfile", top / "docker.pid", "--iptables=false", "--ip6tables=false",
@@ -126,9 +134,14 @@ def ground(context: Context) -> Iterator[Ground]:
         ours.start()
         stack.callback(ours.stop)
         found = Ground(inside, ours, context.programs / "stockade-fetch", podman_run)
-        for words in (found.docker("docker", "version"), found.ctr("version")):
+        ready = [found.docker("docker", "version"), *(found.ctr(one, "version") for one in (DEBIANS, NEWEST))]
+        for words in ready:
             eventually(lambda words=words: _runs(words), words[-1], 60)  # type: ignore[misc]
         yield found
+
+
+def _containerd(which: str, program: str) -> Path:
+    return newest_containerd() / program if which == NEWEST else tool(program)
 
 
 def _runs(words: list[str]) -> bool:
@@ -203,9 +216,11 @@ def pulling(context: Context, found: Ground, image: Image) -> Figure:
         who: _seconds(found.docker(who, "pull", "-q", reference), found.docker(who, "rmi", "-f", reference))
         for who in (OURS, "docker")
     }
-    contestants["containerd"] = _seconds(
-        found.ctr("images", "pull", "--plain-http", reference), found.ctr("images", "rm", "--sync", reference)
-    )
+    for one in (DEBIANS, NEWEST):
+        contestants[one] = _seconds(
+            found.ctr(one, "images", "pull", "--plain-http", reference),
+            found.ctr(one, "images", "rm", "--sync", reference),
+        )
     contestants["podman"] = _seconds(
         found.podman("pull", "-q", *unsigned, reference), found.podman("rmi", "-f", reference)
     )

@@ -9,6 +9,7 @@ import sys
 from pathlib import Path
 
 TOP = Path(__file__).resolve().parent.parent.parent
+CONTAINERD = "v2.4.2"
 NAMES = (
     "stockade",
     "stockade-oci",
@@ -58,4 +59,16 @@ def go_build(here: Path, name: str, package: str = ".") -> Path:
         check=False,
     )
     assert done.returncode == 0, done.stderr
+    return built
+
+
+def newest_containerd() -> Path:
+    """A directory with containerd and ctr of their Go module, built once and kept in the checkout."""
+    built = TOP / "build" / f"containerd-{CONTAINERD}"
+    if not (built / "containerd").is_file():
+        packages = [f"github.com/containerd/containerd/v2/cmd/{name}@{CONTAINERD}" for name in ("containerd", "ctr")]
+        environment = {**os.environ, "GOBIN": str(built), "GOFLAGS": "-trimpath"}
+        words = [str(tool("go")), "install", *packages]
+        done = subprocess.run(words, env=environment, capture_output=True, text=True, check=False)
+        assert done.returncode == 0, done.stderr
     return built

@@ -68,6 +68,14 @@ class DockerRegistry:
         algorithm, _, value = name.partition(":")
         return self.top / "data/docker/registry/v2/blobs" / algorithm / value[:2] / value / "data"
 
+    def keep(self, repository: str, value: str) -> None:
+        """Wait until it keeps the blob of this SHA-256, and as one of a repository."""
+        link = self.top / "data/docker/registry/v2/repositories" / repository / "_layers/sha256" / value / "link"
+        deadline = time.monotonic() + 20
+        while not (link.exists() and self.blob(f"sha256:{value}").exists()):
+            assert time.monotonic() < deadline, f"the registry did not keep {value}"
+            time.sleep(0.02)
+
     def ask(self, method: str, path: str, body: bytes = b"", headers: Mapping[str, str] | None = None) -> Any:
         """One request by a plain client: status, headers, body."""
         made: http.client.HTTPConnection

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -12,23 +10,7 @@ import pytest
 from conformance.containerd import image
 from conformance.containerd.engine import Containerd
 from support.place import place
-from support.programs import TOP, tool
-
-NEWEST = "v2.4.2"
-MODULE = "github.com/containerd/containerd/v2/cmd"
-
-
-def _newest() -> Path:
-    """containerd from its Go module, built once and kept under build/."""
-    built = TOP / "build" / f"containerd-{NEWEST}"
-    if not (built / "containerd").is_file():
-        packages = [f"{MODULE}/{name}@{NEWEST}" for name in ("containerd", "ctr")]
-        environment = {**os.environ, "GOBIN": str(built), "GOFLAGS": "-trimpath"}
-        done = subprocess.run(
-            [tool("go"), "install", *packages], env=environment, capture_output=True, text=True, check=False
-        )
-        assert done.returncode == 0, done.stderr
-    return built
+from support.programs import newest_containerd, tool
 
 
 def _debian() -> Path:
@@ -37,7 +19,7 @@ def _debian() -> Path:
 
 @pytest.fixture(scope="module", params=["debian", pytest.param("newest", marks=pytest.mark.judge)])
 def engine(request: pytest.FixtureRequest, bin_dir: Path) -> Iterator[Containerd]:
-    programs = _debian() if request.param == "debian" else _newest()
+    programs = _debian() if request.param == "debian" else newest_containerd()
     with place() as made:
         engine = Containerd(made, programs, bin_dir)
         engine.start()
