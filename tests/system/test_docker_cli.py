@@ -209,7 +209,12 @@ def test_everything_that_a_run_can_ask(docker: Daemon, tmp_path: Path) -> None:
 def test_host_network_and_no_network(docker: Daemon) -> None:
     ours = set(os.listdir("/sys/class/net"))
     assert set(docker.said("run", "--rm", "--network", "host", IMAGE, "ls", "/sys/class/net").split()) == ours
-    assert docker.said("run", "--rm", "--network", "none", IMAGE, "ls", "/sys/class/net").split() == ["lo"]
+    none = ("run", "--rm", "--network", "none")
+    assert docker.said(*none, IMAGE, "ls", "/sys/class/net").split() == ["lo"]
+    files = ("/proc/sys/net/ipv4/ip_unprivileged_port_start", "/proc/sys/net/ipv4/ping_group_range")
+    assert docker.said(*none, IMAGE, "cat", *files).split() == ["0", "0", "65535"], "ports and pings are everybody's"
+    asked = ("--sysctl", "net.ipv4.ip_unprivileged_port_start=80")
+    assert docker.said(*none, *asked, IMAGE, "cat", files[0]) == "80"
 
 
 # Lists ------------------------------------------------------------------------------------------------------------

@@ -92,7 +92,7 @@ def render(wanted: Wanted, given: Given) -> bytes:
             "cgroupsPath": cgroup(wanted, given.cgroups),
             "resources": resources.render(wanted.resources, privileged=privileged),
             "devices": _devices(wanted, ids is None),
-            "sysctl": wanted.sysctls,
+            "sysctl": _sysctls(wanted, ids[1] if ids else ()),
             "maskedPaths": _paths(wanted.security.masked_paths, spec.MASKED_PATHS, privileged),
             "readonlyPaths": _paths(wanted.security.readonly_paths, spec.READONLY_PATHS, privileged),
             "rootfsPropagation": _propagation(wanted),
@@ -105,6 +105,17 @@ def render(wanted: Wanted, given: Given) -> bytes:
         if wanted.domainname:
             config["domainname"] = wanted.domainname
     return msgspec.json.encode(config)
+
+
+def _sysctls(wanted: Wanted, groups: tuple[IdMap, ...]) -> dict[str, str]:
+    """What was asked, over Docker's own: every port and a ping of its own network are everybody's in it."""
+    space = wanted.namespaces.network
+    if space == "host" or space.startswith("container:"):
+        return wanted.sysctls
+    # A group that its user namespace has not would be refused.
+    last = max((one.container + one.size for one in groups), default=1 << 31) - 1
+    free = {"net.ipv4.ip_unprivileged_port_start": "0", "net.ipv4.ping_group_range": f"0 {last}"}
+    return {**free, **wanted.sysctls}
 
 
 def cgroup(wanted: Wanted, ours: str) -> str:

@@ -58,6 +58,10 @@ def test_the_defaults() -> None:
     assert found["hostname"] == "host"
 
 
+PORTS, PINGS = "net.ipv4.ip_unprivileged_port_start", "net.ipv4.ping_group_range"
+OPEN = {PORTS: "0", PINGS: "0 65535"}
+
+
 def spec_path() -> str:
     return "PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 
@@ -77,7 +81,10 @@ def spec_path() -> str:
         ({"security": Security(readonly_paths=())}, "linux.readonlyPaths", []),
         ({"oom_score_adj": 300}, "process.oomScoreAdj", 300),
         ({"domainname": "d"}, "domainname", "d"),
-        ({"sysctls": {"net.core.somaxconn": "9"}}, "linux.sysctl", {"net.core.somaxconn": "9"}),
+        ({"sysctls": {"net.core.somaxconn": "9"}}, "linux.sysctl", {**OPEN, "net.core.somaxconn": "9"}),
+        ({"sysctls": {PORTS: "1024"}}, "linux.sysctl", {**OPEN, PORTS: "1024"}),
+        ({"security": Security(privileged=True)}, "linux.sysctl", {**OPEN, PINGS: "0 2147483647"}),
+        ({"namespaces": Namespaces(network="host"), "sysctls": {"a": "b"}}, "linux.sysctl", {"a": "b"}),
         ({"annotations": {"a": "b"}}, "annotations", {"a": "b"}),
         ({"init": True}, "annotations", {"dev.stockade.init": "true"}),
         ({"open_stdin": True}, "annotations", {"dev.stockade.stdin": "open"}),
