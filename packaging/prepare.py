@@ -90,7 +90,14 @@ PACKAGES = {
         "golang-go": "builds other people's validation programs; fetches a newer Go for that",
     },
     "soak": {"g++": "compiles libFuzzer"},
-    "judge": {"qemu-system-x86": "boots hosts with other cgroups and AppArmor, in software"},
+    "judge": {
+        "qemu-system-x86": "boots hosts with other cgroups and AppArmor, in software",
+        "curl": "asks what is published",
+        "dbus": "firewalld is asked by it",
+        "firewalld": "a neighbour that loads its rules anew",
+        "iptables": "what ufw and Docker speak to the kernel by",
+        "ufw": "a neighbour that loads its rules anew",
+    },
 }
 
 

@@ -169,7 +169,7 @@ def port(args: Args) -> int:
             rows(("PORT", "PUBLISHED AT"), lines)
     if ports:
         for one in client.blocks():
-            if one["Hook"] == "forward" and one["Network"] in found["Networks"]:
+            if "in" in one["Ways"] and one["Network"] in found["Networks"]:
                 note(f"stockade: {one['Sentence']}\n\nhint: {one['Command']}")
     return 0
 

@@ -107,6 +107,7 @@ class Own:
                 {
                     "Network": network.name,
                     "Hook": one.hook,
+                    "Ways": list(one.ways),
                     "Chain": one.chain,
                     "Sentence": one.sentence,
                     "Command": one.command,

@@ -398,7 +398,8 @@ class Networks:
             (one, block)
             for one in used
             for block in blocking.find(rules, one.bridge)
-            if block.hook == "forward" or one.names
+            if (one.names if block.hook == "input" else not one.internal)
+            and (one.pool6 is not None or not block.chain.startswith("ip6 "))
         ]
 
     async def _look_after(self) -> None:
