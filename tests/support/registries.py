@@ -86,6 +86,8 @@ class DockerRegistry:
             made = http.client.HTTPConnection("localhost", self.port, timeout=20)
         if self.ns is not None:
             made.sock = self.ns.connect("127.0.0.1", self.port, 20)
+            if self.certificate is not None:
+                made.sock = context.wrap_socket(made.sock, server_hostname="127.0.0.1")
         more = dict(headers or {})
         if self.user is not None:
             more["Authorization"] = "Basic " + base64.b64encode(":".join(self.user).encode()).decode()

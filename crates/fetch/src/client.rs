@@ -11,6 +11,7 @@ use ureq::http::{Method, Request, Response, Uri};
 use ureq::{Agent, Body, SendBody, Timeout};
 
 use crate::error::Error;
+use crate::proxy::Proxies;
 use crate::request::Source;
 use crate::{location, moment, trust};
 
@@ -28,6 +29,7 @@ pub struct Client {
     agent: Agent,
     pub url: Uri,
     headers: HeaderMap,
+    proxies: Proxies,
 }
 
 /// An answer, and who gave it in the end.
@@ -56,6 +58,7 @@ impl Client {
         };
         let config = Agent::config_builder()
             .tls_config(trust::config(source)?)
+            .proxy(None)
             .http_status_as_error(false)
             .max_redirects(0)
             .max_redirects_will_error(false)
@@ -75,6 +78,7 @@ impl Client {
             agent: Agent::new_with_config(config),
             url,
             headers,
+            proxies: Proxies::from_environment()?,
         })
     }
 
@@ -117,6 +121,11 @@ impl Client {
             request.headers_mut().extend(self.headers.clone());
         }
         request.headers_mut().extend(more.clone());
+        let request = self
+            .agent
+            .configure_request(request)
+            .proxy(self.proxies.of(url))
+            .build();
         self.agent.run(request).map_err(|error| failed(url, error))
     }
 

@@ -35,6 +35,8 @@ pub struct Download<'a> {
     pub size: Option<u64>,
     pub max_bytes: u64,
     pub media_type: &'a str,
+    /// Whether a digest tells that parts belong together.
+    pub checked: bool,
     pub stall: Duration,
     pub last_source: bool,
     /// Where a redirect led to; asked first, as long as it answers.
@@ -176,6 +178,9 @@ impl Download<'_> {
 
     /// Waits before another try, or says that there is none.
     fn wait(&self, error: Error, tries: &mut Tries) -> Result<(), Error> {
+        if !self.checked && self.spool.frontier() > 0 {
+            return Err(error);
+        }
         let time = match tries.next(&error) {
             Next::Wait(time) if !self.is_stopped() => time,
             _ => return Err(error),

@@ -24,6 +24,8 @@ pub enum Error {
     },
     #[error("{url} is no URL of http or https")]
     Url { url: String },
+    #[error("{name} names no proxy that is served\n\nhint: as http://[USER:PASSWORD@]HOST[:PORT]")]
+    Proxy { name: &'static str },
     #[error("{url}: header {name:?} cannot be sent")]
     Header { url: String, name: String },
     #[error("{url}: no connection")]
@@ -106,9 +108,11 @@ impl Error {
     /// The word for it in the answer.
     pub fn kind(&self) -> &'static str {
         match self {
-            Error::Usage(_) | Error::Request(_) | Error::Url { .. } | Error::Header { .. } => {
-                "usage"
-            }
+            Error::Usage(_)
+            | Error::Request(_)
+            | Error::Url { .. }
+            | Error::Proxy { .. }
+            | Error::Header { .. } => "usage",
             Error::File { .. } | Error::Directory { .. } | Error::Output(_) => "file",
             Error::Connect { .. } => "connect",
             Error::Tls { .. } | Error::Certificates { .. } => "tls",

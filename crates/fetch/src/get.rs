@@ -63,28 +63,34 @@ pub fn run(request: Get) -> Result<(), Failed> {
     let taken = match unpacking {
         Some((directory, options)) => {
             let options = Options {
-                expect_digest: Some(request.digest.as_str().to_owned()),
+                expect_digest: request.digest.as_ref().map(|one| one.as_str().to_owned()),
                 ..options
             };
             unpack::unpack(Box::new(spool.reader()), directory, &options)
                 .map(|answer| Outcome::Unpacked { answer, resumed })
                 .map_err(Error::Layer)
         }
-        None => digest(spool.reader(), &request.digest).map(|size| Outcome::Kept {
-            size,
-            digest: request.digest.as_str().to_owned(),
-            resumed,
-        }),
+        None => {
+            digest(spool.reader(), request.digest.as_ref()).map(|(size, digest)| Outcome::Kept {
+                size,
+                digest,
+                resumed,
+            })
+        }
     };
     // A layer that cannot be unpacked is read to its end all the same: then it is known whether it is the layer.
     let downloaded = download.join().expect("a panic aborts the program");
     ticker.stop();
-    downloaded?;
-    let outcome = taken.map_err(|error| blame(error, &spool, &request.digest));
-    if outcome.is_err() {
+    let first = downloaded?;
+    let outcome = taken.map_err(|error| blame(error, &spool, request.digest.as_ref()));
+    let outcome = outcome.map_err(|error| {
         spool.remove();
-    }
-    let outcome = outcome?;
+        let spoiled = error.kind() == "digest";
+        Failed {
+            error,
+            source: first.filter(|_| spoiled),
+        }
+    })?;
     if request.sync {
         spool.sync()?;
     }
@@ -129,22 +135,25 @@ fn watch(spool: Arc<Spool>, unpacks: bool) -> Ticker {
 }
 
 /// Downloads on a thread of its own.
-fn start(request: Arc<Get>, spool: Arc<Spool>) -> JoinHandle<Result<(), Failed>> {
+fn start(request: Arc<Get>, spool: Arc<Spool>) -> JoinHandle<Result<Option<usize>, Failed>> {
     thread::spawn(move || {
         let outcome = download(&request, &spool);
         match outcome {
-            Ok(()) => spool.whole(),
+            Ok(_) => spool.whole(),
             Err(_) => spool.give_up(),
         }
         outcome
     })
 }
 
-/// From the first source that has it; what one gave before it failed the next need not give again.
-fn download(request: &Get, spool: &Spool) -> Result<(), Failed> {
+/// From the first source that has it; what one gave before it failed the next need not give again. The first that gave
+/// anything.
+fn download(request: &Get, spool: &Spool) -> Result<Option<usize>, Failed> {
     let stall = Duration::from_secs(request.stall.clamp(1, 3600));
     let mut first = None;
+    let mut giver = None;
     for (number, source) in request.sources.iter().enumerate() {
+        let before = spool.frontier();
         let outcome = Client::new(source, &request.user_agent, stall).and_then(|client| {
             Download {
                 client: &client,
@@ -152,6 +161,7 @@ fn download(request: &Get, spool: &Spool) -> Result<(), Failed> {
                 size: request.size(),
                 max_bytes: request.max_bytes,
                 media_type: &request.media_type,
+                checked: request.digest.is_some(),
                 stall,
                 last_source: number + 1 == request.sources.len(),
                 settled: Mutex::default(),
@@ -159,8 +169,11 @@ fn download(request: &Get, spool: &Spool) -> Result<(), Failed> {
             }
             .run()
         });
+        if spool.frontier() > before {
+            giver.get_or_insert(number);
+        }
         let Err(error) = outcome else {
-            return Ok(());
+            return Ok(giver);
         };
         let goes_on = error.is_of_the_source();
         let failed = Failed {
@@ -176,8 +189,8 @@ fn download(request: &Get, spool: &Spool) -> Result<(), Failed> {
     Err(first.expect("there is a source, and it failed"))
 }
 
-/// Reads the blob to its end; its size.
-fn digest(mut reader: Reader, expected: &Digest) -> Result<u64, Error> {
+/// Reads the blob to its end; its size and digest.
+fn digest(mut reader: Reader, expected: Option<&Digest>) -> Result<(u64, String), Error> {
     let mut sum = Sha256::new();
     let mut buffer = vec![0; BUFFER];
     let mut size = 0;
@@ -193,17 +206,17 @@ fn digest(mut reader: Reader, expected: &Digest) -> Result<u64, Error> {
         size += bytes as u64;
     }
     let found = layer::stream::named(sum);
-    if found == expected.as_str() {
-        return Ok(size);
+    match expected {
+        Some(expected) if found != expected.as_str() => Err(Error::Digest {
+            found,
+            expected: expected.as_str().to_owned(),
+        }),
+        _ => Ok((size, found)),
     }
-    Err(Error::Digest {
-        found,
-        expected: expected.as_str().to_owned(),
-    })
 }
 
 /// Of two reasons the one that comes first: bytes that are not the layer's explain why it cannot be unpacked.
-fn blame(error: Error, spool: &Arc<Spool>, expected: &Digest) -> Error {
+fn blame(error: Error, spool: &Arc<Spool>, expected: Option<&Digest>) -> Error {
     if !matches!(error, Error::Layer(_)) {
         return error;
     }

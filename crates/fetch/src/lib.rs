@@ -12,6 +12,7 @@ mod get;
 mod gzip;
 mod location;
 mod moment;
+mod proxy;
 mod put;
 mod range;
 mod report;

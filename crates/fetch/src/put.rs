@@ -15,7 +15,7 @@ use ureq::http::header::{self, HeaderMap, HeaderValue};
 use ureq::http::{Method, Response, Uri};
 use ureq::{Body, SendBody};
 
-use crate::client::Client;
+use crate::client::{self, Client};
 use crate::error::Error;
 use crate::get::Failed;
 use crate::gzip::Gzip;
@@ -46,12 +46,12 @@ pub fn run(request: &Put) -> Result<(), Failed> {
         passed,
     };
     let mut tries = Tries::new(true);
+    let mut left = None;
     let sent = loop {
-        let error = match upload.once() {
+        let error = match upload.once(&mut left, &mut tries) {
             Ok(sent) => break Ok(sent),
             Err(error) => error,
         };
-        // Each try begins at the start: nothing that came counts.
         match tries.next(&error) {
             Next::GiveUp => break Err(error),
             Next::Wait(time) => {
@@ -95,6 +95,13 @@ fn watch(passed: Arc<AtomicU64>) -> Ticker {
     })
 }
 
+/// An upload that was cut.
+struct Left {
+    url: Uri,
+    /// What the server was known to have.
+    bytes: u64,
+}
+
 struct Upload<'a> {
     client: &'a Client,
     request: &'a Put,
@@ -104,12 +111,28 @@ struct Upload<'a> {
 }
 
 impl Upload<'_> {
-    /// One whole upload.
-    fn once(&self) -> Result<Sent, Error> {
+    /// One try: a whole upload, or the rest of the one that the last try left.
+    fn once(&self, left: &mut Option<Left>, tries: &mut Tries) -> Result<Sent, Error> {
         self.passed.store(0, Ordering::Relaxed);
-        let (url, response) = self.begin()?;
-        let url = self.client.follow(&url, &response)?;
-        let (url, sent) = self.fill(&url)?;
+        let before = left.take();
+        let there = before.as_ref().and_then(|left| self.standing(left));
+        let Left { url, bytes } = match there {
+            Some(there) => {
+                tries.came(there.bytes - before.map_or(0, |left| left.bytes));
+                there
+            }
+            None => {
+                let (url, response) = self.begin()?;
+                let url = self.client.follow(&url, &response)?;
+                Left { url, bytes: 0 }
+            }
+        };
+        *left = Some(Left {
+            url: url.clone(),
+            bytes,
+        });
+        let (url, sent) = self.fill(&url, bytes)?;
+        *left = None;
         let expected = self.request.digest.as_ref();
         if let Some(expected) = expected.filter(|expected| expected.as_str() != sent.digest) {
             // Nobody will name this upload; where the server does not let go of it, it does so later.
@@ -129,6 +152,26 @@ impl Upload<'_> {
         self.client.send(method, url, &headers, SendBody::none())
     }
 
+    /// How much of an upload the server has, if it still knows it and has more than before (distribution-spec, "Pushing a
+    /// blob in chunks": GET answers 204 with the last byte's number). Else the upload begins anew.
+    fn standing(&self, left: &Left) -> Option<Left> {
+        let response = self.small(&Method::GET, &left.url).ok()?;
+        if response.status().as_u16() != 204 {
+            return None;
+        }
+        let last = client::text(response.headers(), header::RANGE)?;
+        let last = last.trim_start_matches("bytes=").strip_prefix("0-")?;
+        // Of nothing servers say 0-0, which means one byte as well: that one is sent again by beginning anew.
+        let last: u64 = last.parse().ok().filter(|last| *last > 0)?;
+        let bytes = last.checked_add(1).filter(|bytes| *bytes > left.bytes)?;
+        let fits = self.request.compress.is_some() || bytes < self.size;
+        let url = match response.headers().get(header::LOCATION) {
+            Some(_) => self.client.follow(&left.url, &response).ok()?,
+            None => left.url.clone(),
+        };
+        fits.then_some(Left { url, bytes })
+    }
+
     /// The first POST that is no redirect.
     fn begin(&self) -> Result<(Uri, Response<Body>), Error> {
         let mut url = self.client.url.clone();
@@ -146,20 +189,22 @@ impl Upload<'_> {
         })
     }
 
-    /// The bytes; where the upload goes on.
-    fn fill(&self, url: &Uri) -> Result<(Uri, Sent), Error> {
-        let file = self.file.try_clone().map_err(|source| Error::File {
-            what: "open",
-            path: self.request.source.clone(),
-            source,
-        })?;
+    /// The bytes from there on; where the upload goes on. What is there already is made again, for the digest.
+    fn fill(&self, url: &Uri, from: u64) -> Result<(Uri, Sent), Error> {
+        let file = self.file.try_clone();
+        let file = file.map_err(|source| self.unreadable(source))?;
         let mut headers = HeaderMap::new();
         let octets = HeaderValue::from_static("application/octet-stream");
         headers.insert(header::CONTENT_TYPE, octets);
         let source: Box<dyn Read> = match self.request.compress {
             Some(Compress::Gzip) => Box::new(Gzip::new(file, self.size)),
             None => {
-                headers.insert(header::CONTENT_LENGTH, HeaderValue::from(self.size));
+                headers.insert(header::CONTENT_LENGTH, HeaderValue::from(self.size - from));
+                if from > 0 {
+                    let range = format!("{from}-{}", self.size - 1);
+                    let range = HeaderValue::try_from(range).expect("digits and a dash are one");
+                    headers.insert(header::CONTENT_RANGE, range);
+                }
                 Box::new(Part::new(file, self.size))
             }
         };
@@ -168,6 +213,15 @@ impl Upload<'_> {
             sum: Sha256::new(),
             passed: &self.passed,
         };
+        let skipped = io::copy(&mut tally.by_ref().take(from), &mut io::sink());
+        if skipped.map_err(|source| self.unreadable(source))? < from {
+            return Err(Error::Answer {
+                url: location::shown(url),
+                why: format!(
+                    "the server has {from} bytes of an upload, which are more than there are"
+                ),
+            });
+        }
         let body = SendBody::from_reader(&mut tally);
         let response = self.client.send(&Method::PATCH, url, &headers, body)?;
         let response = self.client.good(url, response)?;
@@ -177,6 +231,14 @@ impl Upload<'_> {
             digest: layer::stream::named(tally.sum),
         };
         Ok((next, sent))
+    }
+
+    fn unreadable(&self, source: io::Error) -> Error {
+        Error::File {
+            what: "read",
+            path: self.request.source.clone(),
+            source,
+        }
     }
 
     fn name(&self, url: &Uri, digest: &str) -> Result<(), Error> {

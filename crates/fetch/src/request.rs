@@ -9,7 +9,9 @@ use serde::{Deserialize, Deserializer};
 #[serde(deny_unknown_fields)]
 pub struct Get {
     pub sources: Vec<Source>,
-    pub digest: Digest,
+    /// None: whatever comes, at one try once something did.
+    #[serde(default, deserialize_with = "maybe")]
+    pub digest: Option<Digest>,
     /// 0: not known.
     #[serde(default)]
     pub size: u64,

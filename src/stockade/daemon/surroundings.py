@@ -15,6 +15,7 @@ from collections.abc import Iterator
 
 from stockade.errors import StockadeError
 from stockade.host import delegated, locks
+from stockade.registry import hosts, proxies
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -22,7 +23,10 @@ if TYPE_CHECKING:
 
 _FIRST = 3
 _CGROUP = "stockade-daemon"
-_KEPT = ("STOCKADE_RUN_DIR", "STOCKADE_DATA_DIR", "STOCKADE_BIN_DIR", "STOCKADE_CRASH", "NOTIFY_SOCKET", "TZ")
+_KEPT = (
+    *("STOCKADE_RUN_DIR", "STOCKADE_DATA_DIR", "STOCKADE_BIN_DIR", "STOCKADE_CRASH", "NOTIFY_SOCKET", "TZ"),
+    *(hosts.ENVIRONMENT, *proxies.NAMES),
+)
 
 
 def own_session() -> bool:

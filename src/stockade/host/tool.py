@@ -10,7 +10,8 @@ from __future__ import annotations
 import asyncio
 import json
 import os
-from collections.abc import AsyncGenerator, AsyncIterator
+from collections.abc import AsyncGenerator, AsyncIterator, Mapping
+from types import MappingProxyType
 from typing import Any, NamedTuple
 
 from stockade.errors import RuntimeFailed
@@ -29,6 +30,8 @@ class Given(NamedTuple):
     """Open in the program under the same numbers; the caller keeps its own."""
     text: bytes = b""
     """Its standard input."""
+    environ: Mapping[str, str] = MappingProxyType({})
+    """Variables beside PATH and the locale."""
 
 
 NOTHING = Given()
@@ -73,7 +76,8 @@ class Running:
         self._stdin, self._out, self._error = (ours for ours, _ in pipes)
         standard = {number: theirs for number, (_, theirs) in enumerate(pipes)}
         try:
-            self._child = spawn.start([program, *arguments], {**{one: one for one in given.descriptors}, **standard})
+            descriptors = {**{one: one for one in given.descriptors}, **standard}
+            self._child = spawn.start([program, *arguments], descriptors, given.environ)
         except BaseException:
             for ours, _ in pipes:
                 os.close(ours)

@@ -6,19 +6,15 @@ Three at a time for the whole daemon. Who wants a layer that is on its way alrea
 from __future__ import annotations
 
 import asyncio
-import contextlib
 from collections.abc import Callable, Sequence
-from functools import cached_property
 from typing import Any
 
-import msgspec
-
 from stockade.errors import RuntimeFailed, StockadeError
-from stockade.host.tool import Given, Program
 from stockade.registry import Repository
 from stockade.registry.references import short
 
 from .content import Content, unlink
+from .moving import Mover, Spoiled
 from .shared import Shared, Tell
 from .unpacking import Layers
 from .values import Layer, Progress
@@ -37,10 +33,7 @@ class Fetches:
         self._layers = layers
         self._room = asyncio.Semaphore(AT_ONCE)
         self._under_way: dict[str, Shared[None]] = {}
-
-    @cached_property
-    def _program(self) -> Program:
-        return Program("stockade-fetch")
+        self._mover = Mover()
 
     async def fetch(self, layer: Layer, chains: Sequence[str], repository: Repository, tell: Tell) -> None:
         """Bring a layer's blob here, and its directory if it can be made on the way.
@@ -72,28 +65,42 @@ class Fetches:
         return shared
 
     async def _one(self, layer: Layer, chains: Sequence[str], repository: Repository, tell: Tell) -> None:
+        """Fetch it, from other sources than those that gave something else."""
         tell(Progress(short(layer.digest), "Waiting"))
-        path = self._content.room()
+        liars: set[str] = set()
         with self._content.hold([layer.digest, *chains]):
             async with self._room:
-                try:
+                while not await self._from(layer, chains, repository, liars, tell):
+                    tell(Progress(short(layer.digest), "Retrying in 0 seconds"))
 
-                    async def into(directory: str, lowers: Sequence[str]) -> dict[str, Any]:
-                        done = await self._get(layer, repository, path, (directory, lowers), tell)
-                        self._content.adopt(layer.digest, path)
-                        return done
+    async def _from(
+        self, layer: Layer, chains: Sequence[str], repository: Repository, liars: set[str], tell: Tell
+    ) -> bool:
+        """Fetch it into a new directory; False: there is another liar, and somebody else to be asked."""
+        path = self._content.room()
 
-                    await self._layers.receive(layer, chains, into)
-                finally:
-                    await asyncio.to_thread(unlink, [path])
+        async def into(directory: str, lowers: Sequence[str]) -> dict[str, Any]:
+            done = await self._get(layer, repository, liars, (path, directory, lowers), tell)
+            self._content.adopt(layer.digest, path)
+            return done
+
+        try:
+            await self._layers.receive(layer, chains, into)
+        except Spoiled:
+            if all(one.url in liars for one in repository.sources(layer.digest)):
+                raise
+            return False
+        finally:
+            await asyncio.to_thread(unlink, [path])
+        return True
 
     async def _get(
-        self, layer: Layer, repository: Repository, path: str, into: tuple[str, Sequence[str]], tell: Tell
+        self, layer: Layer, repository: Repository, liars: set[str], to: tuple[str, str, Sequence[str]], tell: Tell
     ) -> dict[str, Any]:
         """Run the program until it has the layer, authorised anew where it is asked who we are."""
-        directory, lowers = into
+        path, directory, lowers = to
         for _ in range(_ADMISSIONS):
-            sources = repository.sources(layer.digest)
+            sources = [one for one in repository.sources(layer.digest) if one.url not in liars]
             wanted = {
                 "sources": sources,
                 "digest": layer.digest,
@@ -105,28 +112,18 @@ class Fetches:
                 if directory
                 else None,
             }
-            done, challenge = await self._run(wanted, layer, tell)
-            if done is not None:
-                return done
-            if challenge is not None:
-                await repository.admit(challenge["url"], [challenge["challenge"]], sources)
+            try:
+                moved = await self._mover.run(
+                    "get", wanted, f"layer {short(layer.digest)}", lambda line: _say(line, layer, tell)
+                )
+            except Spoiled as spoiled:
+                liars.add(sources[spoiled.source].url)
+                raise
+            if moved.done is not None:
+                return moved.done
+            if moved.challenge is not None:
+                await repository.admit(moved.challenge["url"], [moved.challenge["challenge"]], sources)
         raise RuntimeFailed(f"layer {layer.digest}: the registry goes on asking who wants it")
-
-    async def _run(
-        self, wanted: dict[str, Any], layer: Layer, tell: Tell
-    ) -> tuple[dict[str, Any] | None, dict[str, Any] | None]:
-        """One run: what was done, or what the registry wants to know."""
-        done = challenge = None
-        lines = self._program.lines("get", given=Given((), msgspec.json.encode(wanted)))
-        try:
-            async with contextlib.aclosing(lines):
-                async for line in lines:
-                    done, challenge = line.get("done", done), line if "challenge" in line else challenge
-                    _say(line, layer, tell)
-        except RuntimeFailed as error:
-            if challenge is None:
-                raise RuntimeFailed(f"layer {short(layer.digest)}: {error.message}", hint=error.hint) from error
-        return done, challenge
 
 
 def _say(line: dict[str, Any], layer: Layer, tell: Callable[[Progress], object]) -> None:

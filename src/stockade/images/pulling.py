@@ -18,11 +18,13 @@ import msgspec
 from stockade.errors import BadValue, NotFound, ProtocolBroken, RuntimeFailed, StockadeError
 from stockade.registry import Credentials, Document, Reference, Registries, Repository
 from stockade.registry.references import short
+from stockade.registry.repositories import MAX_MANIFEST
 from stockade.store import NAMESPACE, Step, Verb
 
 from . import documents, platforms
 from .archive import Planned, paired
 from .base import Base
+from .content import Content
 from .documents import Descriptor, Platform
 from .fetching import Fetches
 from .intake import Intake
@@ -80,7 +82,9 @@ class Pull(Intake):
         """Find the image that is meant, and keep its documents."""
         reference, content = self.wanted.reference, self.base.content
         platform = platforms.parse(self.wanted.platform, self.base.platform) if self.wanted.platform else None
-        chosen = await choose(self.repository, reference, platform or self.base.platform, exactly=platform is not None)
+        known = str(reference) in self.base.catalog.names(self.namespace)
+        documents_ = Known(self.repository, self.base.content, reference) if known else self.repository
+        chosen = await choose(documents_, reference, platform or self.base.platform, exactly=platform is not None)
         self.digest = chosen.top.digest
         self.tell(Progress(reference.digest or reference.tag, f"Pulling from {reference.path}"))
         manifest = documents.read_manifest(chosen.manifest.data, f"manifest {chosen.manifest.digest}")
@@ -199,7 +203,23 @@ LEFT: Verb[Intake] = Verb(PULL.name, tuple(Step(one.name, _nothing, _collect) fo
 # Which image ------------------------------------------------------------------------------------------------------
 
 
-async def choose(repository: Repository, reference: Reference, wanted: Platform, *, exactly: bool) -> Chosen:
+class Known:
+    """A repository of which something is here: its name is asked for by HEAD, a document that is here not at all."""
+
+    def __init__(self, repository: Repository, content: Content, reference: Reference) -> None:
+        self._repository = repository
+        self._content = content
+        self._top = reference.digest or reference.tag
+
+    async def manifest(self, wanted: str, kinds: Sequence[str], size: int = MAX_MANIFEST) -> Document:
+        """As of the repository itself."""
+        digest = await self._repository.digest(wanted, kinds) if wanted == self._top else wanted
+        if digest and self._content.has(digest):
+            return Document(self._content.read(digest, documents.MAX_DOCUMENT), "", digest)
+        return await self._repository.manifest(wanted, kinds, size)
+
+
+async def choose(repository: Repository | Known, reference: Reference, wanted: Platform, *, exactly: bool) -> Chosen:
     """The manifest for a platform, through indexes if need be.
 
     Raises:

@@ -8,22 +8,20 @@ of it is remembered, so that the next push finds it there.
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import time
 from collections.abc import Sequence
-from functools import cached_property
 from typing import Any, NamedTuple
 
 import msgspec
 from msgspec import Struct
 
-from stockade.errors import RuntimeFailed, StockadeError
-from stockade.host.tool import Given, Program
+from stockade.errors import RuntimeFailed
 from stockade.registry import Credentials, Reference, Registries, Repository
 from stockade.registry.references import parse, short
 
 from . import documents
 from .base import Base
+from .moving import Mover
 from .pulling import first_of
 from .shared import Tell
 from .values import Image, Layer, Name, Progress
@@ -58,10 +56,7 @@ class Pushes:
         self._registries = registries
         self._sent = base.store.table("layer-sent", Sent)
         self._room = asyncio.Semaphore(AT_ONCE)
-
-    @cached_property
-    def _program(self) -> Program:
-        return Program("stockade-fetch")
+        self._mover = Mover()
 
     async def push(
         self, image: Image, reference: Reference, credentials: Credentials, tell: Tell, namespace: str
@@ -142,6 +137,12 @@ class Pushes:
 
     async def _put(self, layer: Layer, repository: Repository, compress: bool, tell: Tell) -> dict[str, Any]:
         """Run the program until it has sent the layer, authorised anew where it is asked who we are."""
+        name = short(layer.diff_id)
+
+        def say(line: dict[str, Any]) -> None:
+            if "sent" in line:
+                tell(Progress(name, "Pushing", line["sent"], layer.size))
+
         for _ in range(_ADMISSIONS):
             target = await repository.upload()
             wanted = {
@@ -152,30 +153,12 @@ class Pushes:
                 "digest": "" if compress else layer.digest,
             }
             del wanted["url"]
-            done, challenge = await self._run(wanted, layer, tell)
-            if done is not None:
-                return done
-            if challenge is not None:
-                await repository.admit(challenge["url"], [challenge["challenge"]], [target])
-        raise RuntimeFailed(f"layer {short(layer.diff_id)}: the registry goes on asking who sends it")
-
-    async def _run(
-        self, wanted: dict[str, Any], layer: Layer, tell: Tell
-    ) -> tuple[dict[str, Any] | None, dict[str, Any] | None]:
-        """One run: what was done, or what the registry wants to know."""
-        done = challenge = None
-        name = short(layer.diff_id)
-        lines = self._program.lines("put", given=Given((), msgspec.json.encode(wanted)))
-        try:
-            async with contextlib.aclosing(lines):
-                async for line in lines:
-                    done, challenge = line.get("done", done), line if "challenge" in line else challenge
-                    if "sent" in line:
-                        tell(Progress(name, "Pushing", line["sent"], layer.size))
-        except StockadeError as error:
-            if challenge is None:
-                raise RuntimeFailed(f"layer {name}: {error.message}", hint=error.hint) from error
-        return done, challenge
+            moved = await self._mover.run("put", wanted, f"layer {name}", say)
+            if moved.done is not None:
+                return moved.done
+            if moved.challenge is not None:
+                await repository.admit(moved.challenge["url"], [moved.challenge["challenge"]], [target])
+        raise RuntimeFailed(f"layer {name}: the registry goes on asking who sends it")
 
 
 def layer_of(layer: Layer, sent: Sent) -> Layer:

@@ -174,12 +174,26 @@ class Repository:
         """
         path = f"/{self.reference.path}/manifests/{wanted}"
         more = (("Accept", ", ".join(kinds)),)
-        answer, host = await self.ask("resolve" if ":" not in wanted else "pull", "GET", path, more, limit=size)
-        digest = _digest(answer.body)
-        promised = wanted if ":" in wanted else answer.header("docker-content-digest")
-        if is_digest(promised) and promised != digest:
-            raise ProtocolBroken(f"{host.authority} sent other bytes than {promised}: {digest}")
-        return Document(answer.body, answer.header("content-type").partition(";")[0].strip(), digest)
+        promised = wanted if ":" in wanted else None
+        answer, _ = await self.ask(_capability(wanted), "GET", path, more, limit=size, promised=promised)
+        kind = answer.header("content-type").partition(";")[0].strip()
+        return Document(answer.body, kind, _digest(answer.body))
+
+    async def digest(self, wanted: str, kinds: Iterable[str]) -> str:
+        """What a tag or digest leads to, asked for by one HEAD; empty: the registry does not say.
+
+        Raises:
+            Unavailable: it does not answer.
+        """
+        path = f"/{self.reference.path}/manifests/{wanted}"
+        try:
+            answer, _ = await self.ask(_capability(wanted), "HEAD", path, (("Accept", ", ".join(kinds)),))
+        except (Unavailable, TimedOut):
+            raise
+        except StockadeError:
+            return ""  # why not is said by the answer to a GET
+        found = answer.header("docker-content-digest")
+        return found if is_digest(found) and wanted in (found, self.reference.tag) else ""
 
     async def small_blob(self, digest: str, size: int) -> bytes:
         """A configuration: a blob that is a document.
@@ -189,9 +203,8 @@ class Repository:
         """
         if size > MAX_ANSWER:
             raise BadValue(f"the configuration {digest} would have {size} bytes")
-        answer, host = await self.ask("pull", "GET", f"/{self.reference.path}/blobs/{digest}", limit=size)
-        if _digest(answer.body) != digest:
-            raise ProtocolBroken(f"{host.authority} sent other bytes than {digest}: {_digest(answer.body)}")
+        path = f"/{self.reference.path}/blobs/{digest}"
+        answer, _ = await self.ask("pull", "GET", path, limit=size, promised=digest)
         return answer.body
 
     async def tags(self) -> list[str]:
@@ -322,11 +335,13 @@ class Repository:
         good: tuple[int, ...] = (200,),
         missing: bool = False,
         limit: int = MAX_ANSWER,
+        promised: str | None = "",
     ) -> tuple[Answer, Host]:
         """The first host's answer that is good, and whose it is.
 
         Args:
             missing: whether a 404 is an answer too.
+            promised: the digest of the body that is asked for; None: the one that the answer itself names.
 
         Raises:
             StockadeError: none gave one; what the registry itself said, as a condition.
@@ -338,7 +353,9 @@ class Repository:
                 if isinstance(answer, StockadeError):
                     failure = failure if isinstance(answer, NotTls) and failure else answer
                 elif answer.status in good or (missing and answer.status == 404):
-                    return answer, host
+                    failure = _spoiled(answer, host, promised)
+                    if failure is None:
+                        return answer, host
                 else:
                     said = refusals.read(answer.status, answer.body, manifest="/manifests/" in path)
                     failure = self._refusal(said, path)
@@ -400,6 +417,18 @@ class Repository:
         wanted = path.rpartition("/manifests/")[2] if "/manifests/" in path else ""
         whole = f"{reference.familiar_name}{'@' if ':' in wanted else ':'}{wanted}" if wanted else reference.familiar
         return refusals.of_pull(said, reference.familiar_name, whole, registry)
+
+
+def _capability(wanted: str) -> str:
+    """What a host must be good for to be asked for a manifest."""
+    return "pull" if ":" in wanted else "resolve"
+
+
+def _spoiled(answer: Answer, host: Host, promised: str | None) -> ProtocolBroken | None:
+    """What is wrong with a body that a digest is known of."""
+    named = answer.header("docker-content-digest") if promised is None else promised
+    found = _digest(answer.body) if is_digest(named) else named
+    return ProtocolBroken(f"{host.authority} sent other bytes than {named}: {found}") if found != named else None
 
 
 def _address(host: Host, path: str) -> str:

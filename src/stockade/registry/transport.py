@@ -21,7 +21,9 @@ import h11
 
 from stockade.errors import BadValue, ProtocolBroken, TimedOut, Unavailable
 
+from . import proxies
 from .hosts import is_loopback
+from .proxies import Proxies, Proxy
 
 MAX_ANSWER = 8 << 20
 """Bytes of an answer, unless its request says less."""
@@ -106,7 +108,8 @@ class _Origin(NamedTuple):
 class Transport:
     """The connections of one daemon to registries."""
 
-    def __init__(self) -> None:
+    def __init__(self, through: Proxies | None = None) -> None:
+        self._proxies = proxies.of(os.environ) if through is None else through
         self._idle: dict[tuple[_Origin, Trust], list[_Link]] = {}
         self._contexts: dict[Trust, ssl.SSLContext] = {}
 
@@ -203,8 +206,11 @@ class Transport:
     async def _dial(self, origin: _Origin, trust: Trust) -> _Link:
         seconds = trust.dial_timeout or DIAL
         context = await self._context(trust) if origin.scheme == "https" else None
+        through = self._proxies.of(origin.scheme, origin.host, origin.port)
         try:
             async with asyncio.timeout(seconds):
+                if through is not None:
+                    return await _dial_through(through, origin, context)
                 reader, writer = await asyncio.open_connection(
                     origin.host, origin.port, ssl=context, server_hostname=origin.host if context else None
                 )
@@ -222,7 +228,8 @@ class Transport:
             ) from error
         except OSError as error:
             why = error.strerror if isinstance(error, socket.gaierror) or not error.errno else os.strerror(error.errno)
-            raise Unavailable(f"{origin} cannot be reached: {why or error}") from error
+            by = f" through the proxy {through}" if through is not None else ""
+            raise Unavailable(f"{origin} cannot be reached{by}: {why or error}") from error
         return _Link(reader, writer)
 
     async def _context(self, trust: Trust) -> ssl.SSLContext:
@@ -232,6 +239,36 @@ class Transport:
         return self._contexts[trust]
 
 
+async def _dial_through(proxy: Proxy, origin: _Origin, context: ssl.SSLContext | None) -> _Link:
+    """A connection by a proxy: to TLS by CONNECT (RFC 9110, 9.3.6), which hides what is said; else it hears it all."""
+    reader, writer = await asyncio.open_connection(proxy.host, proxy.port, limit=_MAX_HEAD)
+    try:
+        if context is None:
+            return _Link(reader, writer, proxy)
+        more = "".join(f"{name}: {value}\r\n" for name, value in [("Host", str(origin)), *_shown(proxy)])
+        writer.write(f"CONNECT {origin} HTTP/1.1\r\n{more}\r\n".encode("latin-1"))
+        await writer.drain()
+        head = await reader.readuntil(b"\r\n\r\n")
+        words = head.split(b"\r\n")[0].decode("latin-1").split(" ", 2)
+        if len(words) < 2 or not words[0].startswith("HTTP/1.") or not words[1].startswith("2"):
+            said = " ".join(word for word in words[1:] if word.isprintable())[:100]
+            raise Unavailable(f"the proxy {proxy} does not lead to {origin}: {said or 'this is no HTTP'}")
+        await writer.start_tls(context, server_hostname=origin.host)
+        return _Link(reader, writer)
+    except (asyncio.IncompleteReadError, asyncio.LimitOverrunError):
+        writer.transport.abort()
+        raise Unavailable(
+            f"the proxy {proxy} does not lead to {origin}: it hung up, or its answer does not end"
+        ) from None
+    except BaseException:
+        writer.transport.abort()
+        raise
+
+
+def _shown(proxy: Proxy) -> list[tuple[str, str]]:
+    return [("Proxy-Authorization", proxy.authorization)] if proxy.authorization else []
+
+
 class _Stale(Exception):
     """A connection that was kept had ended meanwhile: nothing was asked."""
 
@@ -239,8 +276,12 @@ class _Stale(Exception):
 class _Link:
     """One connection."""
 
-    def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    def __init__(
+        self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, through: Proxy | None = None
+    ) -> None:
         self.expires: asyncio.TimerHandle | None = None
+        self._through = through
+        """The proxy that is told each request's whole address."""
         self._reader = reader
         self._writer = writer
         self._http = h11.Connection(h11.CLIENT, max_incomplete_event_size=_MAX_HEAD)
@@ -285,6 +326,9 @@ class _Link:
         if request.body or request.method not in _SAFE:
             headers.append(("Content-Length", str(len(request.body))))
         target = (split.path or "/") + (f"?{split.query}" if split.query else "")
+        if self._through is not None:
+            target = f"{split.scheme}://{split.netloc}{target}"
+            headers += _shown(self._through)
         head = h11.Request(method=request.method, target=target, headers=headers)
         text = (self._http.send(head) or b"") + (self._http.send(h11.Data(data=request.body)) or b"")
         try:

@@ -485,3 +485,28 @@ def test_help_and_version(fetch: Fetch) -> None:
         done = subprocess.run([fetch.program, word], capture_output=True, text=True, check=True)
         assert done.stdout.startswith("stockade-fetch")
     assert subprocess.run([fetch.program], capture_output=True).returncode == 2
+
+
+# Without a digest --------------------------------------------------------------------------------------------------
+
+
+def test_whatever_comes_is_kept_and_named(fetch: Fetch, serve: Serve) -> None:
+    said = fetch.call("get", fetch.asked(SMALL, serve(whole(SMALL)).url, digest="", size=0))
+    assert said.done == {"size": len(SMALL), "digest": digest(SMALL), "resumed": 0}
+    assert kept(fetch) == SMALL
+
+
+def test_what_nothing_holds_together_is_not_gone_on_with(fetch: Fetch, serve: Serve) -> None:
+    server = serve(by_turns(cut_after(100_000, SMALL), whole(SMALL)))
+    said = fetch.call("get", fetch.asked(SMALL, server.url, digest="", size=0))
+    assert said.failed["kind"] == "cut"
+    assert len(server.requests) == 1
+    endless = serve(whole(SMALL))
+    said = fetch.call("get", fetch.asked(SMALL, endless.url, digest="", size=0, max_bytes=1000))
+    assert said.failed["kind"] == "size"
+
+
+def test_who_gave_the_wrong_bytes_is_told(fetch: Fetch, serve: Serve) -> None:
+    wrong, dead = serve(whole(SMALL[::-1])), serve(lambda _, to: to.answer(404))
+    said = fetch.get(SMALL, dead.url, wrong.url, serve(whole(SMALL)).url)
+    assert (said.failed["kind"], said.failed["source"]) == ("digest", 1)

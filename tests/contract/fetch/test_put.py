@@ -114,7 +114,7 @@ def test_a_challenge_is_handed_on(fetch: Fetch, serve: Serve) -> None:
     assert (said.code, said.last["challenge"], said.last["source"]) == (3, 'Basic realm="r"', 0)
 
 
-def test_what_fails_for_a_while_begins_anew(fetch: Fetch, serve: Serve) -> None:
+def test_what_fails_for_a_while_is_tried_again(fetch: Fetch, serve: Serve) -> None:
     answer, taken = taking()
 
     def cut(_: Request, to: Connection) -> None:
@@ -177,3 +177,72 @@ def test_files_that_are_none(fetch: Fetch, serve: Serve, room: Path) -> None:
         request = {**asked(fetch, server.url), "source": str(room / name)}
         assert fetch.call("put", request).failed["kind"] == "file"
     assert server.requests == []
+
+
+# An upload that was cut -----------------------------------------------------------------------------------------------
+
+KEPT = 2_000_000
+
+
+def keeping(status: Answer) -> tuple[Answer, list[bytes]]:
+    """A server that cuts the first PATCH and keeps a part of it; what it says when it is asked how far it got."""
+    taken: list[bytes] = []
+
+    def answer(request: Request, to: Connection) -> None:
+        if request.method == "POST":
+            to.answer(202, location="/up/1?state=a")
+        elif request.method == "PATCH" and not taken:
+            taken.append(request.body[:KEPT])
+            to.cut()
+        elif request.method == "PATCH":
+            taken.append(request.body)
+            to.answer(202, location="/up/1?state=c")
+        elif request.method == "GET":
+            status(request, to)
+        else:
+            to.answer(201)
+
+    return answer, taken
+
+
+@pytest.mark.parametrize("compress", [None, "gzip"])
+def test_it_goes_on_where_the_server_has_got_to(fetch: Fetch, serve: Serve, compress: str | None) -> None:
+    there = {"range": f"0-{KEPT - 1}", "location": "/up/1?state=b"}
+    answer, taken = keeping(lambda _, to: to.answer(204, b"", **there))
+    server = serve(answer)
+    done = fetch.call("put", asked(fetch, server.url, compress=compress)).done
+    whole = b"".join(taken)
+    assert done == {"size": len(whole), "digest": digest(whole)}
+    assert (gzip.decompress(whole) if compress else whole) == DATA
+    methods = [(request.method, request.target.partition("&")[0]) for request in server.requests]
+    assert methods == [
+        ("POST", "/v2/some/name/blobs/uploads/"),
+        ("PATCH", "/up/1?state=a"),
+        ("GET", "/up/1?state=a"),
+        ("PATCH", "/up/1?state=b"),
+        ("PUT", "/up/1?state=c"),
+    ]
+    said = server.requests[3].headers.get("content-range")
+    assert said == (None if compress else f"{KEPT}-{len(DATA) - 1}")
+
+
+@pytest.mark.parametrize(
+    ("status", "headers"),
+    [
+        (404, {}),
+        (204, {}),
+        (204, {"range": "0-0"}),
+        (204, {"range": "bytes=17-99"}),
+        (204, {"range": "0-99999999999999999999999"}),
+        (204, {"range": f"0-{len(DATA) + 5}"}),
+        (204, {"range": f"0-{KEPT - 1}", "location": "ftp://elsewhere/"}),
+    ],
+)
+def test_who_does_not_say_is_sent_all_of_it_anew(
+    fetch: Fetch, serve: Serve, status: int, headers: dict[str, str]
+) -> None:
+    answer, taken = keeping(lambda _, to: to.answer(status, b"", **headers))
+    server = serve(answer)
+    assert fetch.call("put", asked(fetch, server.url)).done["digest"] == digest(DATA)
+    assert taken[1] == DATA
+    assert [request.method for request in server.requests] == ["POST", "PATCH", "GET", "POST", "PATCH", "PUT"]

@@ -2,18 +2,13 @@
 
 from __future__ import annotations
 
-import contextlib
 import os
-import select
-import socket
-import threading
 
 import pytest
 
 from contract.fetch.answers import ranges, whole
 from contract.fetch.conftest import Certificates, Serve
 from support.fetch import Fetch
-from support.server import Connection, Request
 
 pytestmark = pytest.mark.root
 
@@ -79,36 +74,3 @@ def test_a_redirect_from_https_to_http_is_refused(fetch: Fetch, serve: Serve, ce
     assert said.failed["kind"] == "redirect"
     assert "hint:" in said.complaint
     assert plain.requests == []
-
-
-def test_a_proxy_of_the_environment(fetch: Fetch, serve: Serve, certificates: Certificates) -> None:
-    """It sees a CONNECT, and nothing of what follows."""
-    server = serve(whole(SMALL), certificates.context())
-
-    def connect(request: Request, to: Connection) -> None:
-        host, port = request.target.split(":")
-        assert request.method == "CONNECT"
-        with fetch.ns.connect(host, int(port)) as far:
-            to.send(b"HTTP/1.1 200 Connected\r\n\r\n")
-            thread = threading.Thread(target=_pump, args=(far, to.socket))
-            thread.start()
-            _pump(to.socket, far)
-            thread.join()
-
-    proxy = serve(connect)
-    asked = fetch.asked(SMALL, server.url, source={"ca": [certificates.file("ca.pem")]})
-    environment = {**os.environ, "HTTPS_PROXY": proxy.url}
-    environment.pop("NO_PROXY", None)
-    environment.pop("no_proxy", None)
-    assert fetch.call("get", asked, environment).done["size"] == len(SMALL)
-    assert [request.target for request in proxy.requests] == [f"127.0.0.1:{server.port}"]
-    fetch.blob.unlink()
-    assert fetch.call("get", asked, {**environment, "NO_PROXY": "127.0.0.1"}).done["size"] == len(SMALL)
-    assert len(proxy.requests) == 1
-
-
-def _pump(one: socket.socket, other: socket.socket) -> None:
-    with contextlib.suppress(OSError):
-        while select.select([one], [], [], 20)[0] and (data := one.recv(1 << 16)):
-            other.sendall(data)
-        other.shutdown(socket.SHUT_WR)
