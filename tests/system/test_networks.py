@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import signal
 import subprocess
 import sys
@@ -12,7 +13,7 @@ from typing import Any
 
 import pytest
 
-from support import api
+from support import api, reach
 from support import place as places
 from support.api import must
 from support.daemon import IMAGE, Daemon, daemon
@@ -258,6 +259,42 @@ def test_a_container_within_anothers_network(docker: Daemon) -> None:
     assert inside(docker, "side", "hostname") == inside(docker, "web", "hostname")
 
 
+def test_what_a_container_leaves_to_its_neighbour(docker: Daemon) -> None:
+    """An address is another's at once, though somebody is still in the namespace where it was."""
+    docker.said("network", "create", "n")
+    server(docker, "web", "--network", "n", "-p", "8080:80")
+    docker.run("--name", "side", "--network", "container:web", IMAGE, "sleep", "1000")
+    docker.said("stop", "-t", "0", "web")
+    assert ask_from(host(docker), "127.0.0.1", 8080) == ""
+    server(docker, "next", "--network", "n", "-p", "8080:80")
+    assert address(docker, "next", "n") == "172.18.0.2"
+    assert ask_from(host(docker), "127.0.0.1", 8080, 0.9) == "172.18.0.1"
+    eventually(lambda: host(docker).run(["ip", "-br", "link"]).count("veth") == 1)
+    assert "eth0" not in inside(docker, "side", "busybox", "ip", "link")
+
+
+def test_ends_of_containers_that_ended_before_the_daemon_did(docker: Daemon) -> None:
+    docker.said("network", "create", "n")
+    for name in ("web", "stays"):
+        server(docker, name, "--network", "n")
+    docker.run("--name", "side", "--network", "container:web", IMAGE, "sleep", "1000")
+    docker.said("kill", "web")
+    docker.restart(signal.SIGKILL)
+    eventually(lambda: host(docker).run(["ip", "-br", "link"]).count("veth") == 1)
+    assert ask(docker, "stays", "127.0.0.1")
+
+
+def test_what_serves_names_and_ports_is_back_at_once(docker: Daemon) -> None:
+    docker.said("network", "create", "n")
+    server(docker, "web", "--network", "n", "-p", "8080:80")
+    for _ in range(2):
+        before = reach.serving(docker)
+        os.kill(before, signal.SIGKILL)
+        eventually(lambda before=before: reach.serving(docker) not in (0, before), 1)
+        assert ask(docker, "web", "web") == "172.18.0.2"
+        assert ask_from(host(docker), "::1", 8080)
+
+
 def test_aliases_and_links(docker: Daemon) -> None:
     docker.said("network", "create", "n")
     server(docker, "web", "--network", "n", "--network-alias", "a", "--network-alias", "b")
@@ -282,6 +319,19 @@ def test_the_default_network_has_links_and_no_names(docker: Daemon) -> None:
     assert ask(docker, "other", "172.17.0.2")
     assert ask(docker, "other", "web") == ""
     assert "172.17.0.1" in docker.said("network", "inspect", "bridge", "-f", "{{(index .IPAM.Config 0).Gateway}}")
+
+
+def test_the_default_network_has_its_rules_when_others_were_first() -> None:
+    with places.place() as place, daemon(place) as docker:
+        docker.load()
+        docker.said("network", "create", "n")
+        docker.said("run", "--rm", "--network", "bridge", IMAGE, "true")
+        assert "from-stockade0" in host(docker).run(["nft", "list", "table", "inet", "stockade"])
+        docker.restart(signal.SIGKILL)
+        docker.said("network", "rm", "n")
+        rules = host(docker).run(["nft", "list", "table", "inet", "stockade"])
+        assert "from-stockade0" in rules
+        assert "from-br-" not in rules
 
 
 # IPv6 ---------------------------------------------------------------------------------------------------------------

@@ -66,6 +66,8 @@ fn perform(
         Operation::Attach(attach) => attach::attach(socket, attach, done),
         Operation::Gateway(gateway) => attach::set_gateway(gateway, done),
         Operation::Detach(detach) => attach::detach(socket, &detach.host),
+        Operation::Cut(cut) => attach::cut(socket, &cut.host),
+        Operation::Sweep(sweep) => attach::sweep(socket, sweep),
         Operation::Publish(ports) => {
             done.push(Undo::Published(elements::publish(late, ports)?));
             Ok(())

@@ -10,7 +10,7 @@ use crate::link::{self, Pair};
 use crate::message::Batch;
 use crate::namespace::Namespace;
 use crate::netlink::Socket;
-use crate::request::{Attach, Gateway};
+use crate::request::{Attach, Gateway, Sweep};
 use crate::setting;
 use crate::undo::{Before, Undo};
 use crate::value::{LinkName, Mac};
@@ -187,17 +187,67 @@ fn default_route(socket: &mut Socket, family: Family) -> rustix::io::Result<Opti
 
 /// Removes a pair by its end on the host; one that is gone is removed.
 pub fn detach(socket: &mut Socket, host: &LinkName) -> Result<()> {
-    let Some(link) = link::find(socket, host)? else {
+    match veth(socket, host)? {
+        Some(index) => remove(socket, host, index),
+        None => Ok(()),
+    }
+}
+
+/// Nothing comes out of the pair or goes into it any more; whoever holds its network namespace takes it away. One that is gone is
+/// cut, and one that cannot be cut is removed.
+pub fn cut(socket: &mut Socket, host: &LinkName) -> Result<()> {
+    let Some(index) = veth(socket, host)? else {
         return Ok(());
     };
-    if link.kind != "veth" {
-        return Err(Error::Foreign {
+    match link::cut(socket, index) {
+        // A device that is down hears nothing.
+        Ok(()) | Err(Errno::NODEV | Errno::NETDOWN) => Ok(()),
+        // Of no bridge any more, or of one whose ports' states are a protocol's.
+        Err(_) => remove(socket, host, index),
+    }
+}
+
+/// Removes the pairs of our names that hang on these bridges, but those that are to stay.
+pub fn sweep(socket: &mut Socket, wanted: &Sweep) -> Result<()> {
+    let mut masters = Vec::new();
+    for bridge in &wanted.bridges {
+        if let Some(found) = link::find(socket, bridge)? {
+            masters.push(found.index);
+        }
+    }
+    let found = link::hanging(socket, &masters).map_err(|source| Error::Dump {
+        what: "devices",
+        source,
+    })?;
+    for (name, index) in found {
+        if is_ours(name.as_str()) && !wanted.keep.contains(&name) {
+            remove(socket, &name, index)?;
+        }
+    }
+    Ok(())
+}
+
+/// `veth` and ten hexadecimal digits.
+fn is_ours(name: &str) -> bool {
+    const DIGITS: usize = 10;
+    let digits = name.strip_prefix("veth").unwrap_or_default();
+    digits.len() == DIGITS && digits.bytes().all(|byte| byte.is_ascii_hexdigit())
+}
+
+/// The number of a veth, if there is one.
+fn veth(socket: &mut Socket, host: &LinkName) -> Result<Option<u32>> {
+    match link::find(socket, host)? {
+        Some(link) if link.kind != "veth" => Err(Error::Foreign {
             name: host.clone(),
             found: link.kind,
             wanted: "veth",
-        });
+        }),
+        other => Ok(other.map(|link| link.index)),
     }
-    match link::remove(socket, link.index) {
+}
+
+fn remove(socket: &mut Socket, host: &LinkName, index: u32) -> Result<()> {
+    match link::remove(socket, index) {
         Ok(()) | Err(Errno::NODEV) => Ok(()),
         Err(source) => Err(Error::Remove {
             name: host.clone(),

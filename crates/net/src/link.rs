@@ -11,6 +11,7 @@ use crate::value::{LinkName, Mac};
 const RTM_NEWLINK: u16 = 16;
 const RTM_DELLINK: u16 = 17;
 const RTM_GETLINK: u16 = 18;
+const RTM_SETLINK: u16 = 19;
 const IFLA_ADDRESS: u16 = 1;
 const IFLA_IFNAME: u16 = 3;
 const IFLA_MTU: u16 = 4;
@@ -80,6 +81,34 @@ pub fn find(socket: &mut Socket, name: &LinkName) -> Result<Option<Link>> {
     }
 }
 
+/// Every veth that hangs on one of these devices.
+pub fn hanging(socket: &mut Socket, masters: &[u32]) -> rustix::io::Result<Vec<(LinkName, u32)>> {
+    let mut found = Vec::new();
+    socket.ask(
+        RTM_GETLINK,
+        flag::DUMP,
+        &header(0, false),
+        |_| {},
+        |message| {
+            let attributes = message.attributes(HEADER);
+            let kind = attributes.nested(IFLA_LINKINFO).text(IFLA_INFO_KIND);
+            let hangs = attributes
+                .number(IFLA_MASTER)
+                .is_some_and(|master| masters.contains(&master));
+            let name = attributes.text(IFLA_IFNAME).unwrap_or_default();
+            if message.kind == RTM_NEWLINK
+                && kind == Some("veth")
+                && hangs
+                && let Ok(name) = LinkName::try_from(name.to_owned())
+                && let Some(index) = number(message.body, 4)
+            {
+                found.push((name, index));
+            }
+        },
+    )?;
+    Ok(found)
+}
+
 /// The number of a device that must be there.
 pub fn index(socket: &Socket, name: &LinkName) -> Result<u32> {
     match name_to_index(socket.descriptor(), name.as_str()) {
@@ -141,6 +170,31 @@ pub fn isolate(socket: &mut Socket, index: u32, isolated: bool) -> rustix::io::R
             info.nested(IFLA_INFO_SLAVE_DATA, |data| {
                 data.attribute(IFLA_BRPORT_ISOLATED, &[u8::from(isolated)]);
             });
+        });
+    })
+}
+
+/// Makes a port of a bridge deaf and mute, at once, and has the bridge forget whom it heard there. (Taking it from the bridge
+/// waits for the kernel's readers.) Said to the bridge's own family: after a message of the other one the kernel looks at the
+/// device's carrier and switches its port on again, as it may for a pair that came up a moment ago; such a port is told and learns
+/// nothing all the same.
+pub fn cut(socket: &mut Socket, index: u32) -> rustix::io::Result<()> {
+    const AF_BRIDGE: u8 = 7;
+    const IFLA_PROTINFO: u16 = 12;
+    const IFLA_BRPORT_STATE: u16 = 1;
+    const IFLA_BRPORT_FLUSH: u16 = 24;
+    const BR_STATE_DISABLED: u8 = 0;
+    // IFLA_BRPORT_ LEARNING, UNICAST_FLOOD, MCAST_FLOOD, BCAST_FLOOD.
+    const OFF: [u16; 4] = [8, 9, 27, 30];
+    let mut header = header(index, false);
+    header[0] = AF_BRIDGE;
+    socket.change(RTM_SETLINK, 0, &header, |message| {
+        message.nested(IFLA_PROTINFO, |port| {
+            port.attribute(IFLA_BRPORT_STATE, &[BR_STATE_DISABLED]);
+            for kind in OFF {
+                port.attribute(kind, &[0]);
+            }
+            port.attribute(IFLA_BRPORT_FLUSH, &[]);
         });
     })
 }

@@ -22,6 +22,8 @@ pub enum Operation {
     Attach(Attach),
     Gateway(Gateway),
     Detach(Detach),
+    Cut(Detach),
+    Sweep(Sweep),
     Publish(Vec<Publication>),
     Unpublish(Vec<Publication>),
 }
@@ -90,6 +92,14 @@ pub struct Gateway {
 #[serde(deny_unknown_fields)]
 pub struct Detach {
     pub host: LinkName,
+}
+
+/// The pairs on these bridges that nobody knows any more.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Sweep {
+    pub bridges: Vec<LinkName>,
+    pub keep: Vec<LinkName>,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Deserialize)]
@@ -190,11 +200,13 @@ mod tests {
                        "mtu":1500,"addresses":["172.18.0.2/16"],"gateway4":"172.18.0.1","gateway6":null}},
             {"gateway":{"netns":"/proc/1/ns/net","name":"eth0","gateway4":"172.18.0.1","gateway6":null}},
             {"detach":{"host":"veth0123456789"}},
+            {"cut":{"host":"veth0123456789"}},
+            {"sweep":{"bridges":["br-1"],"keep":["veth0123456789"]}},
             {"publish":[{"host_ip":"","host_port":8080,"protocol":"tcp","to":"172.18.0.2","port":80}]},
             {"unpublish":[{"host_ip":"::1","host_port":8080,"protocol":"sctp","to":"172.18.0.2","port":80}]}]}"#;
         let request: Request = serde_json::from_str(text).unwrap();
-        assert_eq!(request.operations.len(), 7);
-        let Operation::Unpublish(ports) = &request.operations[6] else {
+        assert_eq!(request.operations.len(), 9);
+        let Operation::Unpublish(ports) = &request.operations[8] else {
             panic!("{request:?}");
         };
         assert_eq!(ports[0].to_string(), "port [::1]:8080/sctp");

@@ -6,7 +6,7 @@ import asyncio
 import contextlib
 import logging
 import time
-from collections.abc import Callable, Coroutine, Iterable, Iterator
+from collections.abc import Callable, Coroutine, Iterable
 from typing import Any
 
 import msgspec
@@ -43,7 +43,7 @@ from stockade.errors import (
 )
 from stockade.host import processes
 from stockade.model import Exit
-from stockade.networks.values import Endpoint, EndpointWanted, Held
+from stockade.networks.values import Endpoint, EndpointWanted
 from stockade.runtime import shim, walls
 from stockade.store import Journal
 
@@ -503,10 +503,6 @@ class Containers:
         for end in which:
             known = {"container": container.id, "name": end.network, "type": "bridge"}
             self.engine.events.publish("network", action, end.network_id, known, container.wanted.namespace)
-
-    def held(self) -> Iterator[Held]:
-        """What every container holds of networks."""
-        return ends.everything([one for space in self.known.values() for one in space.values()])
 
     async def update(self, container: Container, change: Change) -> tuple[str, ...]:
         """See Engine.update."""

@@ -5,7 +5,7 @@ Addresses and ports are recorded before anything is made of them. A container wi
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from typing import Any, NamedTuple
 
 import msgspec
@@ -44,13 +44,6 @@ def held(container: Container, ends: Ends | None = None) -> Held:
     ends = ends or Ends.of(container)
     names = (wanted.name, wanted.id[:12], *((wanted.hostname,) if wanted.hostname else ()))
     return Held(wanted.id, tuple(dict.fromkeys(names)), ends.held, ends.wanted, wanted.dns)
-
-
-def everything(containers: Iterable[Container]) -> Iterator[Held]:
-    """What all of them hold."""
-    for container in containers:
-        if container.state.endpoints:
-            yield held(container)
 
 
 def bindings(wanted: Wanted) -> tuple[PortBinding, ...]:
@@ -207,7 +200,11 @@ async def change_back(turn: Turn) -> None:
 async def _change(turn: Turn, old: str, new: str) -> None:
     container = turn.container
     before, after = (msgspec.convert(turn.notes[word], Ends) for word in (old, new))
-    if not container.alive or not _present(container):
+    if not container.alive:
+        return
+    if not _present(container):
+        # It has ended, and nobody has recorded that yet: its end knows one side of the change only.
+        await turn.engine.networks.cut(dict.fromkeys((*before.held, *after.held)))
         return
     netns = f"/proc/{container.state.pid}/ns/net"
     await turn.engine.networks.reattach(held(container, before), held(container, after), netns)

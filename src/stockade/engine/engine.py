@@ -46,7 +46,7 @@ class Engine:
         self.events = Events()
         self.storage = Storage(self, volumes)
         self.containers = Containers(self)
-        self.networks = Networks(paths, store, self.containers.held)
+        self.networks = Networks(paths, store)
         self.execs = Execs(self)
         self.streams = Streams(self)
         self.health = Watch(self, self.execs)

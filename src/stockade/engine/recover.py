@@ -11,7 +11,7 @@ import os
 
 import msgspec
 
-from stockade.engine import ground, policy, verbs
+from stockade.engine import ends, ground, policy, verbs
 from stockade.engine.container import Container
 from stockade.engine.records import Record, State, Status, Wanted
 from stockade.engine.shims import Shim
@@ -35,8 +35,7 @@ _AGAIN = 1.0
 async def everything(containers: Containers) -> None:
     """Take up every container; return when all are, or `PATIENCE` is over."""
     for record in containers.table.all(None):
-        containers.take(record)
-        containers.engine.networks.moved(record.wanted.id, (), record.state.endpoints)
+        containers.engine.networks.found(ends.held(containers.take(record)))
     left: dict[str, list[Operation]] = {}
     for operation in containers.journal.unfinished():
         if operation.verb in verbs.ALL:

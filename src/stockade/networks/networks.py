@@ -10,15 +10,16 @@ import re
 import secrets
 import socket
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import msgspec
 
-from stockade.errors import BadValue, Conflict, NotFound, Refused, RuntimeFailed, StockadeError
-from stockade.host import processes
+from stockade.errors import BadValue, Conflict, NotFound, Refused, RuntimeFailed, StockadeError, Unsupported
+from stockade.host import delegated, processes
 from stockade.networks import blocking, ends, firewall, options, plan, pools
 from stockade.networks.blocking import Block
+from stockade.networks.fading import Fading, devices
 from stockade.networks.ledger import Ledger
 from stockade.networks.monitor import Monitor
 from stockade.networks.node import Node, nft, ruleset
@@ -42,13 +43,7 @@ log = logging.getLogger(__name__)
 class Networks:
     """Whoever changes networks holds `_lock`; ends are decided without a pause, so nobody comes between."""
 
-    def __init__(self, paths: Paths, store: Store, held: Callable[[], Iterable[Held]]) -> None:
-        """Make it.
-
-        Args:
-            held: what every container holds at the moment.
-        """
-        self._held = held
+    def __init__(self, paths: Paths, store: Store) -> None:
         self._table = store.table("network", Network)
         self._journal = Journal(store)
         self._copies = f"{paths.data}/networks"
@@ -57,14 +52,21 @@ class Networks:
             self._mend()
         self.ledger = Ledger()
         self.node = Node()
-        self.serve = Serve(paths.run)
+        self.serve = Serve(paths.run, self._revive)
+        self.fading = Fading(lambda names: self.node.apply(plan.remove_ends(names)))
         self._monitor = Monitor(self._restore_table)
+        self._made: dict[str, Held] = {}
+        """What stands for each container, by its id: changed before the node is, so that a table that is put meanwhile
+        neither loses a port nor brings one back. A record says it earlier at a start and later at an end."""
         self._going: set[str] = set()
         """Networks that are being removed: nobody gets an end of them."""
         self._up: set[str] = set()
         """Bridges that were seen to by this process."""
         self._stands = False
         """Whether the table was put by this process."""
+        self._stale = False
+        """Whether a network that was made or removed is not, or still, among its rules."""
+        self._restored = False
         self._lock = asyncio.Lock()
         self._raising = asyncio.Lock()
         self._chore: asyncio.Task[None] | None = None
@@ -119,6 +121,8 @@ class Networks:
             pool = pools.pool(subnet, "", "", {})
             made = Network(secrets.token_hex(32), DEFAULT, time.time_ns(), BRIDGE, pool4=pool, options=_DEFAULT_OPTIONS)
             self._keep(made)
+            # Its rules come with its first use, also where a table stands for others.
+            self._stale = True
             return made
 
     async def _used(self) -> list[str]:
@@ -248,15 +252,23 @@ class Networks:
         known = {one.name: one for one in self._known.values() if one.id not in self._going}
         return ends.decide(wish, ends.Ground(known, self.ledger, probe, os.path.exists("/proc/net/if_inet6")))
 
-    def moved(self, container: str, before: Iterable[Endpoint], after: Iterable[Endpoint]) -> None:
+    def found(self, held: Held) -> None:
+        """An earlier daemon left a container that holds this."""
+        self.moved(held.container, (), held.endpoints)
+        if held.endpoints:
+            self._made[held.container] = held
+
+    def moved(self, container: str, before: Iterable[Endpoint], after: Sequence[Endpoint]) -> None:
         """What a container holds was recorded anew."""
         self.ledger.give(container, before)
         self.ledger.take(container, after)
+        if not after:
+            self._made.pop(container, None)
 
     async def ready(self, networks: Iterable[str]) -> None:
         """Have bridges, table, files and the resolver of these networks, by id; nothing is done twice."""
         networks = tuple(networks)
-        if self._stands and self._up.issuperset(networks):
+        if self._stands and not self._stale and self._up.issuperset(networks):
             return
         async with self._raising:
             await self._raise(networks)
@@ -266,7 +278,7 @@ class Networks:
         await self.node.apply([plan.bridge(one) for one in missing])
         for one in missing:
             self.serve.put_network(one)
-        if not self._stands:
+        if not self._stands or self._stale:
             await self.put_table()
         for one in missing:
             self._complain(await self.serve.tell({"network": one.id}))
@@ -279,7 +291,12 @@ class Networks:
 
     async def put_table(self) -> None:
         """Have the table as the records are, and watched over."""
-        await self.node.put_table(lambda: firewall.render(self._known.values(), self._held()))
+        self._stale = False
+        try:
+            await self.node.put_table(lambda: firewall.render(self._known.values(), self._made.values()))
+        except BaseException:
+            self._stale = True
+            raise
         self._stands = True
         self._monitor.start()
         if self._chore is None:
@@ -292,6 +309,7 @@ class Networks:
             Conflict: somebody else on the host has one of its ports.
             RuntimeFailed: the kernel refuses.
         """
+        self._made[held.container] = held
         await self.ready([one.network_id for one in held.endpoints])
         self.serve.put_endpoint(held)
         telling = asyncio.ensure_future(self.serve.tell({"endpoint": held.container}))
@@ -302,12 +320,13 @@ class Networks:
         self._refuse_taken(held, failed)
 
     async def _make(self, held: Held, operations: list[plan.Operation]) -> None:
-        """A bridge may have been taken away by somebody: it is made anew once."""
+        """A bridge may have been taken away by somebody, or be full of ends that are over: it is tried anew once."""
         try:
             await self.node.apply(operations)
         except RuntimeFailed:
             used = [one.network_id for one in held.endpoints]
             self._up.difference_update(used)
+            await self.fading.now()
             await self.ready(used)
             await self.node.apply(operations)
 
@@ -330,6 +349,7 @@ class Networks:
 
     async def reattach(self, before: Held, after: Held, netns: str) -> None:
         """Have a running container's ends follow its record: what is gone goes, what is new comes, routes and ports."""
+        self._stand(after)
         kept = {one.endpoint_id for one in after.endpoints}
         gone = [one for one in before.endpoints if one.endpoint_id not in kept]
         stale = plan.published("unpublish", before.endpoints)
@@ -342,16 +362,32 @@ class Networks:
             self.serve.drop_endpoint(after.container)
             await self.serve.tell_if_there({"endpoint": after.container})
 
+    def _stand(self, held: Held) -> None:
+        if held.endpoints:
+            self._made[held.container] = held
+        else:
+            self._made.pop(held.container, None)
+
     async def release(self, held: Held) -> None:
-        """Take a container's ends and ports away. Idempotent."""
+        """Take away the ports of a container that is over, and cut its ends off. Idempotent.
+
+        Its addresses may be another's at once; the devices go with its network namespace, and nobody waits for that.
+        """
         if not held.endpoints:
             return
+        self._made.pop(held.container, None)
         self.serve.drop_endpoint(held.container)
         telling = asyncio.ensure_future(self.serve.tell_if_there({"endpoint": held.container}))
         try:
-            await self.node.apply(plan.detach(held.endpoints))
+            await self.cut(held.endpoints)
         finally:
             await telling
+
+    async def cut(self, endpoints: Iterable[Endpoint]) -> None:
+        """Take away the ports of ends whose namespace is on its way out, and cut them off. Idempotent."""
+        endpoints = tuple(endpoints)
+        await self.node.apply(plan.cut(endpoints))
+        self.fading.add(one.host_interface for one in endpoints)
 
     async def names_changed(self, held: Held) -> None:
         """A container that has ends is called otherwise."""
@@ -375,15 +411,51 @@ class Networks:
 
     async def restore(self) -> None:
         """After the containers were found again: everything stands for what they hold."""
-        held = list(self._held())
-        self.serve.sweep({one.container for one in held}, set(self._known))
+        self._restored = True
+        await self._sweep()
+        self.serve.sweep(set(self._made), set(self._known))
+        held = list(self._made.values())
         used = {end.network_id for one in held for end in one.endpoints}
         if not used:
+            if self._stale:
+                await self._follow()
             return
         for one in held:
             self.serve.put_endpoint(one)
         await self.ready(sorted(used))
         self._complain(await self.serve.tell({"all": True}))
+
+    async def _follow(self) -> None:
+        """The rules follow the records where there are rules; an earlier daemon may have put them."""
+        if not self._restored:
+            # What its containers hold is not known yet.
+            self._stale = True
+            return
+        with contextlib.suppress(Unsupported):
+            if self._stands or await self.node.has_table(firewall.FAMILY, firewall.TABLE):
+                await self.put_table()
+
+    async def _sweep(self) -> None:
+        """Ends that were over when the daemon before this one died."""
+        known = {end.host_interface for one in self._made.values() for end in one.endpoints}
+        if not self._known or not devices() - known:
+            return
+        try:
+            await self.node.sweep(lambda: plan.sweep(self._known.values(), self._made.values()))
+        except StockadeError as error:
+            log.error("ends of an earlier daemon's containers cannot be removed: %s", error)
+
+    async def _revive(self) -> None:
+        """What serves names and ports has ended: it is there again at once, if anybody may ask it."""
+        # A unit that somebody stops takes the containers along.
+        if self._made and not delegated.missing():
+            await self._tell_all()
+
+    async def _tell_all(self) -> None:
+        try:
+            await self.serve.tell({"all": True})
+        except (StockadeError, OSError) as error:
+            log.error("the resolver is not there: %s", error)
 
     async def _restore_table(self) -> None:
         """Somebody took the table away, or part of it."""
@@ -406,7 +478,7 @@ class Networks:
         """The resolver follows the host's own resolvers, and is there as long as anybody may ask it."""
         while True:
             await asyncio.sleep(_LOOK_EVERY)
-            if not any(one.endpoints for one in self._held()):
+            if not self._made or delegated.missing():
                 continue
             try:
                 if self.serve.refresh_upstreams() or not await self.serve.answers():
@@ -420,12 +492,15 @@ class Networks:
         if self._chore is not None:
             self._chore.cancel()
             await asyncio.gather(self._chore, return_exceptions=True)
-        if self.serve.started and not any(one.endpoints for one in self._held()):
+        await self.fading.close()
+        await self.serve.close()
+        if self.serve.started and not self._made:
             await self.serve.tell_if_there({"end": True})
         self.node.close()
 
     async def leave(self) -> None:
         """Take every bridge and the table from the machine; networks are made again when they are next used."""
+        await self.serve.close()
         await self.serve.tell_if_there({"end": True})
         if not self._known:
             return
@@ -504,8 +579,7 @@ async def _put_table(turn: _Turn) -> None:
 
 
 async def _take_from_table(turn: _Turn) -> None:
-    if turn.networks._stands:
-        await turn.networks.put_table()
+    await turn.networks._follow()
 
 
 async def _nothing(turn: _Turn) -> None:

@@ -54,10 +54,22 @@ class Node:
             RuntimeFailed: one failed; the message names its object.
         """
         self.claim()
-        text = json.dumps({"do": list(operations)}).encode()
+        operations = list(operations)
         async with self._turns.shared():
-            [answer] = await Program(PROGRAM).call("apply", given=Given(text=text)) or [{}]
-            return answer
+            return await _call(operations)
+
+    async def sweep(self, operation: Callable[[], Operation]) -> None:
+        """Have an operation done beside no other.
+
+        Args:
+            operation: says it, once nobody else makes ends.
+
+        Raises:
+            RuntimeFailed: it failed.
+        """
+        self.claim()
+        async with self._turns.alone():
+            await _call([operation()])
 
     async def routes(self) -> tuple[str, ...]:
         """Every subnet that the host has an address in or a route to."""
@@ -88,6 +100,12 @@ class Node:
         if self._claim is not None:
             self._claim.close()
             self._claim = None
+
+
+async def _call(operations: list[Operation]) -> dict[str, Any]:
+    text = json.dumps({"do": operations}).encode()
+    [answer] = await Program(PROGRAM).call("apply", given=Given(text=text)) or [{}]
+    return answer
 
 
 class Turns:

@@ -89,6 +89,23 @@ def detach(ends: Iterable[Endpoint]) -> list[Operation]:
     return [*published("unpublish", ends), *({"detach": {"host": one.host_interface}} for one in ends)]
 
 
+def cut(ends: Iterable[Endpoint]) -> list[Operation]:
+    """Have ports taken away and ends cut off, at once: the kernel takes them away with their network namespace."""
+    ends = tuple(ends)
+    return [*published("unpublish", ends), *({"cut": {"host": one.host_interface}} for one in ends)]
+
+
+def remove_ends(names: Iterable[str]) -> list[Operation]:
+    """Have ends taken away, by the names of their devices on the host."""
+    return [{"detach": {"host": one}} for one in names]
+
+
+def sweep(networks: Iterable[Network], held: Iterable[Held]) -> Operation:
+    """Have the ends on the bridges of networks taken away that nobody holds."""
+    keep = [end.host_interface for one in held for end in one.endpoints]
+    return {"sweep": {"bridges": [one.bridge for one in networks], "keep": keep}}
+
+
 def published(word: str, ends: Iterable[Endpoint]) -> list[Operation]:
     """Have the ports of ends published or not; one of `::` without an IPv6 address is a matter of the proxy alone."""
     ports = []

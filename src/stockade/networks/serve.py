@@ -6,10 +6,11 @@ import asyncio
 import contextlib
 import json
 import os
+from collections.abc import Awaitable, Callable
 from typing import Any
 
 from stockade.errors import RuntimeFailed, StockadeError, Unavailable
-from stockade.host import spawn
+from stockade.host import delegated, spawn
 from stockade.networks import plan
 from stockade.networks.node import PROGRAM
 from stockade.networks.values import Held, Network
@@ -19,12 +20,22 @@ RESOLV = "/etc/resolv.conf"
 _STARTED_WITHIN = 5.0
 _ANSWERED_WITHIN = 5.0
 _LINE = 1 << 20
+_SETTLED = 0.1
+"""Seconds from its end until that is told: who ends with it, with their unit, has ended then."""
 
 
 class Serve:
     """`stockade-net serve` of one run directory."""
 
-    def __init__(self, run: str) -> None:
+    def __init__(self, run: str, gone: Callable[[], Awaitable[None]]) -> None:
+        """Make it.
+
+        Args:
+            gone: called when it has ended, and nobody here had it end.
+        """
+        self._gone = gone
+        self._watch: asyncio.Task[None] | None = None
+        self._closed = False
         self._directory = f"{run}/net"
         self._upstreams = ""
         self._turn = asyncio.Lock()
@@ -92,13 +103,39 @@ class Serve:
         """
         async with self._turn:
             try:
-                return await self._ask(message)
+                found = await self._ask(message)
             except (OSError, EOFError, TimeoutError):
                 await self._start()
-            try:
-                return await self._ask(message)
-            except (OSError, EOFError, TimeoutError) as error:
-                raise Unavailable(f"{PROGRAM} serve does not answer: {error or 'too late'}") from error
+                try:
+                    found = await self._ask(message)
+                except (OSError, EOFError, TimeoutError) as error:
+                    raise Unavailable(f"{PROGRAM} serve does not answer: {error or 'too late'}") from error
+        if not self._closed and (self._watch is None or self._watch.done()):
+            self._watch = asyncio.create_task(self._wait_for_end(), name="wait for the resolver's end")
+        return found
+
+    async def _wait_for_end(self) -> None:
+        """A connection on which nothing is said ends with whoever holds its other end."""
+        gone = False
+        while not gone:
+            with contextlib.suppress(OSError):
+                reader, writer = await asyncio.open_unix_connection(f"{self._directory}/serve.sock")
+                try:
+                    await reader.read(1)
+                finally:
+                    writer.close()
+            await asyncio.sleep(_SETTLED)
+            gone = not await self.answers()
+        # Whoever starts it again watches it again.
+        self._watch = None
+        await self._gone()
+
+    async def close(self) -> None:
+        """Let go of it: its end is of no interest any more."""
+        self._closed = True
+        if self._watch is not None:
+            self._watch.cancel()
+            await asyncio.gather(self._watch, return_exceptions=True)
 
     async def tell_if_there(self, message: dict[str, Any]) -> None:
         """The same, where nothing is lost when it does not run: its files say the same at its next start."""
@@ -138,7 +175,10 @@ class Serve:
         path = shim.program(PROGRAM)
         log = os.open(f"{self._directory}/serve.log", os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
         try:
-            self._child = spawn.start([path, "serve", "--dir", self._directory], {1: log, 2: log}, session=True)
+            # Where shims are, so that it lives as long as they: a unit that is missing is started with them.
+            environ = {"STOCKADE_SHIM_CGROUP": "" if delegated.missing() else delegated.shims()}
+            words = [path, "serve", "--dir", self._directory]
+            self._child = spawn.start(words, {1: log, 2: log}, environ, session=True)
         finally:
             os.close(log)
         deadline = asyncio.get_running_loop().time() + _STARTED_WITHIN

@@ -86,6 +86,35 @@ def test_a_name_that_is_used_again_before_the_old_end_is_gone(host: Host, boxes:
     assert "eth0" not in old.run(["ip", "link"])
 
 
+def test_an_end_that_is_cut_off_is_neither_heard_nor_spoken_to(host: Host, boxes: Boxes) -> None:
+    """Its addresses are another's at once, though the old device is there still and says the same."""
+    old, new = boxes(), boxes()
+    host.apply(bridge(), attach(old, 2))
+    with pytest.raises(ConnectionRefusedError):
+        host.ns.connect("172.30.0.2", 1)
+    host.apply({"cut": {"host": "veth0000000002"}}, {"cut": {"host": "veth0000000002"}})
+    assert "veth0000000002" in host.links()
+    with pytest.raises(OSError, match=r"timed out|No route"):
+        old.connect("172.30.0.1", 1, timeout=1)
+    taken = attach(new, 2)
+    host.apply({"attach": {**taken["attach"], "host": "veth00000000aa"}})
+    with new.socket() as listener:
+        listener.bind(("172.30.0.2", 7))
+        listener.listen()
+        host.ns.connect("172.30.0.2", 7, timeout=0.9).close()
+    host.apply({"cut": {"host": "veth00000000bb"}})
+
+
+def test_ends_that_nobody_knows_are_swept(host: Host, boxes: Boxes) -> None:
+    host.apply(bridge(), bridge("br-2", "172.31.0.1/16"), *(attach(boxes(), number) for number in (2, 3)))
+    host.apply(attach(boxes(), 4, master="br-2", addresses=["172.31.0.4/16"], gateway4=None, gateway6=None))
+    host.ns.run(["ip", "link", "add", "veth0", "type", "veth", "peer", "name", "veth00000000cc"])
+    host.ns.run(["ip", "link", "set", "veth0", "master", "br-1"])
+    host.apply({"sweep": {"bridges": ["br-1", "br-none"], "keep": ["veth0000000002"]}})
+    # What hangs on another bridge, is called otherwise or hangs on none is somebody's.
+    assert host.links() == {"lo", "br-1", "br-2", "veth0000000002", "veth0000000004", "veth0", "veth00000000cc"}
+
+
 def test_isolated_ends_reach_the_host_alone(host: Host, boxes: Boxes) -> None:
     one, two = boxes(), boxes()
     host.apply(bridge(), attach(one, 2, isolated=True), attach(two, 3, isolated=True))

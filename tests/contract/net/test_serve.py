@@ -116,6 +116,19 @@ def test_a_successor_of_one_that_was_killed_knows_all(server: Server) -> None:
             bind(server.ns, "0.0.0.0", 1234, kind)
 
 
+def test_it_reads_nothing_but_its_records(server: Server) -> None:
+    """Where the kernel has Landlock, as that of the tests does: not even what root owns."""
+    elsewhere = server.directory.parent / "elsewhere.json"
+    elsewhere.write_text('{"id": "n2", "bridge": "br-2", "listen": [], "names": true, "internal": false}')
+    (server.directory / "networks").mkdir(exist_ok=True)
+    (server.directory / "networks/n2.json").symlink_to(elsewhere)
+    answer = server.tell({"network": "n2"})
+    assert answer["ok"] is False
+    assert "Permission denied" in answer["error"]
+    (server.directory / "networks/n2.json").unlink()
+    assert server.network("n2", [])["ok"] is True
+
+
 def test_it_keeps_one_right_and_no_session(server: Server) -> None:
     assert server.process is not None
     pid = server.process.pid

@@ -67,6 +67,11 @@ pub fn serve(directory: &Path) -> Result<()> {
         return ready(true, &null);
     };
     privilege::leave_session();
+    if let Err(error) = privilege::join_shims() {
+        complain(&format!(
+            "stays in the cgroup of whoever started it: {error}"
+        ));
+    }
     privilege::raise_limits();
     let mut poll = Poll::new().map_err(Error::Poll)?;
     let path = directory.join(DOOR);
@@ -80,6 +85,9 @@ pub fn serve(directory: &Path) -> Result<()> {
         ports: Ports::default(),
     };
     privilege::drop_all()?;
+    if !privilege::read_only_records(&server.directory)? {
+        complain("this kernel has no Landlock: what root may read stays readable");
+    }
     filter::load()?;
     let (failed, unsound) = server.read_all();
     for text in unsound {

@@ -1,8 +1,11 @@
 //! What this process gives away before it reads a packet: all but the right to take ports below 1024.
 
 use std::fs::File;
-use std::io;
+use std::io::{self, Write};
+use std::os::fd::AsFd;
+use std::path::Path;
 
+use rustix::io::Errno;
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit, setsid};
 
 use crate::error::{Error, Result};
@@ -16,6 +19,16 @@ pub fn leave_session() {
     // It may be the first of its session already.
     let _ = setsid();
     let _ = std::env::set_current_dir("/");
+}
+
+/// Goes to the cgroup that shims are born in, where systemd hands one over: whoever started it may be stopped with all of his own.
+pub fn join_shims() -> io::Result<()> {
+    let Some(directory) = std::env::var_os("STOCKADE_SHIM_CGROUP").filter(|name| !name.is_empty())
+    else {
+        return Ok(());
+    };
+    let path = Path::new(&directory).join("cgroup.procs");
+    File::options().write(true).open(path)?.write_all(b"0")
 }
 
 /// A descriptor for each port, connection and question.
@@ -52,6 +65,27 @@ pub fn drop_all() -> Result<()> {
     })
     .and_then(|()| sys::no_new_privileges())
     .map_err(Error::Privileges)
+}
+
+/// Opens nothing from now on but its own records. Whether the kernel can do that.
+pub fn read_only_records(directory: &Path) -> Result<bool> {
+    let failed = |source| Error::Record {
+        path: directory.to_owned(),
+        source,
+    };
+    let open = File::open(directory).map_err(failed)?;
+    match sys::read_nothing_but(open.as_fd()) {
+        Ok(()) => Ok(true),
+        Err(error)
+            if matches!(
+                error.raw_os_error().map(Errno::from_raw_os_error),
+                Some(Errno::NOSYS | Errno::OPNOTSUPP)
+            ) =>
+        {
+            Ok(false)
+        }
+        Err(error) => Err(Error::Privileges(error)),
+    }
 }
 
 /// What stands in the place of standard input and output later, when no file can be opened for writing any more.
