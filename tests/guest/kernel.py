@@ -19,6 +19,13 @@ MODULES = (
     *("kernel/fs/ext4/ext4.ko", "kernel/drivers/virtio/virtio_ring.ko", "kernel/drivers/virtio/virtio.ko"),
     *("kernel/drivers/virtio/virtio_pci_legacy_dev.ko", "kernel/drivers/virtio/virtio_pci_modern_dev.ko"),
     *("kernel/drivers/virtio/virtio_pci.ko", "kernel/drivers/block/virtio_blk.ko"),
+    *("kernel/net/llc/llc.ko", "kernel/net/802/stp.ko", "kernel/net/bridge/bridge.ko", "kernel/drivers/net/veth.ko"),
+    *("kernel/lib/libcrc32c.ko", "kernel/net/netfilter/nfnetlink.ko", "kernel/net/ipv4/netfilter/nf_defrag_ipv4.ko"),
+    *("kernel/net/ipv6/netfilter/nf_defrag_ipv6.ko", "kernel/net/netfilter/nf_conntrack.ko"),
+    *("kernel/net/netfilter/nf_nat.ko", "kernel/net/netfilter/nf_tables.ko", "kernel/net/netfilter/nft_chain_nat.ko"),
+    *("kernel/net/netfilter/nft_nat.ko", "kernel/net/netfilter/nft_masq.ko", "kernel/net/netfilter/nft_ct.ko"),
+    *("kernel/net/netfilter/nft_fib.ko", "kernel/net/ipv4/netfilter/nft_fib_ipv4.ko"),
+    *("kernel/net/ipv6/netfilter/nft_fib_ipv6.ko", "kernel/net/netfilter/nft_fib_inet.ko"),
 )
 """What the guest loads, in this order; Debian builds these as modules."""
 

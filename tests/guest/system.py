@@ -17,7 +17,7 @@ from support import roots
 from support.daemon import image
 from support.programs import NAMES, TOP, program
 
-PACKAGES = (*roots.PYTHON, "systemd", "coreutils", "dash", "grep", "mount", "sed", "util-linux")
+PACKAGES = (*roots.PYTHON, "systemd", "coreutils", "dash", "grep", "mount", "nftables", "sed", "util-linux")
 PREFIX = "opt/stockade"
 SITE = f"{PREFIX}/lib/python3.11/site-packages"
 SIZE = "700M"

@@ -34,6 +34,10 @@ until_() { for turn in $(seq 50); do "$@" && return; sleep 0.3; done; echo "in v
 ended() { [ "$(state $1)" != "running 0" ]; }
 shims() { grep -l containerd-shim /proc/[0-9]*/comm 2>/dev/null | wc -l; }
 no_shims() { [ "$(shims)" = 0 ]; }
+serving() { grep -l stockade-net /proc/[0-9]*/comm 2>/dev/null | cut -d/ -f3; }
+nobody_serves() { [ -z "$(serving)" ]; }
+page() { busybox wget -qO- http://127.0.0.1:8080/; }
+has_page() { [ -n "$(page 2>/dev/null)" ]; }
 changed() { new=$(daemon); [ "$new" != 0 ] && [ "$new" != "$1" ]; }
 get() { python3.11 - "$1" <<'END'
 import http.client, socket, sys
@@ -103,6 +107,25 @@ python3.11 -c '
 lines = open("/tmp/lines").read().splitlines()
 print("lines whole" if len(lines) > 20 and lines == [f"line {n}" for n in range(len(lines))] else lines)'
 """
+NETWORK = """
+set -e
+stockade network create --subnet 10.7.0.0/24 n >/dev/null
+serves='mkdir -p /w; echo a page > /w/index.html; exec busybox httpd -f -h /w -p 80'
+stockade run -d --name web --network n -p 8080:80 box:1 sh -c "$serves" >/dev/null
+until_ has_page
+serve=$(serving) web=$(pid web)
+cut -d: -f3 /proc/$serve/cgroup
+systemctl stop stockade.service 2>/dev/null
+systemctl is-active stockade.service || true
+page
+nsenter -t $web -n busybox nslookup web 10.7.0.1 | grep -c 10.7.0.2
+[ "$(serving)" = $serve ] && echo serves on
+stockade inspect web >/dev/null
+kill -9 $serve
+again() { [ -n "$(serving)" ]; }
+until_ again
+page
+"""
 CONFINED = """
 set -e
 cat /share/policy > /sys/kernel/security/apparmor/.load
@@ -112,6 +135,7 @@ stockade run --rm --security-opt apparmor=stockade-test box:1 sh -c "$tells"
 STOP = """
 systemctl stop stockade.socket stockade.service stockade-containers.service
 until_ no_shims
+until_ nobody_serves && echo nobody serves
 ls -d $cgroups/system.slice/stockade*/ $cgroups/stockade.slice/*/ 2>/dev/null
 ls /run/stockade/stockade.sock 2>/dev/null
 grep -c /stockade/ /proc/self/mountinfo
@@ -119,10 +143,15 @@ systemctl start stockade.socket
 state goes
 state limited
 stockade start limited >/dev/null
+stockade start web >/dev/null
+until_ has_page
 cat $ours/$(id limited)/pids.max
 systemctl stop stockade-containers.service
 until_ ended limited
 state limited
+until_ ended web
+until_ nobody_serves && echo nobody serves
+systemctl is-active stockade-containers.service
 """
 UNINSTALL = """
 stockade start limited
@@ -136,6 +165,9 @@ systemctl daemon-reload
 LEFT = """
 ls -d /var/lib/stockade /run/stockade $cgroups/*/stockade* $cgroups/stockade* 2>/dev/null
 no_shims || echo shims
+nobody_serves || echo somebody serves
+ls /sys/class/net | grep -v lo
+nft list tables | grep stockade
 grep stockade /etc/subuid /etc/subgid
 grep -h stockade /proc/[0-9]*/mountinfo
 systemctl list-units --all --no-legend 'stockade*'
@@ -157,7 +189,7 @@ stockade system uninstall --purge --force
 """
 STEPS = {
     "01-install": INSTALL, "02-activation": ACTIVATION, "03-limits": LIMITS, "04-restart": RESTART,
-    "05-confined": CONFINED, "06-stop": STOP, "07-uninstall": UNINSTALL, "08-left": LEFT,
+    "04-then-network": NETWORK, "05-confined": CONFINED, "06-stop": STOP, "07-uninstall": UNINSTALL, "08-left": LEFT,
     "09-on-demand": ON_DEMAND, "10-left": LEFT,
 }  # fmt: skip
 
@@ -205,6 +237,12 @@ def test_a_restart_and_a_kill_of_the_daemon_leave_containers_alone(host: Report)
     assert said == ["restarted", "killed", "inactive", "7", "said", "exited 7", "goes on", "lines whole"], said
 
 
+def test_names_and_ports_go_on_without_the_daemon(host: Report) -> None:
+    said = lines(host, "04-then-network")
+    assert said[0] == "/stockade.slice/stockade-containers.service/shims", said
+    assert said[1:] == ["inactive", "a page", "1", "serves on", "a page"], said
+
+
 def test_an_apparmor_profile_confines(host: Report) -> None:
     said = lines(host, "05-confined")
     assert said[0] == "stockade-test (enforce)", said
@@ -213,7 +251,8 @@ def test_an_apparmor_profile_confines(host: Report) -> None:
 
 def test_stopping_the_units_ends_everything(host: Report) -> None:
     said = lines(host, "06-stop")
-    assert said == ["0", "exited 137", "exited 137", "44", "exited 137"], said
+    assert said[:4] == ["nobody serves", "0", "exited 137", "exited 137"], said
+    assert said[4:] == ["44", "exited 137", "nobody serves", "inactive"], said
 
 
 @pytest.mark.parametrize("step", ["08-left", "10-left"])

@@ -6,16 +6,28 @@ import contextlib
 import os
 import sqlite3
 import time
+from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 
+from support import reach
 from support.daemon import IMAGE, Daemon
 from support.place import CGROUPS, portrait
 
 IDS = Path("/var/lib/stockade/ids")
-NOTHING = "nothing left: no process or namespace, mount, cgroup, range of ids, lease, link, port, file or descriptor"
+NOTHING = (
+    "nothing left: no process or namespace, mount, cgroup, range of ids, lease, link, address, route, rule, port, "
+    "setting, file or descriptor"
+)
 SPARE = 4
 """Descriptors more than before that are nobody's: a pooled thread's, a cached directory's."""
+_STAYS = ("link", "address", "route", "rule", "setting")
+"""What was there before a storm is there after it."""
+# What of the kernel's settings is changed for networks; these are those of the namespace of whoever reads them.
+_SETTINGS = (
+    "cd /proc/sys/net && grep . ipv4/ip_forward ipv4/conf/*/route_localnet ipv4/conf/*/forwarding "
+    "ipv4/conf/*/arp_notify ipv6/conf/*/forwarding ipv6/conf/*/accept_ra ipv6/conf/*/disable_ipv6"
+)
 
 
 class Census:
@@ -27,7 +39,7 @@ class Census:
         docker.docker("run", "--rm", "--network", "bridge", IMAGE, "true")
         self.known: set[str] = set()
         self.before = set(self._lines())
-        self.descriptors = self._descriptors()
+        self.descriptors = {name: len(_targets(pid)) for name, pid in self._holders().items()}
 
     def learn(self) -> None:
         """Remember the containers of this moment: their names lead to what they might leave."""
@@ -37,9 +49,13 @@ class Census:
         """What is there that was not there before, once everything had its time to go."""
         deadline = time.monotonic() + patience
         while True:
-            found = sorted(set(self._lines()) - self.before)
-            if (more := self._descriptors() - self.descriptors) > SPARE:
-                found.append(f"{more} descriptors of the daemon: {', '.join(self._targets()[-8:])}")
+            now = set(self._lines())
+            found = sorted(now - self.before)
+            found += sorted(f"not any more: {line}" for line in self.before - now if line.startswith(_STAYS))
+            for name, pid in self._holders().items():
+                targets = _targets(pid)
+                if (more := len(targets) - self.descriptors[name]) > SPARE:
+                    found.append(f"{more} descriptors of {name}: {', '.join(targets[-8:])}")
             if not found or time.monotonic() > deadline:
                 return found
             time.sleep(0.1)
@@ -63,7 +79,7 @@ class Census:
 
     def _processes(self) -> Iterator[str]:
         """Of containers, by cgroup or words. Namespaces live as long as they do, or by mounts and descriptors."""
-        own = self.docker.process.pid if self.docker.process else 0
+        own = self._daemon()
         names = [str(self.docker.place.top).encode(), *(name.encode() for name in self.known)]
         for entry in Path("/proc").iterdir():
             if not entry.name.isdigit() or int(entry.name) in (own, os.getpid()):
@@ -74,15 +90,26 @@ class Census:
                     yield f"process {portrait(int(entry.name)).split(' old')[0].rpartition(',')[0]}: {words[:200]!r}"
 
     def _networks(self) -> Iterator[str]:
-        """Links of the daemon's network namespace, and the elements of its table's maps."""
+        """Links, addresses, routes, settings and our table of the daemon's network namespace; what serves them.
+
+        The kernel's own link-local addresses come a second or two after the first cable of a bridge.
+        """
         if self.docker.ns is None:
             return
         for line in self.docker.ns.run(["ip", "-o", "link"]).splitlines():
             yield f"link {line.split()[1].partition('@')[0]}"
-        for name in ("ports4", "ports6", "bound4", "bound6"):
-            said = self.docker.ns.run(["nft", "-j", "list", "map", "inet", "stockade", name], check=False)
-            if '"elem"' in said:
-                yield f"elements of {name}: {said}"
+        for line in self.docker.ns.run(["ip", "-o", "address"]).splitlines():
+            if "fe80::" not in line:
+                yield f"address {' '.join(line.split()[1:4])}"
+        for family in ("-4", "-6"):
+            for line in self.docker.ns.run(["ip", family, "route", "show", "table", "all"]).splitlines():
+                if "fe80::" not in line:
+                    yield f"route {' '.join(word for word in line.split() if word != 'linkdown')}"
+        said = self.docker.ns.run(["nft", "list", "ruleset"], check=False)
+        yield from (f"rule {number} {line.strip()}" for line, number in _numbered(said.splitlines()))
+        yield from (f"setting {line}" for line in self.docker.ns.run(["sh", "-c", _SETTINGS]).splitlines())
+        for pid in (self._daemon(), reach.serving(self.docker)):
+            yield from (f"descriptor of {target}" for target in _targets(pid) if target.startswith("net:["))
 
     def _records(self) -> Iterator[str]:
         """Rows of the store: containers, leases, operations that were begun."""
@@ -96,26 +123,36 @@ class Census:
                     rows = store.execute(f"select '{table}', count(*) from {table}")
                 yield from (f"record {kind} {key}" for kind, key in rows)
 
-    def _descriptors(self) -> int:
-        return len(self._targets())
+    def _daemon(self) -> int:
+        return self.docker.process.pid if self.docker.process else 0
 
-    def _targets(self) -> list[str]:
-        if self.docker.process is None:
-            return []
-        found = []
-        for entry in Path(f"/proc/{self.docker.process.pid}/fd").iterdir():
-            with contextlib.suppress(OSError):
-                found.append(os.readlink(entry))
-        return found
+    def _holders(self) -> dict[str, int]:
+        """Who holds descriptors for the containers."""
+        return {"the daemon": self._daemon(), "stockade-net serve": reach.serving(self.docker)}
 
 
 def resident(docker: Daemon) -> int:
-    """KiB that the daemon has written to and shares with nobody. What it maps of files is not among them: whose that
-    is depends on who else runs.
-    """
+    """KiB that the daemon has written to and shares with nobody."""
     assert docker.process is not None
-    lines = Path(f"/proc/{docker.process.pid}/smaps_rollup").read_text().splitlines()
-    return next(int(line.split()[1]) for line in lines if line.startswith("Private_Dirty:"))
+    return reach.private(docker.process.pid)
+
+
+def _targets(pid: int) -> list[str]:
+    """What the descriptors of a process lead to."""
+    found = []
+    with contextlib.suppress(OSError):
+        for entry in Path(f"/proc/{pid}/fd").iterdir():
+            with contextlib.suppress(OSError):
+                found.append(os.readlink(entry))
+    return found
+
+
+def _numbered(lines: list[str]) -> Iterator[tuple[str, int]]:
+    """Each line with how often it was there before."""
+    seen: Counter[str] = Counter()
+    for line in lines:
+        yield line, seen[line]
+        seen[line] += 1
 
 
 def _names(directory: Path) -> list[str]:

@@ -57,6 +57,8 @@ def serving(docker: Daemon) -> int:
 
 
 def private(pid: int) -> int:
-    """KiB that a process holds to itself: what is shared with nobody."""
+    """KiB that a process has written to and shares with nobody. What it maps of files is not among them: whose that is
+    depends on who else runs.
+    """
     lines = Path(f"/proc/{pid}/smaps_rollup").read_text().splitlines()
-    return sum(int(line.split()[1]) for line in lines if line.startswith("Private_"))
+    return next(int(line.split()[1]) for line in lines if line.startswith("Private_Dirty:"))
