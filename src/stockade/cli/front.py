@@ -12,7 +12,8 @@ import time
 from typing import NamedTuple
 
 from stockade.cli.foreground import DRAIN, ENDING, Signals, dies_of, window_size
-from stockade.errors import StockadeError
+from stockade.cli.screen import note
+from stockade.errors import Conflict, NotFound, StockadeError
 from stockade.runtime.attach import Attachment, Detached, Ended
 
 TYPE_CHECKING = False
@@ -75,7 +76,9 @@ def _pass_on(subject: Subject, number: int, terminal: bool) -> bool:
             return True
         else:
             subject.kill(str(number))
-    except StockadeError:
+    except (NotFound, Conflict):
         # It ended meanwhile; the next look finds out.
         return False
+    except StockadeError as error:
+        note(f"stockade: {signal.Signals(number).name} was not passed on: {error}")
     return False
