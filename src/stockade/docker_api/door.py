@@ -24,18 +24,18 @@ if TYPE_CHECKING:
 def routes(engine: Engine, version: str) -> list[Route]:
     """Everything that is answered."""
     registries = Registries(engine)
-    containers, images = Containers(engine), Images(engine, registries)
+    containers = Containers(engine)
     return [
         *containers.routes(),
         *Execs(engine).routes(),
-        *images.routes(),
+        *Images(engine, registries).routes(),
         *registries.routes(),
         *System(engine, version).routes(),
         *Networks(engine).routes(),
         *Absent().routes(),
         *Volumes(engine).routes(),
         *refused_routes(),
-        *Own(engine, version, containers, images).routes(),
+        *Own(engine, version, containers).routes(),
     ]
 
 

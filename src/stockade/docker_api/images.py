@@ -15,9 +15,8 @@ from stockade.docker_api.router import Route
 from stockade.docker_api.telling import Telling
 from stockade.docker_api.times import moment, nanoseconds
 from stockade.docker_api.versions import Version
-from stockade.errors import BadValue, Unsupported
-from stockade.images import Happened, Image, Untagged, Use
-from stockade.model.connection import Body
+from stockade.errors import BadValue
+from stockade.images import Happened, Image, Untagged, Use, parse_address
 
 if TYPE_CHECKING:
     from stockade.docker_api.server import Request
@@ -194,23 +193,32 @@ class Images:
         if query.text("fromImage"):
             await self._registries.pull(request)
             return
-        if query.text("platform"):
-            raise BadValue(f"parameter platform={query.text('platform')}: {_PLATFORM}")
-        if source != "-":
-            raise Unsupported(f"importing from {source!r} is not served: send the archive itself")
+        if not source:
+            raise BadValue("neither fromImage nor fromSrc says what is to be had")
         reference = joined_reference(query.text("repo"), query.text("tag"))
-        telling = Telling(request, quiet=True)
-        body = await request.body()
-        try:
-            image = await telling.follow(self.take_in(body, reference, query.texts("changes"), query.text("message")))
-        finally:
-            os.close(body.descriptor)
+        changes, message, platform = query.texts("changes"), query.text("message"), query.text("platform")
+        if source != "-":
+            address = parse_address(source)
+            await request.only_waits()
+            telling = Telling(request, quiet=False)
+            work = self._images.import_(
+                address,
+                reference,
+                changes,
+                message or f"Imported from {address.url}",
+                platform=platform,
+                tell=telling.progress,
+            )
+            image = await telling.follow(work)
+        else:
+            telling = Telling(request, quiet=True)
+            body = await request.body()
+            try:
+                work = self._images.import_(body, reference, changes, message or "Imported from -", platform=platform)
+                image = await telling.follow(work)
+            finally:
+                os.close(body.descriptor)
         await telling.say({"status": image.id})
-
-    async def take_in(self, source: Body | str, reference: str, changes: tuple[str, ...], message: str) -> Image:
-        """Import an archive, or a tree of this machine."""
-        said = message or f"Imported from {'-' if isinstance(source, Body) else source}"
-        return await self._images.import_(source, reference, changes, said)
 
     async def tag(self, request: Request) -> Answer:
         """Docker's ImageTag."""

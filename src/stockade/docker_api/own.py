@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING
 from stockade.docker_api import fields, metrics
 from stockade.docker_api.answers import Answer, json
 from stockade.docker_api.containers import Containers
-from stockade.docker_api.images import Images
 from stockade.docker_api.query import served
 from stockade.docker_api.router import Route
 from stockade.docker_api.versions import NEWEST, OLDEST
@@ -33,11 +32,10 @@ def document() -> bytes:
 class Own:
     """The routes below /stockade/v1."""
 
-    def __init__(self, engine: Engine, version: str, containers: Containers, images: Images) -> None:
+    def __init__(self, engine: Engine, version: str, containers: Containers) -> None:
         self._engine = engine
         self._version = version
         self._containers = containers
-        self._images = images
 
     def routes(self) -> list[Route]:
         """Held against the document by a test."""
@@ -158,5 +156,6 @@ class Own:
         path = query.text("path")
         if not path.startswith("/"):
             raise BadValue(f"path: {path!r} is not the absolute path of a directory or archive")
-        image = await self._images.take_in(path, query.text("reference"), query.texts("changes"), query.text("message"))
+        said = query.text("message") or f"Imported from {path}"
+        image = await self._engine.images.import_(path, query.text("reference"), query.texts("changes"), said)
         return json({"Id": image.id}, 201)

@@ -69,7 +69,9 @@ class Telling:
 def render_progress(one: Progress) -> dict[str, Any]:
     """A line of progress as Docker's clients show it."""
     if not one.id and not one.total:
-        return {"status": one.status}
+        if not one.current:
+            return {"status": one.status}
+        return {"status": one.status, "progressDetail": {"current": one.current}, "progress": _size(one.current)}
     if not one.total:
         return {"status": one.status, "progressDetail": {}, "id": one.id}
     detail = {"current": one.current, "total": one.total}

@@ -12,6 +12,8 @@ platforms, archive, removal, filters, changes, making, saving, collect); the res
     collect     what nothing needs: roots, what they reach, the rest
 """
 
+from stockade.images.addresses import Address
+from stockade.images.addresses import parse as parse_address
 from stockade.images.base import Happened
 from stockade.images.exchange import Distributed, Pulled
 from stockade.images.images import Images
@@ -38,6 +40,7 @@ from stockade.images.values import (
 __all__ = [
     "Account",
     "Accounts",
+    "Address",
     "Collected",
     "Deleted",
     "Distributed",
@@ -57,4 +60,5 @@ __all__ = [
     "Usage",
     "Use",
     "Wanted",
+    "parse_address",
 ]

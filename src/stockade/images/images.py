@@ -20,7 +20,8 @@ from stockade.model.layers import LayerBlob
 from stockade.registry import references
 from stockade.store import NAMESPACE, Journal, Operation, Store
 
-from . import documents, filters, intake, making, reports, saving
+from . import addresses, documents, filters, intake, making, platforms, reports, saving
+from .addresses import Address
 from .archive import File
 from .base import Base
 from .collect import Present, Root, garbage, root_of
@@ -29,8 +30,10 @@ from .exchange import Exchange
 from .filters import Facts, Filters
 from .intake import Intake
 from .making import Signed
+from .moving import Mover
 from .pulling import LEFT
 from .removal import Removed, Shelf, Uses
+from .shared import Tell
 from .taking import PRUNE, REMOVE, Taking
 from .unpacking import silently
 from .values import (
@@ -205,29 +208,36 @@ class Images:
 
     async def import_(
         self,
-        source: Body | str,
+        source: Body | Address | str,
         reference: str = "",
         changes: Sequence[str] = (),
         message: str = "Imported from -",
+        *,
+        platform: str = "",
+        tell: Tell = silently,
         namespace: str = NAMESPACE,
     ) -> Image:
         """Make an image of a root file system: a tar, plain or compressed, or a directory of the host.
 
+        Args:
+            platform: what it is for, in words; empty: this machine's.
+
         Raises:
-            BadValue: an instruction or name that is none.
-            RuntimeFailed: it is no tar.
+            BadValue: an instruction, name or platform that is none.
+            RuntimeFailed: it is no tar, or cannot be had.
         """
         names = [references.parse_tag(reference)] if reference else []
         signed = Signed(filters.rfc3339(time.time_ns()), message=message)
-        making.imported(self._base.platform, making.EMPTY_TAR, changes, signed)  # refuse before any byte is read
+        for_ = platforms.parse(platform, self._base.platform) if platform else self._base.platform
+        making.imported(for_, making.EMPTY_TAR, changes, signed)  # refuse before any byte is read
         work = Intake(self._base, namespace)
         room = self._base.content.room()
         try:
             with disk_errors():
                 os.mkdir(room, 0o700)
                 path = f"{room}/layer"
-                layer = await self._layer_of(source, path)
-                config = making.imported(self._base.platform, layer.diff_id, changes, signed)
+                layer = await self._layer_of(source, path, tell)
+                config = making.imported(for_, layer.diff_id, changes, signed)
                 file = File(path, layer.size, layer.digest)
                 work.planned = (intake.single(config, [layer], {layer.digest: file}, names, room),)
             await self._bring(intake.IMPORT, work, room)
@@ -237,9 +247,15 @@ class Images:
         self._base.tell("import", image.id, names[0].familiar if names else "", image.config.labels)
         return image
 
-    async def _layer_of(self, source: Body | str, path: str) -> Layer:
+    async def _layer_of(self, source: Body | Address | str, path: str, tell: Tell) -> Layer:
         if isinstance(source, Body):
             return await intake.received_layer(self._base, source, path)
+        if isinstance(source, Address):
+            await addresses.fetch(Mover(), source, f"{path}.came", tell)
+            try:
+                return await self._layer_of(f"{path}.came", path, tell)
+            finally:
+                os.unlink(f"{path}.came")
         if not os.path.isdir(source):
             descriptor = os.open(source, os.O_RDONLY | os.O_CLOEXEC)
             try:
