@@ -41,7 +41,7 @@ pub fn exec(
         Status::Running,
         target.pid,
     );
-    let program = program(target.spec, process, stdio, &state, &mut warnings)?;
+    let program = program(target.spec, process, (stdio, &state), true, &mut warnings)?;
     let program = Program {
         preserve_fds: options.preserve_fds,
         die_with_parent: options.die_with_parent,

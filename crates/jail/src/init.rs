@@ -243,6 +243,7 @@ impl<'a> Rooted<'a> {
             _ => None,
         };
         give_terminal(line, &program.streams, terminal.as_ref())?;
+        program.receive_filter(line)?;
         run_outer_hooks(plan, line)?;
         masks::apply(&root, plan.linux)?;
         Ok(Furnished {

@@ -140,7 +140,8 @@ impl<'a> Released<'a> {
                 Err(fault) => fault,
             },
             Ok(Some((reaper, program))) => {
-                match reaper.let_go(&self.line, self.program.filter.as_ref()) {
+                let filter = self.program.filter();
+                match filter.and_then(|filter| reaper.let_go(&self.line, filter)) {
                     Ok(()) => {
                         drop(self.line);
                         reaper.serve(program)
@@ -168,7 +169,7 @@ impl<'a> Released<'a> {
 
     /// After this nothing but exec is called on the way to the program, so that a filter need allow nothing else.
     fn lock_system_calls(&self) -> Outcome<()> {
-        let Some(filter) = &self.program.filter else {
+        let Some(filter) = self.program.filter()? else {
             return Ok(());
         };
         let failed = |error: seccomp::Error| std::io::Error::other(error.to_string());

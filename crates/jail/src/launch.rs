@@ -147,6 +147,7 @@ impl Attendance<'_> {
         _ = self
             .line
             .send(Tag::Mapped, &[], root.as_ref().map(AsFd::as_fd));
+        self.send_filter()?;
         let rootfs = self.until_ready(pid)?;
         self.plan
             .program
@@ -182,6 +183,18 @@ impl Attendance<'_> {
             line: Some(line),
             heard,
         })
+    }
+
+    /// Compiles the filter while the child mounts, which takes it several times as long.
+    fn send_filter(&self) -> Result<(), Error> {
+        if let Some(cell) = &self.plan.program.filter
+            && cell.get().is_none()
+            && let Some(seccomp) = &self.plan.linux.seccomp
+        {
+            let filter = seccomp::compile(seccomp)?;
+            _ = self.line.send(Tag::Filter, &filter.encode(), None);
+        }
+        Ok(())
     }
 
     /// Serves the child until it stands at its gate; its root.

@@ -1,5 +1,6 @@
 //! All that the configuration asks for, checked and opened by the caller before anything is made.
 
+use std::cell::OnceCell;
 use std::fs;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::{Path, PathBuf};
@@ -9,9 +10,11 @@ use rustix::net::SocketType;
 use rustix::process::Uid;
 use spec::{IdMapping, Linux, NamespaceKind, Process, Spec, State, Status};
 
-use crate::fault::At;
+use crate::fault::{At, Fault, Outcome};
+use crate::last::receive;
 use crate::namespaces::Namespaces;
 use crate::reaper::{self, Reaper};
+use crate::wire::{Line, Tag};
 use crate::{
     Error, Gate, Launch, Options, Stage, Stdio, capabilities, devices, gate, identity, mounts,
     rootfs, schedule, sysctl,
@@ -104,7 +107,8 @@ pub(crate) enum Barrier {
 pub(crate) struct Program {
     pub identity: identity::Plan,
     pub schedule: schedule::Plan,
-    pub filter: Option<seccomp::Filter>,
+    /// Nothing in it: it is compiled while the process gets ready, and comes over the line.
+    pub filter: Option<OnceCell<seccomp::Filter>>,
     /// The path of a seccomp agent, a NUL, and the state for it.
     pub agent: Option<Vec<u8>>,
     pub streams: Streams,
@@ -112,6 +116,31 @@ pub(crate) struct Program {
     pub die_with_parent: bool,
     /// Process 1 stays behind and the program is its child.
     pub reaper: Option<Reaper>,
+}
+
+impl Program {
+    /// The filter to be loaded, if one is wanted; it is there by now.
+    pub fn filter(&self) -> Outcome<Option<&seccomp::Filter>> {
+        match self.filter.as_ref().map(OnceCell::get) {
+            None => Ok(None),
+            Some(Some(filter)) => Ok(Some(filter)),
+            Some(None) => Fault::refuse(Stage::LoadFilter, "", "it never came"),
+        }
+    }
+
+    /// In the process: the filter, where it comes over the line. It is the caller's next packet.
+    pub fn receive_filter(&self, line: &Line) -> Outcome<()> {
+        if let Some(cell) = &self.filter
+            && cell.get().is_none()
+        {
+            let packet = receive(line, Stage::LoadFilter)?;
+            match seccomp::Filter::decode(&packet.payload) {
+                Some(filter) if packet.tag == Tag::Filter => _ = cell.set(filter),
+                _ => return Fault::refuse(Stage::LoadFilter, "", "it came in pieces"),
+            }
+        }
+        Ok(())
+    }
 }
 
 #[derive(Debug)]
@@ -157,7 +186,7 @@ impl<'a> Plan<'a> {
         check_names(spec, linux, &namespaces)?;
         let mut warnings = Vec::new();
         let state = state(launch.id, launch.bundle, spec, Status::Creating, 0);
-        let program = program(spec, process, launch.stdio, &state, &mut warnings)?;
+        let program = program(spec, process, (launch.stdio, &state), false, &mut warnings)?;
         let program = Program {
             preserve_fds: launch.options.preserve_fds,
             die_with_parent: launch.options.die_with_parent,
@@ -288,26 +317,30 @@ pub(crate) fn propagation(word: &str) -> Result<Option<(u64, bool)>, Error> {
     Ok(Some((kind as u64, recursive)))
 }
 
-/// Reads a process, the container's first or another.
+/// Reads a process, the container's first or another. `compile`: whether its filter is to be there already.
 pub(crate) fn program(
     spec: &Spec,
     process: &Process,
-    stdio: Stdio,
-    state: &State,
+    (stdio, state): (Stdio, &State),
+    compile: bool,
     warnings: &mut Vec<String>,
 ) -> Result<Program, Error> {
     let linux = spec.linux.as_ref();
-    let filter = linux.and_then(|linux| linux.seccomp.as_ref());
-    let compiled = filter.map(seccomp::compile).transpose()?;
-    let agent = match (filter, &compiled) {
-        (Some(filter), Some(compiled)) if compiled.notify => Some(agent(filter, state)?),
-        _ => None,
-    };
+    let (mut compiled, mut told) = (None, None);
+    if let Some(filter) = linux.and_then(|linux| linux.seccomp.as_ref()) {
+        let notifies = seccomp::Filter::would_notify(filter);
+        let cell = OnceCell::new();
+        if compile || notifies {
+            _ = cell.set(seccomp::compile(filter)?);
+        }
+        compiled = Some(cell);
+        told = notifies.then(|| agent(filter, state)).transpose()?;
+    }
     Ok(Program {
         identity: identity::Plan::new(process, warnings)?,
         schedule: schedule::Plan::new(process, linux.and_then(|linux| linux.personality.as_ref()))?,
         filter: compiled,
-        agent,
+        agent: told,
         streams: Streams::new(stdio, process)?,
         preserve_fds: 0,
         die_with_parent: false,

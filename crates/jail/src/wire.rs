@@ -24,6 +24,8 @@ pub(crate) enum Tag {
     Continue = b'C',
     /// To the child: execute the program.
     Go = b'G',
+    /// To the child: the system call filter, encoded.
+    Filter = b'S',
     /// From the child: one warning, as text.
     Warning = b'W',
     /// From the child: the terminal's master.
@@ -40,7 +42,7 @@ impl Tag {
     fn from_byte(byte: u8) -> Option<Tag> {
         use Tag::*;
         [
-            Mapped, Hooks, Continue, Go, Warning, Console, Ready, Listener, Fault,
+            Mapped, Hooks, Continue, Go, Filter, Warning, Console, Ready, Listener, Fault,
         ]
         .into_iter()
         .find(|tag| *tag as u8 == byte)
@@ -58,8 +60,8 @@ pub(crate) struct Packet {
 #[derive(Debug)]
 pub(crate) struct Line(OwnedFd);
 
-/// Packets are small; a longer one is cut by the kernel and its sender is at fault.
-const PACKET_LIMIT: usize = 16 << 10;
+/// The longest is a filter of 4,096 instructions; a longer one is cut by the kernel and its sender is at fault.
+const PACKET_LIMIT: usize = 40 << 10;
 
 impl Line {
     pub fn pair() -> io::Result<(Line, Line)> {

@@ -67,4 +67,70 @@ impl Filter {
     pub fn load(&self) -> Result<Option<OwnedFd>, Error> {
         sys::load_seccomp(&self.program, self.flags).map_err(Error::Load)
     }
+
+    /// Whether compiling `spec` would answer a filter that notifies; nothing else of it is looked at.
+    pub fn would_notify(spec: &spec::Seccomp) -> bool {
+        let actions = spec.syscalls.iter().map(|rule| rule.action.as_str());
+        actions
+            .chain([spec.default_action.as_str()])
+            .any(|action| action == "SCMP_ACT_NOTIFY")
+    }
+
+    /// For another process of this program, which is to load it: flags, then the instructions.
+    pub fn encode(&self) -> Vec<u8> {
+        let mut bytes = Vec::with_capacity(4 + 8 * self.program.len());
+        bytes.extend(self.flags.to_le_bytes());
+        for one in &self.program {
+            bytes.extend(one.code.to_le_bytes());
+            bytes.extend([one.jt, one.jf]);
+            bytes.extend(one.k.to_le_bytes());
+        }
+        bytes
+    }
+
+    /// What [`Filter::encode`] wrote of a filter that does not notify.
+    pub fn decode(bytes: &[u8]) -> Option<Filter> {
+        let (flags, rest) = bytes.split_first_chunk::<4>()?;
+        let (instructions, []) = rest.as_chunks::<8>() else {
+            return None;
+        };
+        let read = |&[a, b, jt, jf, k0, k1, k2, k3]: &[u8; 8]| sys::SockFilter {
+            code: u16::from_le_bytes([a, b]),
+            jt,
+            jf,
+            k: u32::from_le_bytes([k0, k1, k2, k3]),
+        };
+        Some(Filter {
+            program: instructions.iter().map(read).collect(),
+            flags: u32::from_le_bytes(*flags),
+            notify: false,
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn profile(rule: &str) -> spec::Seccomp {
+        let text = format!(
+            r#"{{"defaultAction": "SCMP_ACT_ERRNO", "syscalls": [{{"names": ["read", "getpid"], "action": "{rule}"}}]}}"#
+        );
+        serde_json::from_str(&text).expect("a profile")
+    }
+
+    #[test]
+    fn a_filter_is_the_same_in_another_process() {
+        let filter = compile(&profile("SCMP_ACT_ALLOW")).expect("a filter");
+        assert_eq!(Filter::decode(&filter.encode()), Some(filter.clone()));
+        for cut in [0, 3, filter.encode().len() - 1] {
+            assert_eq!(Filter::decode(&filter.encode()[..cut]), None);
+        }
+    }
+
+    #[test]
+    fn who_notifies_is_known_before_compiling() {
+        assert!(Filter::would_notify(&profile("SCMP_ACT_NOTIFY")));
+        assert!(!Filter::would_notify(&profile("SCMP_ACT_ALLOW")));
+    }
 }
