@@ -64,7 +64,7 @@ def life(docker: Daemon, number: int) -> None:
 
 def test_lifecycles(docker: Daemon, record_property: Record) -> None:
     """The daemon's memory is flat: once it is warm, less than a quarter of a KiB a container."""
-    count, warm = (2000, 1000) if LONG else (30, 10)
+    count, warm = (2000, 1500) if LONG else (30, 10)
     for number in range(warm):
         life(docker, number)
     census, begun = Census(docker), time.monotonic()

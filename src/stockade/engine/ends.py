@@ -68,7 +68,7 @@ def exposed(wanted: Wanted) -> Iterator[tuple[int, str]]:
 
 
 async def take(turn: Turn) -> None:
-    """Decide addresses and ports, record them, and write the files that tell of them."""
+    """Decide addresses and ports, record them, write the files that tell of them, and have them prepared."""
     container = turn.container
     if not container.wanted.networks:
         return
@@ -78,20 +78,24 @@ async def take(turn: Turn) -> None:
     wish = Wish(container.id, container.wanted.networks, bindings(container.wanted), container.state.endpoints)
     keep(turn.engine, container, Ends(container.wanted.networks, networks.decide(wish)))
     await write(turn.engine, container)
+    turn.coming = networks.announce(held(container))
 
 
 async def give(turn: Turn) -> None:
-    """What it held is free."""
-    _forget(turn.engine, turn.container)
+    """What was made of it is taken back, and what it held is free."""
+    try:
+        if turn.coming is not None:
+            await turn.coming.stop()
+        await detach(turn)
+    finally:
+        _forget(turn.engine, turn.container)
 
 
 async def attach(turn: Turn) -> None:
     """Make what is recorded."""
-    container = turn.container
-    if container.state.endpoints:
-        pid = int(turn.notes.get("pid", 0))
-        await turn.engine.networks.attach(held(container), f"/proc/{pid}/ns/net")
-        _rewrite_linking(turn.engine, container)
+    if turn.coming is not None:
+        await turn.coming.attach(f"/proc/{int(turn.notes['pid'])}/ns/net")
+        _rewrite_linking(turn.engine, turn.container)
 
 
 async def detach(turn: Turn) -> None:

@@ -188,10 +188,14 @@ def _read(path: str) -> str:
 
 
 def _write(path: str, content: bytes, mode: int, owner: Ids | None) -> None:
-    """Replace a file; one that a running container has bound in keeps its inode."""
-    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC | os.O_NOFOLLOW, mode)
+    """Replace a file; one that a running container has bound in keeps its inode.
+
+    It is cut afterwards and not before: a file that was empty in between is written out by ext4 when it is closed.
+    """
+    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, mode)
     with open(descriptor, "wb") as file:
         file.write(content)
+        file.truncate()
         os.fchmod(descriptor, mode)
         if owner is not None:
             os.fchown(descriptor, owner.base, owner.group_base)

@@ -30,6 +30,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from stockade.engine.containers import Containers
     from stockade.engine.engine import Engine
+    from stockade.networks.coming import Coming
 
 _ANSWERED_WITHIN = 5.0
 _KILLED_WITHIN = 10.0
@@ -47,6 +48,10 @@ class Turn:
         self.container = container
         self.gate: asyncio.Future[None] | None = None
         """Of a start that was prepared: opened by whoever starts it."""
+        self.creating: asyncio.Task[int] | None = None
+        """Its container being made by its shim; the pid."""
+        self.coming: Coming | None = None
+        """Its ends of networks, on their way."""
         self.held: asyncio.Event = asyncio.Event()
         """Set when the container is created and its program held back."""
         self.began = 0
@@ -199,14 +204,29 @@ async def _undo_shim(turn: Turn) -> None:
     await turn.shim.end()
 
 
-async def _create_task(turn: Turn) -> None:
+async def _ask_for_task(turn: Turn) -> None:
+    """The shim makes it beside the next step, which takes its time where there are networks."""
     container = turn.container
     assert container.task is not None
     mounts = await ground.mounts(turn.engine, container)
     wall = walls.find(container.wanted.wall)
-    pid = await container.task.create(mounts, ground.stdio(container), wall.options)
-    container.release_held()
+    asked = container.task.create(mounts, ground.stdio(container), wall.options)
+    turn.creating = turn.containers.spawn(asked, f"create {container.id[:12]}")
+    # The new task's turn: it goes as far as a request that is sent.
+    await asyncio.sleep(0)
+
+
+async def _await_task(turn: Turn) -> None:
+    if turn.creating is not None:
+        await asyncio.wait([turn.creating])
+
+
+async def _join_networks(turn: Turn) -> None:
+    assert turn.creating is not None
+    pid = await asyncio.shield(turn.creating)
+    turn.container.release_held()
     turn.operation.note(pid=pid)
+    await ends.attach(turn)
 
 
 async def _hand(turn: Turn) -> None:
@@ -256,12 +276,12 @@ START = Verb(
     "start",
     (
         Step("ready", _ready, _unready, quiet=True),
-        Step("address", ends.take, ends.give, quiet=True),
         Step("shim", _launch, _undo_shim, quiet=True),
-        Step("create", _create_task, quiet=True),
-        Step("network", ends.attach, ends.detach, quiet=True),
+        Step("create", _ask_for_task, _await_task, quiet=True),
+        Step("address", ends.take, ends.give, quiet=True),
+        Step("network", _join_networks, quiet=True),
         Step("hand", _hand),
-        Step("go", _go, seen=_went),
+        Step("go", _go, seen=_went, quiet=True),
         Step("record", _runs),
     ),
     point_of_no_return="go",

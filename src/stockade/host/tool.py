@@ -8,6 +8,7 @@ that has `host.layer`.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
 import os
 from collections.abc import AsyncGenerator, AsyncIterator, Mapping
@@ -58,12 +59,14 @@ class Program:
             RuntimeFailed: it failed; the message is its own sentence.
         """
         running = Running(self.path, arguments, given)
-        try:
-            async for line in running.lines():
+        running.tell(given.text)
+        async with contextlib.aclosing(running.answers()) as answers:
+            async for line in answers:
                 yield line
-            await running.succeeded()
-        finally:
-            await running.stop()
+
+    def begin(self, *arguments: str) -> Running:
+        """Start a call, for a caller that tells it its standard input later; it is stopped by `answers` or `stop`."""
+        return Running(self.path, arguments, NOTHING)
 
 
 class Running:
@@ -85,10 +88,23 @@ class Running:
         finally:
             for theirs in standard.values():
                 os.close(theirs)
-        self._feeder = asyncio.create_task(spawn.feed(self._stdin, given.text), name=f"feed {self._name}")
+        self._feeder: asyncio.Task[None] | None = None
+        self._sentence = asyncio.create_task(self._read_sentence(), name=f"errors of {self._name}")
+
+    def tell(self, text: bytes) -> None:
+        """Its standard input, all of it."""
+        self._feeder = asyncio.create_task(spawn.feed(self._stdin, text), name=f"feed {self._name}")
         # Not in the task: one that is cancelled before its first step does nothing at all.
         self._feeder.add_done_callback(lambda _: os.close(self._stdin))
-        self._sentence = asyncio.create_task(self._read_sentence(), name=f"errors of {self._name}")
+
+    async def answers(self) -> AsyncGenerator[dict[str, Any], None]:
+        """Its lines as it prints them, to its end; see Program.lines."""
+        try:
+            async for line in self.lines():
+                yield line
+            await self.succeeded()
+        finally:
+            await self.stop()
 
     async def lines(self) -> AsyncIterator[dict[str, Any]]:
         """Each line of its standard output, read as JSON."""
@@ -128,10 +144,13 @@ class Running:
     async def stop(self) -> None:
         """Kill it if it runs still, reap it, and close what was open to it. Idempotent."""
         self._child.kill()
-        self._feeder.cancel()
-        self._sentence.cancel()
+        if self._feeder is None:
+            self.tell(b"")
+        own = [one for one in (self._feeder, self._sentence) if one is not None]
+        for one in own:
+            one.cancel()
         await self._child.wait()
-        await asyncio.wait([self._feeder, self._sentence])
+        await asyncio.wait(own)
         for end in (self._out, self._error):
             if end >= 0:
                 os.close(end)

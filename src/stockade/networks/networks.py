@@ -19,6 +19,7 @@ from stockade.errors import BadValue, Conflict, NotFound, Refused, RuntimeFailed
 from stockade.host import delegated, processes
 from stockade.networks import blocking, ends, firewall, options, plan, pools
 from stockade.networks.blocking import Block
+from stockade.networks.coming import Coming
 from stockade.networks.fading import Fading, devices
 from stockade.networks.ledger import Ledger
 from stockade.networks.monitor import Monitor
@@ -31,6 +32,7 @@ from stockade.store import Journal, Operation, Step, Verb
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from stockade.host.paths import Paths
+    from stockade.host.tool import Running
     from stockade.store import Store
 
 BRIDGE = "stockade0"
@@ -309,43 +311,31 @@ class Networks:
             Conflict: somebody else on the host has one of its ports.
             RuntimeFailed: the kernel refuses.
         """
-        self._made[held.container] = held
-        await self.ready([one.network_id for one in held.endpoints])
-        self.serve.put_endpoint(held)
-        telling = asyncio.ensure_future(self.serve.tell({"endpoint": held.container}))
+        coming = self.announce(held)
         try:
-            await self._make(held, plan.attach(held, self._known, netns))
+            await coming.attach(netns)
         finally:
-            failed = await telling
-        self._refuse_taken(held, failed)
+            await coming.stop()
 
-    async def _make(self, held: Held, operations: list[plan.Operation]) -> None:
-        """A bridge may have been taken away by somebody, or be full of ends that are over: it is tried anew once."""
+    def announce(self, held: Held) -> Coming:
+        """Have a container's ends and ports prepared, which are recorded, while the container is made."""
+        return Coming(self, held)
+
+    async def make(self, held: Held, netns: str, program: Running | None) -> None:
+        """Make the ends of a container.
+
+        A bridge may have been taken away by somebody, or be full of ends that are over: it is tried anew once.
+        """
+        self._made[held.container] = held
+        operations = plan.attach(held, self._known, netns)
         try:
-            await self.node.apply(operations)
+            await self.node.apply(operations, program)
         except RuntimeFailed:
             used = [one.network_id for one in held.endpoints]
             self._up.difference_update(used)
             await self.fading.now()
             await self.ready(used)
             await self.node.apply(operations)
-
-    @staticmethod
-    def _refuse_taken(held: Held, failed: Iterable[dict[str, Any]]) -> None:
-        own = {(one.protocol, one.host_port): (end, one) for end in held.endpoints for one in end.published}
-        for one in failed:
-            found = own.get((str(one.get("protocol")), int(one.get("host_port", 0))))
-            if found is None:
-                log.error("a port is not held: %s", one)
-                continue
-            end, port = found
-            host = one.get("host_ip") or port.host_ip
-            place = f"[{host}]" if ":" in host else host
-            raise Conflict(
-                f"driver failed programming external connectivity on endpoint {held.names[0]} ({end.endpoint_id}): "
-                f"failed to bind host port for {place}:{port.host_port}:{end.ipv4 or end.ipv6}:{port.port}/"
-                f"{port.protocol}: {one.get('error')}"
-            )
 
     async def reattach(self, before: Held, after: Held, netns: str) -> None:
         """Have a running container's ends follow its record: what is gone goes, what is new comes, routes and ports."""

@@ -13,7 +13,7 @@ from typing import Any
 
 from stockade.errors import Refused, RuntimeFailed, Unsupported
 from stockade.host import spawn
-from stockade.host.tool import Given, Program
+from stockade.host.tool import Program, Running
 from stockade.networks.plan import Operation
 
 PROGRAM = "stockade-net"
@@ -47,16 +47,23 @@ class Node:
             ) from None
         self._claim = found
 
-    async def apply(self, operations: Iterable[Operation]) -> dict[str, Any]:
+    def begin(self) -> Running:
+        """Start the program that `apply` is given: it waits to be told, or to be stopped."""
+        self.claim()
+        return Program(PROGRAM).begin("apply")
+
+    async def apply(self, operations: Iterable[Operation], program: Running | None = None) -> dict[str, Any]:
         """Have operations done, all or none; beside others.
+
+        Args:
+            program: one that was begun; None: one is started now.
 
         Raises:
             RuntimeFailed: one failed; the message names its object.
         """
-        self.claim()
         operations = list(operations)
         async with self._turns.shared():
-            return await _call(operations)
+            return await _call(program or self.begin(), operations)
 
     async def sweep(self, operation: Callable[[], Operation]) -> None:
         """Have an operation done beside no other.
@@ -67,9 +74,8 @@ class Node:
         Raises:
             RuntimeFailed: it failed.
         """
-        self.claim()
         async with self._turns.alone():
-            await _call([operation()])
+            await _call(self.begin(), [operation()])
 
     async def routes(self) -> tuple[str, ...]:
         """Every subnet that the host has an address in or a route to."""
@@ -102,9 +108,9 @@ class Node:
             self._claim = None
 
 
-async def _call(operations: list[Operation]) -> dict[str, Any]:
-    text = json.dumps({"do": operations}).encode()
-    [answer] = await Program(PROGRAM).call("apply", given=Given(text=text)) or [{}]
+async def _call(program: Running, operations: list[Operation]) -> dict[str, Any]:
+    program.tell(json.dumps({"do": operations}).encode())
+    [answer] = [line async for line in program.answers()] or [{}]
     return answer
 
 
