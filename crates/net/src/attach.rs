@@ -27,6 +27,9 @@ pub fn attach(socket: &mut Socket, wanted: &Attach, undo: &mut Vec<Undo>) -> Res
             isolate(socket, &wanted.host)?;
         }
         settings(wanted)?;
+        for one in &wanted.sysctls {
+            setting::device(&wanted.name, one)?;
+        }
         let index = link::index(&inside, &wanted.name)?;
         let mut batch = Batch::new();
         for &address in &wanted.addresses {

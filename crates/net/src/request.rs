@@ -5,7 +5,7 @@ use std::path::PathBuf;
 
 use serde::Deserialize;
 
-use crate::value::{Cidr, LinkName, Mac};
+use crate::value::{Cidr, LinkName, Mac, SettingName};
 
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -74,6 +74,19 @@ pub struct Attach {
     pub gateway4: Option<IpAddr>,
     #[serde(default)]
     pub gateway6: Option<IpAddr>,
+    /// Of the device inside, set before it comes up.
+    #[serde(default)]
+    pub sysctls: Vec<Sysctl>,
+}
+
+/// `/proc/sys/net/FAMILY/GROUP/DEVICE/NAME`.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Sysctl {
+    pub family: SettingName,
+    pub group: SettingName,
+    pub name: SettingName,
+    pub value: String,
 }
 
 /// The default routes by one device; the absent ones are taken away.

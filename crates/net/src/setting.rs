@@ -4,6 +4,7 @@ use std::io;
 use std::path::Path;
 
 use crate::error::{Error, Result};
+use crate::request::Sysctl;
 use crate::value::LinkName;
 
 const V4: &str = "/proc/sys/net/ipv4";
@@ -37,6 +38,13 @@ pub fn device6(name: &LinkName, setting: &str, value: &str, needed: bool) -> Res
         Err(error) if error.kind() == io::ErrorKind::NotFound && !needed => Ok(()),
         done => named(&path, done),
     }
+}
+
+/// Whatever setting of one device somebody asks for.
+pub fn device(name: &LinkName, wanted: &Sysctl) -> Result<()> {
+    let Sysctl { family, group, .. } = wanted;
+    let path = format!("/proc/sys/net/{family}/{group}/{name}/{}", wanted.name);
+    named(&path, set(&path, &wanted.value))
 }
 
 /// Lets the host pass IPv4 packets on.

@@ -38,6 +38,30 @@ impl TryFrom<String> for LinkName {
     }
 }
 
+/// A part of the name of one of the kernel's settings.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[serde(try_from = "String")]
+pub struct SettingName(String);
+
+impl fmt::Display for SettingName {
+    fn fmt(&self, to: &mut fmt::Formatter<'_>) -> fmt::Result {
+        to.write_str(&self.0)
+    }
+}
+
+impl TryFrom<String> for SettingName {
+    type Error = String;
+
+    fn try_from(name: String) -> Result<SettingName, String> {
+        let is_part = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'_';
+        if (1..=64).contains(&name.len()) && name.bytes().all(is_part) {
+            Ok(SettingName(name))
+        } else {
+            Err(format!("{name:?} is no part of a setting's name"))
+        }
+    }
+}
+
 /// An Ethernet address of one station.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
 #[serde(try_from = "String")]

@@ -8,6 +8,7 @@ from ipaddress import ip_address
 
 from stockade.docker_api import fields
 from stockade.errors import BadValue
+from stockade.networks.options import of_end
 from stockade.networks.values import DEFAULT, EndpointWanted, PortBinding
 
 Named = Callable[[str], str]
@@ -53,7 +54,7 @@ def _refuse_settings(settings: dict[str, fields.EndpointSettings | None], host: 
         for key in fields.EndpointSettings.__struct_fields__ if asked is not None else ():
             value = getattr(asked, key)
             if isinstance(value, fields.EndpointIpam):
-                value = [value.ipv4_address, value.ipv6_address]
+                value = [value.ipv4_address, value.ipv6_address, value.link_local_ips]
             if key not in fields.EndpointSettings.NEUTRAL and not fields.empty(value):
                 raise BadValue(f"invalid endpoint settings: {key} means nothing for the network mode {mode}")
     if host.links:
@@ -85,8 +86,11 @@ def endpoint(
         ipv4=_address(ipam.ipv4_address, 4) or before.ipv4,
         ipv6=_address(ipam.ipv6_address, 6) or before.ipv6,
         mac=(mac or asked.mac_address or before.mac).lower(),
+        driver_options={**before.driver_options, **(asked.driver_opts or {})},
         priority=asked.gw_priority or before.priority,
+        link_local=tuple(map(_link_local, ipam.link_local_ips or ())) or before.link_local,
     )
+    of_end(found.driver_options)
     if found.mac and (not _MAC.fullmatch(found.mac) or int(found.mac[:2], 16) & 1):
         raise BadValue(f"invalid MAC address: {found.mac}")
     for alias in found.aliases:
@@ -108,6 +112,17 @@ def _link(text: str) -> str:
     if not name or not _ALIAS.fullmatch(alias):
         raise BadValue(f"bad format for links: {text}")
     return f"{name}:{alias}"
+
+
+def _link_local(text: str) -> str:
+    """One that no network gives out (RFC 3927, RFC 4291): any other could be somebody else's."""
+    try:
+        found = ip_address(text)
+    except ValueError:
+        found = None
+    if found is None or not found.is_link_local or "%" in text:
+        raise BadValue(f"invalid endpoint settings:\ninvalid link-local IP address: {text}")
+    return str(found)
 
 
 def _address(text: str | None, version: int) -> str:

@@ -326,8 +326,6 @@ class HostConfig(Resources, frozen=True, kw_only=True, rename=_rename):
 class EndpointIpam(Fields, frozen=True, kw_only=True, rename=_rename):
     """The addresses that an end of a network is to have."""
 
-    REFUSED = {"link_local_ips": "further addresses of an end are not served yet"}
-
     ipv4_address: str | None = None
     ipv6_address: str | None = None
     link_local_ips: list[str] | None = None
@@ -336,7 +334,6 @@ class EndpointIpam(Fields, frozen=True, kw_only=True, rename=_rename):
 class EndpointSettings(Fields, frozen=True, kw_only=True, rename=_rename):
     """An end of a network; what is neutral tells how it is, and comes back from clients that copy an inspect."""
 
-    REFUSED = {"driver_opts": "options of an end are not served yet"}
     NEUTRAL = dict.fromkeys(
         "network_id endpoint_id gateway ip_address ip_prefix_len ipv6_gateway global_ipv6_address "
         "global_ipv6_prefix_len dns_names".split(),

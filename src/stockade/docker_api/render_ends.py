@@ -55,7 +55,8 @@ def networks(record: Record) -> dict[str, Any]:
 
 def _end(record: Record, wanted: EndpointWanted, end: Endpoint) -> dict[str, Any]:
     own = record.wanted
-    ipam = {name: value for name, value in (("IPv4Address", wanted.ipv4), ("IPv6Address", wanted.ipv6)) if value}
+    asked = {"IPv4Address": wanted.ipv4, "IPv6Address": wanted.ipv6, "LinkLocalIPs": list(wanted.link_local)}
+    ipam = {name: value for name, value in asked.items() if value}
     names = None
     if wanted.network not in (DEFAULT, "none", "host"):
         names = list(

@@ -9,7 +9,7 @@ from typing import NamedTuple
 from msgspec.structs import replace
 
 from stockade.errors import Conflict, NotFound
-from stockade.networks import plan, pools
+from stockade.networks import options, plan, pools
 from stockade.networks.ledger import Ledger, Probe
 from stockade.networks.values import Endpoint, EndpointWanted, Network, PortBinding
 
@@ -48,14 +48,19 @@ def decide(wish: Wish, ground: Ground) -> tuple[Endpoint, ...]:
     if len(wish.networks) > MOST:
         raise Conflict(f"a container has {MOST} networks at most")
     before = {one.network: one for one in wish.held}
+    named = {one.network: options.of_end(one.driver_options).interface for one in wish.networks}
     found: list[Endpoint] = []
     for wanted in wish.networks:
         kept = before.get(wanted.network)
-        found.append(kept or _end(wanted, (*wish.held, *found), ground))
+        if kept is None:
+            others = [*(one.interface for one in (*wish.held, *found)),
+                      *(name for network, name in named.items() if network != wanted.network)]  # fmt: skip
+            kept = _end(wanted, named[wanted.network], others, ground)
+        found.append(kept)
     return _with_ports(found, wish, ground)
 
 
-def _end(wanted: EndpointWanted, others: Sequence[Endpoint], ground: Ground) -> Endpoint:
+def _end(wanted: EndpointWanted, name: str, others: Sequence[str], ground: Ground) -> Endpoint:
     network = ground.networks.get(wanted.network)
     if network is None:
         raise NotFound(f"network {wanted.network} not found")
@@ -68,7 +73,7 @@ def _end(wanted: EndpointWanted, others: Sequence[Endpoint], ground: Ground) -> 
         network=network.name,
         network_id=network.id,
         endpoint_id=identity,
-        interface=_interface(network.prefix, others),
+        interface=_interface(network.prefix, name, others),
         host_interface=f"veth{identity[:10]}",
         mac=wanted.mac or pools.mac_of(ipv4 or ipv6),
         ipv4=ipv4,
@@ -90,9 +95,10 @@ def _address(network: Network, family: int, taken: set[str], asked: str, ground:
     return pools.free(pool, own, asked)
 
 
-def _interface(prefix: str, others: Sequence[Endpoint]) -> str:
-    used = {one.interface for one in others}
-    return next(name for number in range(MOST + 1) if (name := f"{prefix}{number}") not in used)
+def _interface(prefix: str, asked: str, others: Sequence[str]) -> str:
+    if asked and asked in others:
+        raise Conflict(f"two interfaces of one container cannot be called {asked}")
+    return asked or next(name for number in range(2 * MOST + 1) if (name := f"{prefix}{number}") not in others)
 
 
 def _with_ports(ends: list[Endpoint], wish: Wish, ground: Ground) -> tuple[Endpoint, ...]:

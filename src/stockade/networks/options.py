@@ -115,6 +115,63 @@ def _of_bridge(name: str, short: str, value: str) -> dict[str, Any]:
     raise BadValue(f"the network option {name}={value} is not served")
 
 
+# An end's -----------------------------------------------------------------------------------------------------------
+
+_END = "com.docker.network.endpoint."
+_KEPT_NAMES = frozenset({"lo", "all", "default", ".", ".."})
+_SYSCTL = re.compile(r"net\.([a-z0-9_]{1,64})\.([a-z0-9_]{1,64})\.IFNAME\.([a-z0-9_]{1,64})=([ -~]{1,64})")
+_MOST_SYSCTLS = 64
+
+
+class Sysctl(NamedTuple):
+    """A setting of the kernel's for one device."""
+
+    family: str
+    group: str
+    name: str
+    value: str
+
+
+class OfEnd(NamedTuple):
+    """What the options of an end decide."""
+
+    interface: str = ""
+    """Empty: the network's prefix and a number."""
+    sysctls: tuple[Sysctl, ...] = ()
+
+
+def of_end(options: Mapping[str, str]) -> OfEnd:
+    """Read the driver options of an end.
+
+    Raises:
+        BadValue: one is unknown, or has no sense.
+    """
+    found = OfEnd()
+    for name, value in options.items():
+        if name == f"{_END}ifname":
+            if not _INTERFACE.fullmatch(value) or value in _KEPT_NAMES:
+                raise BadValue(f"invalid value for {name}: {value!r} is no name of an interface")
+            found = found._replace(interface=value)
+        elif name == f"{_END}sysctls":
+            found = found._replace(sysctls=_sysctls(name, value))
+        else:
+            raise BadValue(f"the endpoint option {name} is not served", hint=f"{_END}ifname, {_END}sysctls")
+    return found
+
+
+def _sysctls(name: str, value: str) -> tuple[Sysctl, ...]:
+    found = []
+    for text in value.split(","):
+        matched = _SYSCTL.fullmatch(text.strip())
+        if matched is None:
+            hint = "as net.ipv4.conf.IFNAME.log_martians=1, with IFNAME as it stands here"
+            raise BadValue(f"invalid value for {name}: {text!r} is no setting of an interface", hint=hint)
+        found.append(Sysctl(*matched.groups()))
+    if len(found) > _MOST_SYSCTLS:
+        raise BadValue(f"invalid value for {name}: {_MOST_SYSCTLS} settings are enough")
+    return tuple(found)
+
+
 def _truth(name: str, value: str) -> bool:
     word = value.lower()
     if word not in ("true", "false", "1", "0", "t", "f"):

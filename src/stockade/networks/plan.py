@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from ipaddress import ip_address
 from typing import Any
 
-from stockade.networks import pools
+from stockade.networks import options, pools
 from stockade.networks.values import Endpoint, EndpointWanted, Held, Network
 
 Operation = dict[str, Any]
@@ -45,8 +45,11 @@ def attach(held: Held, networks: Mapping[str, Network], netns: str) -> list[Oper
     """Have the ends that a container holds, its default routes and its ports."""
     first4, first6 = gateways(held.endpoints, held.wanted)
     found: list[Operation] = []
+    by_network = {one.network: one for one in held.wanted}
     for end in held.endpoints:
         network = networks[end.network_id]
+        wanted = by_network.get(end.network, EndpointWanted(end.network))
+        sysctls = [one._asdict() for one in options.of_end(wanted.driver_options).sysctls]
         found.append(
             {
                 "attach": {
@@ -56,10 +59,11 @@ def attach(held: Held, networks: Mapping[str, Network], netns: str) -> list[Oper
                     "master": network.bridge,
                     "mac": end.mac,
                     "mtu": network.mtu,
-                    "addresses": addresses(end),
+                    "addresses": [*addresses(end), *map(_link_local, wanted.link_local)],
                     "gateway4": end.gateway4 if end is first4 else None,
                     "gateway6": end.gateway6 if end is first6 else None,
                     **({} if network.between else {"isolated": True}),
+                    **({"sysctls": sysctls} if sysctls else {}),
                 }
             }
         )
@@ -130,6 +134,11 @@ def addresses(end: Endpoint) -> list[str]:
     """Its addresses with the lengths of their prefixes."""
     both = ((end.ipv4, end.prefix4), (end.ipv6, end.prefix6))
     return [f"{address}/{length}" for address, length in both if address]
+
+
+def _link_local(address: str) -> str:
+    """With the prefix of all such addresses (RFC 3927, 2.1; RFC 4291, 2.5.6)."""
+    return f"{address}/{64 if ':' in address else 16}"
 
 
 # What the resolver and port holder reads ------------------------------------------------------------------------------

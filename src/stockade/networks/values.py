@@ -79,6 +79,8 @@ class EndpointWanted(Struct, frozen=True, omit_defaults=True):
     driver_options: dict[str, str] = field(default_factory=dict)
     priority: int = 0
     """The end with the highest has the default route."""
+    link_local: tuple[str, ...] = ()
+    """Further addresses, of 169.254/16 or fe80::/10."""
 
 
 class PortBinding(Struct, frozen=True, omit_defaults=True):

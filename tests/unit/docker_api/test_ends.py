@@ -9,9 +9,13 @@ import pytest
 
 from stockade.docker_api import ends, fields
 from stockade.errors import BadValue
+from stockade.networks.options import of_end
 from stockade.networks.values import EndpointWanted, PortBinding
 
 KNOWN = {"bridge": "bridge", "n": "n", "abc123": "n", "m": "m"}
+
+IFNAME = "com.docker.network.endpoint.ifname"
+SYSCTLS = "com.docker.network.endpoint.sysctls"
 
 
 def named(reference: str) -> str:
@@ -53,6 +57,14 @@ def test_every_setting_of_an_end() -> None:
     )
 
 
+def test_names_and_settings_of_an_interface() -> None:
+    options = {IFNAME: "lan0", SYSCTLS: "net.ipv4.conf.IFNAME.log_martians=1,net.ipv4.neigh.IFNAME.gc_stale_time=9"}
+    [end] = made("n", {"n": {"DriverOpts": options, "IPAMConfig": {"LinkLocalIPs": ["169.254.1.1", "FE80::1"]}}})
+    assert (end.driver_options, end.link_local) == (options, ("169.254.1.1", "fe80::1"))
+    assert of_end(options).interface == "lan0"
+    assert of_end(options).sysctls[1] == ("ipv4", "neigh", "gc_stale_time", "9")
+
+
 def test_the_older_fields() -> None:
     [end] = made("bridge", MacAddress="02:42:ac:11:00:09", HostConfig={"Links": ["/web:/name/w", "db"]})
     assert (end.mac, end.links) == ("02:42:ac:11:00:09", ("web:w", "db:db"))
@@ -67,8 +79,15 @@ def test_the_older_fields() -> None:
         ("n", {"n": {"MacAddress": "01:00:5e:00:00:01"}}, {}, "invalid MAC address"),
         ("n", {"n": {"Aliases": ["a b"]}}, {}, "invalid network alias"),
         ("n", {"n": {"IPAMConfig": {"IPv4Address": "fd00::1"}}}, {}, "invalid IPv4 address"),
-        ("n", {"n": {"IPAMConfig": {"LinkLocalIPs": ["169.254.1.1"]}}}, {}, "LinkLocalIPs is not served"),
-        ("n", {"n": {"DriverOpts": {"a": "b"}}}, {}, "DriverOpts is not served"),
+        ("n", {"n": {"IPAMConfig": {"LinkLocalIPs": ["172.17.0.5"]}}}, {}, "invalid link-local IP address"),
+        ("n", {"n": {"IPAMConfig": {"LinkLocalIPs": ["fe80::1%eth0"]}}}, {}, "invalid link-local IP address"),
+        ("none", {"none": {"IPAMConfig": {"LinkLocalIPs": ["169.254.1.1"]}}}, {}, "ipam_config means nothing"),
+        ("n", {"n": {"DriverOpts": {"a": "b"}}}, {}, "the endpoint option a is not served"),
+        ("n", {"n": {"DriverOpts": {IFNAME: "a/b"}}}, {}, "no name of an interface"),
+        ("n", {"n": {"DriverOpts": {IFNAME: "lo"}}}, {}, "no name of an interface"),
+        ("n", {"n": {"DriverOpts": {SYSCTLS: "net.ipv4.conf.eth0.log_martians=1"}}}, {}, "no setting of an interface"),
+        ("n", {"n": {"DriverOpts": {SYSCTLS: "net.ipv4.conf.IFNAME.../x=1"}}}, {}, "no setting of an interface"),
+        ("n", {"n": {"DriverOpts": {SYSCTLS: "net.ipv4.conf.IFNAME.x=1,,"}}}, {}, "no setting of an interface"),
         ("bridge", {"bridge": {"IPAMConfig": {"IPv4Address": "10.0.0.1"}}}, {}, "user defined networks"),
         ("bridge", {"bridge": {"Aliases": ["a"]}}, {}, "user defined"),
         ("n", {"n": {"Links": [":x"]}}, {}, "bad format for links"),
