@@ -119,7 +119,7 @@ def _of_bridge(name: str, short: str, value: str) -> dict[str, Any]:
 
 _END = "com.docker.network.endpoint."
 _KEPT_NAMES = frozenset({"lo", "all", "default", ".", ".."})
-_SYSCTL = re.compile(r"net\.([a-z0-9_]{1,64})\.([a-z0-9_]{1,64})\.IFNAME\.([a-z0-9_]{1,64})=([ -~]{1,64})")
+_SYSCTL = re.compile(r"net\.([a-z0-9_]{1,64})\.([a-z0-9_]{1,64})\.(?:IFNAME|ifname)\.([a-z0-9_]{1,64})=([ -~]{1,64})")
 _MOST_SYSCTLS = 64
 
 
