@@ -14,8 +14,8 @@ from typing import Any
 
 import pytest
 
+from support import images, programs
 from support import place as places
-from support import programs
 from support.daemon import IMAGE, Daemon, daemon
 
 pytestmark = pytest.mark.root
@@ -215,6 +215,40 @@ def test_an_image_is_mounted(docker: Daemon) -> None:
     docker.docker("rmi", "-f", "again:1", check=False)
     docker.docker("restart", "-t", "0", box)
     assert docker.said("exec", box, "cat", "/image/srv/www/index") == "hello"
+
+
+def test_a_directory_of_an_image_is_mounted(docker: Daemon) -> None:
+    """As an overlay of the layers shows it: a file that is gone in a later layer, a directory that was made anew."""
+    layers = [
+        images.layer({"srv/www/index": b"old", "srv/www/gone": b"x", "srv/new/old": b"x", "usr/share/a": b"1"}),
+        images.layer(
+            {"srv/www/index": b"new", "srv/www/.wh.gone": b"", "srv/new/.wh..wh..opq": b"", "srv/new/n": b"n"}
+        ),
+        images.layer({"usr/.wh.share": b"", "srv/www/more": b"more", "srv/link": "www"}),
+    ]
+    archive = docker.place.top / "layers.tar"
+    archive.write_bytes(images.TestImage(tuple(layers), {}).docker_archive("layers:1"))
+    docker.docker("load", "-i", str(archive))
+
+    def seen(path: str, line: str) -> str:
+        mount = f"type=image,src=layers:1,dst=/image,image-subpath={path}"
+        return docker.said("run", "--rm", "--network", "none", "--mount", mount, IMAGE, "sh", "-c", line)
+
+    assert seen("srv/www", "ls /image; cat /image/index; touch /image/no 2>/dev/null; echo $?") == "index\nmore\nnew1"
+    assert seen("srv/new/", "ls /image") == "n"
+    wrong = {
+        "usr/share": "no such directory",
+        "srv/www/index": "no directory",
+        "none": "no such",
+        "srv/link": "no directory",
+        "../etc": "relative path",
+        "a:b": "overlay",
+    }
+    for path, words in wrong.items():
+        mount = f"type=image,src=layers:1,dst=/image,image-subpath={path}"
+        done = docker.docker("run", "--rm", "--mount", mount, IMAGE, "true", check=False)
+        assert done.returncode == 125
+        assert words in done.stderr, (path, done.stderr)
 
 
 def test_lists_and_shows(docker: Daemon) -> None:

@@ -214,7 +214,8 @@ def mount(text: str) -> dict[str, Any]:
             _put(found, f"VolumeOptions.Labels.{label}", rest)
         else:
             raise BadValue(
-                f"--mount: {word!r} is not served", hint="type, src, dst, ro, bind-propagation, volume-subpath"
+                f"--mount: {word!r} is not served",
+                hint="type, src, dst, ro, bind-propagation, volume-subpath, image-subpath",
             )
     if "Target" not in found:
         raise BadValue(f"--mount {text!r} has no dst", hint="type=bind,src=./data,dst=/data")
@@ -259,6 +260,7 @@ _MOUNT_FLAGS = {
 _MOUNT_OPTIONS: dict[str, tuple[str, Callable[[str, str], object]]] = {
     "bind-propagation": ("BindOptions.Propagation", lambda _, value: value),
     "volume-subpath": ("VolumeOptions.Subpath", lambda _, value: value),
+    "image-subpath": ("ImageOptions.Subpath", lambda _, value: value),
     "tmpfs-size": ("TmpfsOptions.SizeBytes", lambda _, value: parse_size(value)),
     "tmpfs-mode": ("TmpfsOptions.Mode", _octal),
 }

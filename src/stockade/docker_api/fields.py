@@ -162,8 +162,6 @@ class VolumeOptions(Fields, frozen=True, kw_only=True):
 class ImageOptions(Fields, frozen=True, kw_only=True):
     """Of a mount of type image."""
 
-    REFUSED = {"subpath": "an image is mounted whole"}
-
     subpath: str | None = None
 
 

@@ -14,6 +14,8 @@ _PROPAGATION = frozenset({"private", "rprivate", "shared", "rshared", "slave", "
 _LABELS = frozenset({"z", "Z"})
 _NOCOPY = frozenset({"nocopy"})
 _CONSISTENCY = frozenset({"consistent", "cached", "delegated", "default"})
+_OF_OVERLAY = frozenset(":,\\")
+"""What means something in the options of an overlay."""
 _TMPFS = ("noexec", "nosuid", "nodev")
 _TMPFS_FLAGS = frozenset(
     "defaults ro rw suid nosuid dev nodev exec noexec sync async dirsync remount mand nomand atime noatime diratime "
@@ -83,7 +85,10 @@ def _mount(one: fields.Mount) -> MountPoint:
     if not one.source:
         raise BadValue(f"{wrong}: field Source must not be empty")
     if kind == "image":
-        return MountPoint(posixpath.normpath(one.target), "image", one.source, ("ro",))
+        subpath = _subpath((one.image_options or fields.ImageOptions()).subpath, "image", wrong)
+        if set(subpath) & _OF_OVERLAY:
+            raise BadValue(f"{wrong}: the subpath {subpath!r} cannot be told to an overlay")
+        return MountPoint(posixpath.normpath(one.target), "image", one.source, ("ro",), subpath=subpath)
     if not one.source.startswith("/"):
         raise BadValue(f"{wrong}: invalid mount path: '{one.source}' mount path must be absolute")
     asked = one.bind_options or fields.BindOptions()
@@ -114,14 +119,20 @@ def _refuse_options_of_others(one: fields.Mount, kind: str, wrong: str) -> None:
             raise BadValue(f"{wrong}: field {field} must not be specified")
 
 
+def _subpath(asked: str | None, kind: str, wrong: str) -> str:
+    """A path within a volume or an image; empty: all of it."""
+    found = posixpath.normpath(asked) if asked else ""
+    if found.startswith(("/", "../")) or found in (".", "..") or "\0" in found:
+        raise BadValue(f"{wrong}: subpath must be a relative path within the {kind}")
+    return found
+
+
 def _volume_mount(one: fields.Mount, wrong: str) -> MountPoint:
     asked = one.volume_options or fields.VolumeOptions()
     driver = asked.driver_config or fields.DriverConfig()
     if one.source:
         check_name(one.source)
-    subpath = posixpath.normpath(asked.subpath) if asked.subpath else ""
-    if subpath.startswith(("/", "../")) or subpath in (".", ".."):
-        raise BadValue(f"{wrong}: subpath must be a relative path within the volume")
+    subpath = _subpath(asked.subpath, "volume", wrong)
     if subpath and not one.source:
         raise BadValue(f"{wrong}: must not set Subpath when using anonymous volumes")
     readonly = bool(one.read_only)

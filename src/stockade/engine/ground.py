@@ -39,7 +39,7 @@ async def mounts(engine: Engine, container: Container) -> tuple[RootfsMount, ...
     for point in wanted.mounts:
         if point.kind == "image":
             image = engine.images.leased(image_holder(wanted, point), wanted.namespace)
-            found += engine.snapshots.image(await engine.images.unpacked(image), ids, point.target)
+            found += engine.snapshots.image(await engine.images.unpacked(image), ids, point.target, point.subpath)
     return found
 
 

@@ -19,7 +19,7 @@ from stockade.host.tool import Program
 from stockade.model import IdMap, RootfsMount
 from stockade.model.layers import Change, LayerBlob
 
-from . import probe
+from . import probe, within
 from .report import Row, changes_of
 
 MAX_CHANGES = 1_000_000
@@ -67,12 +67,19 @@ class Snapshots:
         """The rootfs list of CreateTask."""
         return (RootfsMount("overlay", "overlay", "", self.options(bundle, layers, ids)),)
 
-    def image(self, layers: Sequence[str], ids: Ids | None, target: str) -> tuple[RootfsMount, ...]:
-        """An image's files at a path of a container's, to be read only."""
+    def image(self, layers: Sequence[str], ids: Ids | None, target: str, subpath: str = "") -> tuple[RootfsMount, ...]:
+        """An image's files, or those of a directory of it, at a path of a container's, to be read only.
+
+        Raises:
+            BadValue: it has no such directory.
+        """
         empty = f"{self._paths.data}/layers/0"
         found = [layer for layer in layers if layer != empty]
         # An overlay without an upper directory has two lower ones at least.
-        options = [f"lowerdir={':'.join((*self._lowers(found, ids), empty))}", "ro"]
+        lowers = self._lowers(found, ids)
+        if subpath:
+            lowers = within.directories(lowers, subpath)
+        options = [f"lowerdir={':'.join((*lowers, empty))}", "ro"]
         if ids is not None and found and self._is_mapped(found[0]):
             options += [f"uidmap={_map(ids.uid)}", f"gidmap={_map(ids.gid)}"]
         return (RootfsMount("overlay", "overlay", target, tuple(options)),)

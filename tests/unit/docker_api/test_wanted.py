@@ -345,6 +345,7 @@ def test_volumes() -> None:
                     },
                 },
                 {"Type": "image", "Source": "web:1", "Target": "/d"},
+                {"Type": "image", "Source": "web:1", "Target": "/e", "ImageOptions": {"Subpath": "srv//www/"}},
             ],
         },
     )
@@ -357,6 +358,7 @@ def test_volumes() -> None:
             driver="local", driver_options={"o": "bind"}, labels={"a": "b"},
         ),
         MountPoint("/d", "image", "web:1", ("ro",)),
+        MountPoint("/e", "image", "web:1", ("ro",), subpath="srv/www"),
     )  # fmt: skip
 
 
@@ -366,10 +368,8 @@ def test_volumes() -> None:
         ({"Type": "volume", "Source": "named", "VolumeOptions": {"Subpath": "../x"}}, "must be a relative path"),
         ({"Type": "volume", "VolumeOptions": {"Subpath": "x"}}, "must not set Subpath when using anonymous volumes"),
         ({"Type": "volume", "Source": "/x"}, "invalid characters for a local volume name"),
-        (
-            {"Type": "image", "Source": "i", "ImageOptions": {"Subpath": "x"}},
-            "Mounts.ImageOptions.Subpath is not served",
-        ),
+        ({"Type": "image", "Source": "i", "ImageOptions": {"Subpath": "/x"}}, "must be a relative path"),
+        ({"Type": "image", "Source": "i", "ImageOptions": {"Subpath": "a:b"}}, "cannot be told to an overlay"),
         ({"Type": "image"}, "field Source must not be empty"),
     ],
 )
