@@ -528,3 +528,10 @@ def test_a_long_list_is_quick(docker: Daemon, api: Api) -> None:
     assert status == 200
     assert len(found) == 100
     assert took < 0.1, f"{took * 1000:.1f} ms"
+
+
+def test_the_platform_that_an_image_has(docker: Daemon) -> None:
+    here, other = ("amd64", "arm64") if os.uname().machine == "x86_64" else ("arm64", "amd64")
+    for words in (("image", "inspect"), ("history",), ("save", "-o", str(docker.place.top / "saved.tar"))):
+        docker.docker(*words, "--platform", f"linux/{here}", IMAGE)
+        assert f"is here for linux/{here} only" in fails(docker, *words, "--platform", f"linux/{other}", IMAGE)

@@ -10,7 +10,7 @@ from stockade.docker_api import render
 from stockade.docker_api.answers import TAR, Answer, json
 from stockade.docker_api.containers import joined_reference
 from stockade.docker_api.query import served
-from stockade.docker_api.registries import Registries
+from stockade.docker_api.registries import Registries, check_platform
 from stockade.docker_api.router import Route
 from stockade.docker_api.telling import Telling
 from stockade.docker_api.times import moment, nanoseconds
@@ -61,10 +61,10 @@ class Images:
         platform = {"platform": _PLATFORM}
         return [
             Route("GET", "/images/json", self.listing, listed),
-            Route("GET", "/images/get", self.save, served("names", refused=platform)),
-            Route("GET", "/images/{name}/get", self.save, served(refused=platform)),
-            Route("GET", "/images/{name}/json", self.inspect, served("manifests", refused=platform)),
-            Route("GET", "/images/{name}/history", self.history, served(refused=platform)),
+            Route("GET", "/images/get", self.save, served("names", "platform")),
+            Route("GET", "/images/{name}/get", self.save, served("platform")),
+            Route("GET", "/images/{name}/json", self.inspect, served("manifests", "platform")),
+            Route("GET", "/images/{name}/history", self.history, served("platform")),
             Route("POST", "/images/load", self.load, served("quiet", refused=platform), body="stream"),
             Route("POST", "/images/create", self.create, served(*_CREATE), body="stream"),
             Route("POST", "/images/{name}/tag", self.tag, served("repo", "tag")),
@@ -116,7 +116,7 @@ class Images:
 
     async def inspect(self, request: Request) -> Answer:
         """Docker's ImageInspect."""
-        image: Image = self._images.find(request.name)
+        image = self._of_platform(request, request.name)
         of = image.config
         created = nanoseconds(of.created)
         found: dict[str, Any] = {
@@ -144,6 +144,12 @@ class Images:
             found["VirtualSize"] = image.size
         return json(found)
 
+    def _of_platform(self, request: Request, name: str) -> Image:
+        """An image, if it is for the platform that the request names."""
+        image: Image = self._images.find(name)
+        check_platform(request.query.text("platform"), image.config, name)
+        return image
+
     async def history(self, request: Request) -> Answer:
         """Docker's ImageHistory."""
         lines = [
@@ -155,7 +161,7 @@ class Images:
                 "Size": one.size,
                 "Comment": one.comment,
             }
-            for one in self._images.history(request.name)
+            for one in self._images.history(self._of_platform(request, request.name).id)
         ]
         return json(lines)
 
@@ -178,8 +184,8 @@ class Images:
         names = (request.name,) if request.name else request.query.texts("names")
         if not names:
             raise BadValue("no image is named")
-
-        self._images.can_save(names)
+        for chosen in self._images.can_save(names):
+            check_platform(request.query.text("platform"), chosen.image.config, chosen.image.id[7:19])
         out = await request.give(TAR)
         try:
             await self._images.save(names, out)

@@ -89,7 +89,7 @@ class Registries:
             except NotFound:
                 message = f"An image does not exist locally with the tag: {name.familiar_name}"
                 raise NotFound(message, hint=f"docker tag IMAGE {reference.familiar}") from None
-            _check_platform(platform, image.config, reference)
+            check_platform(platform, image.config, reference.familiar)
             done = await self._exchange.push(image, reference, who, telling.progress)
             telling.progress(Progress("", f"{done.tag}: digest: {done.digest} size: {done.size}"))
             telling.put({"progressDetail": {}, "aux": _aux(done)})
@@ -171,8 +171,12 @@ def domain_of(address: str) -> str:
     return DEFAULT_DOMAIN if not found or found in _INDEX else found
 
 
-def _check_platform(wanted: str, config: Any, reference: Reference) -> None:
-    """Docker's clients send a platform as JSON; an image here has one."""
+def check_platform(wanted: str, config: Any, name: str) -> None:
+    """Hold a platform, which Docker's clients send as JSON, against the one that an image here has.
+
+    Raises:
+        NotFound: it is another one.
+    """
     if not wanted:
         return
     try:
@@ -180,8 +184,8 @@ def _check_platform(wanted: str, config: Any, reference: Reference) -> None:
     except (msgspec.DecodeError, msgspec.ValidationError):
         raise BadValue(f"parameter platform={wanted}: it is no platform in JSON") from None
     here = {"os": config.os, "architecture": config.architecture, "variant": config.variant}
-    if any(asked.get(name) not in (None, "", value) for name, value in here.items()):
-        raise NotFound(f"image {reference.familiar} is here for {config.os}/{config.architecture} only")
+    if any(asked.get(key) not in (None, "", value) for key, value in here.items()):
+        raise NotFound(f"image {name} is here for {config.os}/{config.architecture} only")
 
 
 def _stars(words: tuple[str, ...]) -> int:

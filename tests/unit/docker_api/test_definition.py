@@ -204,3 +204,17 @@ def test_every_field_of_a_body_stands_in_our_table(
     ours = set(kind.__struct_encode_fields__)
     assert theirs - ours == MISPLACED.get(path, set())
     assert ours - theirs == not_theirs
+
+
+def test_only_swarms_plugins_and_builds_are_refused(definition: dict[str, Any]) -> None:
+    """What of the definition has a route that does nothing but refuse."""
+    others = {"Swarm", "Node", "Service", "Task", "Secret", "Config", "Plugin", "Session (experimental)", "Session"}
+    tags = {
+        key(method, path): set(operation["tags"])
+        for path, methods in definition["paths"].items()
+        for method, operation in methods.items()
+        if method != "parameters"
+    }
+    refused = {key(route.method, route.pattern) for route in refusals.refused_routes()}
+    beyond = {where for where in refused & set(tags) if not tags[where] & others}
+    assert beyond == {("POST", "/build")}
