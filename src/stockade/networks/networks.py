@@ -486,7 +486,7 @@ class Networks:
         await self.serve.close()
         if self.serve.started and not self._made:
             await self.serve.tell_if_there({"end": True})
-        self.node.close()
+        await self.node.close()
 
     async def leave(self) -> None:
         """Take every bridge and the table from the machine; networks are made again when they are next used."""

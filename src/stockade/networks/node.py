@@ -26,6 +26,8 @@ class Node:
     def __init__(self) -> None:
         self._turns = Turns()
         self._claim: socket.socket | None = None
+        self._leaving: set[asyncio.Task[None]] = set()
+        """Of programs that have done what they were asked."""
 
     def claim(self) -> None:
         """Be the only daemon that keeps networks here; the kernel lets go of it however this process ends.
@@ -63,7 +65,7 @@ class Node:
         """
         operations = list(operations)
         async with self._turns.shared():
-            return await _call(program or self.begin(), operations)
+            return await self._call(program or self.begin(), operations)
 
     async def sweep(self, operation: Callable[[], Operation]) -> None:
         """Have an operation done beside no other.
@@ -75,7 +77,21 @@ class Node:
             RuntimeFailed: it failed.
         """
         async with self._turns.alone():
-            await _call(self.begin(), [operation()])
+            await self._call(self.begin(), [operation()])
+
+    async def _call(self, program: Running, operations: list[Operation]) -> dict[str, Any]:
+        """One call to its answer. Nobody waits until a program is gone that has said that all is done."""
+        program.tell(json.dumps({"do": operations}).encode())
+        answers = program.answers()
+        answer: dict[str, Any] = await anext(answers, {})
+        if answer.get("done") == len(operations):
+            leaving = asyncio.create_task(answers.aclose(), name=f"end of {PROGRAM}")
+            self._leaving.add(leaving)
+            leaving.add_done_callback(self._leaving.discard)
+            return answer
+        async for _ in answers:
+            pass
+        return answer
 
     async def routes(self) -> tuple[str, ...]:
         """Every subnet that the host has an address in or a route to."""
@@ -101,17 +117,13 @@ class Node:
         found = await spawn.run([_nft(), "list", "chain", family, table, "forward"])
         return found.status == 0
 
-    def close(self) -> None:
-        """Let go of the claim."""
+    async def close(self) -> None:
+        """Let go of the claim, once nobody is at work."""
+        if self._leaving:
+            await asyncio.wait(self._leaving)
         if self._claim is not None:
             self._claim.close()
             self._claim = None
-
-
-async def _call(program: Running, operations: list[Operation]) -> dict[str, Any]:
-    program.tell(json.dumps({"do": operations}).encode())
-    [answer] = [line async for line in program.answers()] or [{}]
-    return answer
 
 
 class Turns:
