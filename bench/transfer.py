@@ -97,7 +97,7 @@ class Ground:
     def put(self, path: Path, name: str, compress: str | None) -> Blob:
         """A file straight into the registry."""
         url = f"http://{REGISTRY}/v2/{name}/blobs/uploads/"
-        request = json.dumps({"upload": url, "source": str(path), "compress": compress})
+        request = json.dumps({"target": {"url": url}, "source": str(path), "compress": compress})
         words = self.inside.command(self.fetch, "put")
         done = subprocess.run(words, input=request.encode(), capture_output=True)
         if done.returncode != 0:

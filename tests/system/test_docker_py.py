@@ -10,8 +10,8 @@ from typing import Any
 
 import pytest
 
-from support import place as places
-from support.daemon import IMAGE, Daemon, daemon
+from support import docker_py
+from support.daemon import IMAGE, Daemon
 
 docker: Any = pytest.importorskip("docker")
 pytestmark = [pytest.mark.root, pytest.mark.filterwarnings("ignore::ResourceWarning")]
@@ -19,17 +19,14 @@ pytestmark = [pytest.mark.root, pytest.mark.filterwarnings("ignore::ResourceWarn
 
 @pytest.fixture(scope="module", name="served")
 def _served() -> Iterator[Daemon]:
-    with places.place() as place, daemon(place) as made:
-        made.load()
+    with docker_py.served() as made:
         yield made
 
 
 @pytest.fixture(name="client")
 def _client(served: Daemon) -> Iterator[Any]:
-    made = docker.DockerClient(base_url=f"unix://{served.socket}")
-    yield made
-    made.close()
-    served.clear()
+    with docker_py.client(served) as made:
+        yield made
 
 
 def test_run(client: Any) -> None:

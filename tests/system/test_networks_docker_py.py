@@ -7,8 +7,8 @@ from typing import Any
 
 import pytest
 
-from support import place as places
-from support.daemon import IMAGE, Daemon, daemon
+from support import docker_py
+from support.daemon import IMAGE, Daemon
 
 docker = pytest.importorskip("docker")
 
@@ -17,19 +17,14 @@ pytestmark = [pytest.mark.root, pytest.mark.timeout(180)]
 
 @pytest.fixture(scope="module", name="served")
 def _served() -> Iterator[Daemon]:
-    with places.place() as place, daemon(place) as made:
-        made.load()
+    with docker_py.served() as made:
         yield made
 
 
 @pytest.fixture(name="client")
 def _client(served: Daemon) -> Iterator[Any]:
-    made = docker.DockerClient(base_url=f"unix://{served.socket}")
-    yield made
-    for one in made.containers.list(all=True):
-        one.remove(force=True)
-    made.networks.prune()
-    made.close()
+    with docker_py.client(served) as made:
+        yield made
 
 
 def test_a_networks_life(client: Any) -> None:

@@ -34,7 +34,7 @@ struct Sent {
 
 pub fn run(request: &Put) -> Result<(), Failed> {
     let stall = Duration::from_secs(request.stall.clamp(1, 3600));
-    let client = Client::new(&request.target(), &request.user_agent, stall)?;
+    let client = Client::new(&request.target, &request.user_agent, stall)?;
     let (file, size) = open(request)?;
     let passed = Arc::new(AtomicU64::new(0));
     let ticker = watch(passed.clone());

@@ -85,17 +85,8 @@ pub enum Compress {
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Put {
-    pub upload: String,
-    #[serde(default)]
-    pub headers: BTreeMap<String, String>,
-    #[serde(default)]
-    pub ca: Vec<PathBuf>,
-    #[serde(default)]
-    pub client_cert: Option<PathBuf>,
-    #[serde(default)]
-    pub client_key: Option<PathBuf>,
-    #[serde(default)]
-    pub insecure: bool,
+    /// Where it goes, as a [`Source`] says where a blob comes from.
+    pub target: Source,
     pub source: PathBuf,
     #[serde(default)]
     pub compress: Option<Compress>,
@@ -105,20 +96,6 @@ pub struct Put {
     pub user_agent: String,
     #[serde(default = "patience")]
     pub stall: u64,
-}
-
-impl Put {
-    /// Where it goes, as [`Get`] says where it comes from.
-    pub fn target(&self) -> Source {
-        Source {
-            url: self.upload.clone(),
-            headers: self.headers.clone(),
-            ca: self.ca.clone(),
-            client_cert: self.client_cert.clone(),
-            client_key: self.client_key.clone(),
-            insecure: self.insecure,
-        }
-    }
 }
 
 /// `sha256:` and 64 hex digits.
@@ -169,7 +146,7 @@ mod tests {
         assert_eq!((get.size(), get.max_bytes, get.stall), (None, 16 << 30, 30));
         assert_eq!(get.unpack.unwrap().diff_id, None);
         let put: Put = serde_json::from_str(
-            r#"{"upload":"http://h/","source":"/s","compress":"gzip","digest":""}"#,
+            r#"{"target":{"url":"http://h/"},"source":"/s","compress":"gzip","digest":""}"#,
         )
         .unwrap();
         assert_eq!((put.compress, put.digest), (Some(Compress::Gzip), None));

@@ -24,16 +24,16 @@ if TYPE_CHECKING:
 def routes(engine: Engine, version: str) -> list[Route]:
     """Everything that is answered."""
     registries = Registries(engine)
-    containers = Containers(engine)
+    containers, volumes = Containers(engine), Volumes(engine)
     return [
         *containers.routes(),
         *Execs(engine).routes(),
         *Images(engine, registries).routes(),
         *registries.routes(),
-        *System(engine, version).routes(),
+        *System(engine, version, volumes).routes(),
         *Networks(engine).routes(),
         *Absent().routes(),
-        *Volumes(engine).routes(),
+        *volumes.routes(),
         *refused_routes(),
         *Own(engine, version, containers).routes(),
     ]

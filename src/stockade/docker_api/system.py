@@ -37,9 +37,10 @@ _USAGE_TYPES = frozenset({"container", "image", "volume", "build-cache"})
 class System:
     """The routes of the daemon itself."""
 
-    def __init__(self, engine: Engine, version: str) -> None:
+    def __init__(self, engine: Engine, version: str, volumes: Volumes) -> None:
         self._engine = engine
         self._version = version
+        self._volumes = volumes
 
     def routes(self) -> list[Route]:
         """Docker's table."""
@@ -188,7 +189,7 @@ class System:
         if not types or "container" in types:
             found["Containers"] = [await self._container(record) for record in records]
         if not types or "volume" in types:
-            found["Volumes"] = await Volumes(self._engine).usage()
+            found["Volumes"] = await self._volumes.usage()
         found["BuildCache"] = [] if not types or "build-cache" in types else None
         found["BuilderSize"] = 0
         return json(found)

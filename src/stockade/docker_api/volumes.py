@@ -11,6 +11,7 @@ from stockade.docker_api.router import Route
 from stockade.docker_api.times import moment
 from stockade.docker_api.versions import Version
 from stockade.errors import Unsupported
+from stockade.volumes import Asked
 
 if TYPE_CHECKING:
     from stockade.docker_api.server import Request
@@ -51,10 +52,8 @@ class Volumes:
     async def create(self, request: Request) -> Answer:
         """Docker's VolumeCreate."""
         body = request.decode(fields.VolumeCreate)
-        made = self._storage.create(
-            body.name or "", driver=body.driver or "", options=body.driver_opts, labels=body.labels
-        )
-        return json(self.shown(made), 201)
+        asked = Asked(body.name or "", body.driver or "", body.driver_opts or {}, body.labels or {})
+        return json(self.shown(self._storage.create(asked)), 201)
 
     async def inspect(self, request: Request) -> Answer:
         """Docker's VolumeInspect."""

@@ -9,14 +9,14 @@ import contextlib
 import os
 import secrets
 import stat
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 
 import msgspec
 
 from stockade.engine.container import Container
 from stockade.engine.records import NAMESPACE, MountPoint, Record, Wanted
 from stockade.errors import BadValue, Conflict, NotFound, StockadeError
-from stockade.volumes import Volume, Volumes
+from stockade.volumes import Asked, Volume, Volumes
 from stockade.volumes.values import ANONYMOUS
 
 TYPE_CHECKING = False
@@ -35,24 +35,16 @@ class Storage:
 
     # Verbs -------------------------------------------------------------------------------------------------------
 
-    def create(
-        self,
-        name: str,
-        *,
-        driver: str = "",
-        options: Mapping[str, str] | None = None,
-        labels: Mapping[str, str] | None = None,
-        namespace: str = NAMESPACE,
-    ) -> Volume:
-        """The volume of that name, made if there is none; an empty name: one that nobody has, and an anonymous volume.
+    def create(self, asked: Asked, namespace: str = NAMESPACE) -> Volume:
+        """The volume of that name, made if there is none; without a name one that nobody has, and an anonymous volume.
 
         Raises:
             BadValue: the name, the driver or an option makes no sense.
         """
-        if not name:
-            name, labels = secrets.token_hex(32), {**(labels or {}), ANONYMOUS: ""}
-        known = self.volumes.has(name, namespace)
-        made = self.volumes.create(name, driver=driver, options=options, labels=labels, namespace=namespace)
+        if not asked.name:
+            asked = asked._replace(name=secrets.token_hex(32), labels={**asked.labels, ANONYMOUS: ""})
+        known = self.volumes.has(asked.name, namespace)
+        made = self.volumes.create(asked, namespace)
         if not known:
             self._tell("create", made)
         return made
@@ -148,13 +140,8 @@ class Storage:
         """Make the volumes of a container, and give empty ones what the image has at their places. Idempotent."""
         for point in _volumes(wanted):
             labels = {**point.labels, **({ANONYMOUS: ""} if point.anonymous else {})}
-            volume = self.create(
-                point.source,
-                driver=point.driver,
-                options=point.driver_options,
-                labels=labels,
-                namespace=wanted.namespace,
-            )
+            asked = Asked(point.source, point.driver, point.driver_options, labels)
+            volume = self.create(asked, wanted.namespace)
             if not point.nocopy and not point.subpath and not _holds_something(self.volumes.place(volume)):
                 await self.volumes.fill(volume, layers, point.target)
 
@@ -204,12 +191,13 @@ class Storage:
 
     def sources(self, wanted: Wanted) -> dict[str, str]:
         """What is bound at each path of a container where it has a volume; one that is gone is left out."""
-        found = {}
+        return {point.target: f"{top}/{point.subpath}" if point.subpath else top for point, top in self._tops(wanted)}
+
+    def _tops(self, wanted: Wanted) -> Iterator[tuple[MountPoint, str]]:
+        """The volumes of a container that are there, each with its directory."""
         for point in _volumes(wanted):
             with contextlib.suppress(NotFound):
-                source = self.volumes.source(self.volumes.find(point.source, wanted.namespace))
-                found[point.target] = f"{source}/{point.subpath}" if point.subpath else source
-        return found
+                yield point, self.volumes.source(self.volumes.find(point.source, wanted.namespace))
 
     def opened(self, container: Container) -> dict[str, str]:
         """`sources` for a start: a path within a volume is opened now, so that nothing in the volume leads elsewhere.
@@ -219,10 +207,10 @@ class Storage:
         Raises:
             BadValue: such a path is not there, or a link lies on it.
         """
-        found = self.sources(container.wanted)
-        for point in _volumes(container.wanted):
+        found = {}
+        for point, top in self._tops(container.wanted):
+            found[point.target] = top
             if point.subpath:
-                top = found[point.target].removesuffix(f"/{point.subpath}")
                 descriptor = _beneath(top, point)
                 container.held.append(descriptor)
                 found[point.target] = f"/proc/{os.getpid()}/fd/{descriptor}"

@@ -12,7 +12,6 @@ import time
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
-import msgspec
 from msgspec import Struct
 
 from stockade.errors import RuntimeFailed
@@ -146,13 +145,11 @@ class Pushes:
         for _ in range(_ADMISSIONS):
             target = await repository.upload()
             wanted = {
-                **msgspec.to_builtins(target),
-                "upload": target.url,
+                "target": target,
                 "source": self._base.content.path(layer.digest),
                 "compress": "gzip" if compress else None,
                 "digest": "" if compress else layer.digest,
             }
-            del wanted["url"]
             moved = await self._mover.run("put", wanted, f"layer {name}", say)
             if moved.done is not None:
                 return moved.done

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
+from types import MappingProxyType
 from typing import NamedTuple
 
 from msgspec import Struct, field
@@ -34,6 +35,16 @@ class Volume(Struct, frozen=True, omit_defaults=True):
     def anonymous(self) -> bool:
         """Whether nobody named it."""
         return ANONYMOUS in self.labels
+
+
+class Asked(NamedTuple):
+    """A volume that is to be there."""
+
+    name: str = ""
+    """Empty: a new anonymous one."""
+    driver: str = ""
+    options: Mapping[str, str] = MappingProxyType({})
+    labels: Mapping[str, str] = MappingProxyType({})
 
 
 class Device(NamedTuple):

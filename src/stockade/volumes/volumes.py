@@ -14,7 +14,7 @@ import asyncio
 import contextlib
 import os
 import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Sequence
 
 import msgspec
 
@@ -23,7 +23,7 @@ from stockade.host.paths import Paths
 from stockade.host.tool import Program
 
 from . import mounting
-from .values import NAMESPACE, Volume, check_driver, check_name, device
+from .values import NAMESPACE, Asked, Volume, check_driver, check_name, device
 
 _MAX_RECORD = 1 << 20
 
@@ -96,34 +96,26 @@ class Volumes:
 
     # Coming and going --------------------------------------------------------------------------------------------
 
-    def create(
-        self,
-        name: str,
-        *,
-        driver: str = "",
-        options: Mapping[str, str] | None = None,
-        labels: Mapping[str, str] | None = None,
-        namespace: str = NAMESPACE,
-    ) -> Volume:
+    def create(self, asked: Asked, namespace: str = NAMESPACE) -> Volume:
         """The volume of that name, made if there is none.
 
         Raises:
             BadValue: the name, the driver or an option makes no sense.
         """
-        check_name(name)
-        check_driver(driver)
-        device(name, options or {})
-        known = self._known.get((namespace, name))
+        check_name(asked.name)
+        check_driver(asked.driver)
+        device(asked.name, asked.options)
+        known = self._known.get((namespace, asked.name))
         if known is not None:
             return known
-        made = Volume(name, time.time_ns(), dict(labels or {}), dict(options or {}), namespace)
+        made = Volume(asked.name, time.time_ns(), dict(asked.labels), dict(asked.options), namespace)
         fresh = f"{self.top}/.new-{os.urandom(8).hex()}"
         os.makedirs(f"{fresh}/_data", 0o755)
         os.chmod(f"{fresh}/_data", 0o755)
         with open(f"{fresh}/volume.json", "xb") as file:
             file.write(msgspec.json.encode(made))
         os.rename(fresh, self._home(made))
-        self._known[namespace, name] = made
+        self._known[namespace, made.name] = made
         return made
 
     async def remove(self, name: str, namespace: str = NAMESPACE) -> None:
