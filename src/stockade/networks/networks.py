@@ -319,6 +319,7 @@ class Networks:
 
     def announce(self, held: Held) -> Coming:
         """Have a container's ends and ports prepared, which are recorded, while the container is made."""
+        self._made[held.container] = held
         return Coming(self, held)
 
     async def make(self, held: Held, netns: str, program: Running | None) -> None:
@@ -326,7 +327,6 @@ class Networks:
 
         A bridge may have been taken away by somebody, or be full of ends that are over: it is tried anew once.
         """
-        self._made[held.container] = held
         operations = plan.attach(held, self._known, netns)
         try:
             await self.node.apply(operations, program)
