@@ -125,6 +125,16 @@ def test_exec_on_a_terminal(docker: Daemon, box: str) -> None:
     assert terminal.end() == 9
 
 
+def test_input_waits_for_the_first_who_gives_any(docker: Daemon) -> None:
+    """`create -i` is for one client; one that comes after the start is in time, and its end is the end of input."""
+    docker.docker("create", "-i", "--name", "once", IMAGE, "sh", "-c", "echo begun; cat; echo ended")
+    docker.docker("start", "once")
+    eventually(lambda: docker.said("logs", "once") == "begun")
+    assert docker.said("attach", "once", input=b"words\n") == "words\nended"
+    assert docker.said("wait", "once") == "0"
+    docker.docker("rm", "once")
+
+
 def test_run_on_a_terminal_detach_and_attach(docker: Daemon) -> None:
     terminal = Terminal(docker, "run", "-it", "--name", "term", IMAGE, "sh")
     terminal.type(b"echo fir''st\n")

@@ -325,7 +325,7 @@ def _annotations(wanted: Wanted) -> dict[str, str]:
     found = dict(wanted.annotations)
     if wanted.init:
         found[_INIT] = "true"
-    if wanted.open_stdin and not wanted.stdin_once:
+    if wanted.open_stdin:
         found[_STDIN] = "open"
     if wanted.time_limit:
         found[spec.TIME_LIMIT] = render_duration(wanted.time_limit)

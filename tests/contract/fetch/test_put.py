@@ -24,7 +24,7 @@ DATA = os.urandom(3_000_000) + bytes(5_000_000) + b"some words and " * 300_000
 def asked(fetch: Fetch, url: str, **more: Any) -> dict[str, Any]:
     source = fetch.room / "source"
     source.write_bytes(DATA)
-    shown = {name: more.pop(name) for name in ("headers", "ca") if name in more}
+    shown: dict[str, Any] = {name: more.pop(name) for name in ("headers", "ca") if name in more}
     target: dict[str, Any] = {"url": f"{url}/v2/some/name/blobs/uploads/", **shown}
     return {"target": target, "source": str(source), "stall": 20, **more}
 

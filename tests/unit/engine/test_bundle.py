@@ -88,7 +88,7 @@ def spec_path() -> str:
         ({"annotations": {"a": "b"}}, "annotations", {"a": "b"}),
         ({"init": True}, "annotations", {"dev.stockade.init": "true"}),
         ({"open_stdin": True}, "annotations", {"dev.stockade.stdin": "open"}),
-        ({"open_stdin": True, "stdin_once": True}, "annotations", {}),
+        ({"open_stdin": True, "stdin_once": True}, "annotations", {"dev.stockade.stdin": "open"}),
         ({"time_limit": 1.5}, "annotations", {"dev.stockade.time-limit": "1500000us"}),
         (
             {"resources": Resources(ulimits=(Ulimit("nofile", 10, 20), Ulimit("core", -1, -1)))},

@@ -16,7 +16,14 @@ def test_the_documented_steps(name: str) -> None:
     verb = verbs.ALL[name]
     final = verb.point_of_no_return or verb.steps[-1].name
     row = " → ".join(f"**{step.name}**" if step.name == final else step.name for step in verb.steps)
-    documented = DOCS.read_text().replace("(→", "→").replace("→)", "→").replace("| (", "| ").replace(") →", " →")
+    documented = (
+        DOCS.read_text()
+        .replace("(→", "→")
+        .replace("→)", "→")
+        .replace("| (", "| ")
+        .replace(") →", " →")
+        .replace("(**", "**")
+    )
     assert f"| `{name}` | {row} |" in documented
 
 
