@@ -15,7 +15,7 @@ from stockade.docker_api.query import only, served
 from stockade.docker_api.router import Route
 from stockade.docker_api.telling import Telling
 from stockade.errors import BadValue, NotFound
-from stockade.images import Progress, Wanted
+from stockade.images import Progress, Sending, Wanted
 from stockade.registry import Credentials
 from stockade.registry.references import DEFAULT_DOMAIN, Reference, parse
 
@@ -90,7 +90,7 @@ class Registries:
                 message = f"An image does not exist locally with the tag: {name.familiar_name}"
                 raise NotFound(message, hint=f"docker tag IMAGE {reference.familiar}") from None
             check_platform(platform, image.config, reference.familiar)
-            done = await self._exchange.push(image, reference, who, telling.progress)
+            done = await self._exchange.push(image, reference, who, telling.progress, Sending(alone=bool(platform)))
             telling.progress(Progress("", f"{done.tag}: digest: {done.digest} size: {done.size}"))
             telling.put({"progressDetail": {}, "aux": _aux(done)})
 

@@ -19,6 +19,7 @@ from stockade.images.exchange import Distributed, Pulled
 from stockade.images.images import Images
 from stockade.images.pulling import Wanted
 from stockade.images.pushing import Pushed
+from stockade.images.pushing import Wish as Sending
 from stockade.images.values import (
     Account,
     Accounts,
@@ -56,6 +57,7 @@ __all__ = [
     "Pruned",
     "Pulled",
     "Pushed",
+    "Sending",
     "Untagged",
     "Usage",
     "Use",

@@ -16,7 +16,7 @@ from .base import Base
 from .documents import Platform
 from .fetching import Fetches
 from .pulling import PULL, Pull, Wanted
-from .pushing import Pushed, Pushes
+from .pushing import WISH, Pushed, Pushes, Wish
 from .shared import Shared, Tell
 from .unpacking import silently
 from .values import Image
@@ -88,14 +88,14 @@ class Exchange:
         return Pulled(image.id, reference, work.digest, before is None or before.image != image.id)
 
     async def push(self, image: Image, reference: Reference, credentials: Credentials, tell: Tell = silently,
-                   namespace: str = NAMESPACE) -> Pushed:  # fmt: skip
+                   wish: Wish = WISH) -> Pushed:  # fmt: skip
         """Send an image to the registry of its name.
 
         Raises:
             Unauthorized, Refused: this user may not.
             RuntimeFailed, Unavailable: the registry does not take it.
         """
-        done = await self._pushes.push(image, reference, credentials, tell, namespace)
+        done = await self._pushes.push(image, reference, credentials, tell, wish)
         self._base.tell("push", reference.familiar, reference.familiar_name, image.config.labels)
         return done
 

@@ -15,13 +15,14 @@ from typing import Any, NamedTuple
 from msgspec import Struct
 
 from stockade.errors import RuntimeFailed
-from stockade.registry import Credentials, Reference, Registries, Repository
+from stockade.registry import Credentials, Document, Reference, Registries, Repository
 from stockade.registry.references import parse, short
+from stockade.store import NAMESPACE
 
 from . import documents
 from .base import Base
 from .moving import Mover
-from .pulling import first_of
+from .pulling import first_of, kind_of
 from .shared import Tell
 from .values import Image, Layer, Name, Progress
 
@@ -47,6 +48,17 @@ class Pushed(NamedTuple):
     """Bytes of the manifest."""
 
 
+class Wish(NamedTuple):
+    """What of an image is to be sent."""
+
+    alone: bool = False
+    """Whether it is sent without the index that it was chosen from."""
+    namespace: str = NAMESPACE
+
+
+WISH = Wish()
+
+
 class Pushes:
     """What goes to registries."""
 
@@ -58,30 +70,59 @@ class Pushes:
         self._mover = Mover()
 
     async def push(
-        self, image: Image, reference: Reference, credentials: Credentials, tell: Tell, namespace: str
+        self, image: Image, reference: Reference, credentials: Credentials, tell: Tell, wish: Wish = WISH
     ) -> Pushed:
-        """Send an image under a tag.
+        """Send an image under a tag; with the index that it was chosen from, if all that this names is here.
 
         Raises:
             Unauthorized, Refused: this user may not.
             RuntimeFailed: the registry does not take it.
         """
         repository = self._registries.repository(reference, credentials, push=True)
-        with self._base.content.hold(image.kept.blobs):
+        family = () if wish.alone else self._family(image, wish.namespace)
+        with self._base.content.hold([blob for one in (image, *family) for blob in one.kept.blobs]):
             await repository.greet()
-            for layer in reversed(image.layers):
-                tell(Progress(short(layer.diff_id), "Preparing"))
-            layers = await self._layers(image, repository, tell, namespace)
-            data = self._base.content.read(image.id, documents.MAX_DOCUMENT)
-            await repository.put_small_blob(data)
-            kept = list(layers) == list(image.layers)
-            manifest = self._base.content.read(image.manifest, documents.MAX_DOCUMENT) if kept else \
-                documents.write_manifest((image.id, len(data)), layers)  # fmt: skip
-            kind = (image.kept.manifest_type if kept else "") or documents.MANIFEST
-            digest = await repository.put_manifest(reference.tag, manifest, kind)
+            for one in family:
+                await self._image(one, one.manifest, repository, tell, wish.namespace)
+            if family:
+                index = self._base.content.read(image.kept.index, documents.MAX_DOCUMENT)
+                kind = kind_of(Document(index, "", image.kept.index))
+                digest, size = await repository.put_manifest(reference.tag, index, kind), len(index)
+            else:
+                digest, size = await self._image(image, reference.tag, repository, tell, wish.namespace)
         name = reference._replace(tag="", digest=digest)
-        self._base.catalog.add((), {str(name): Name(image.id, time.time_ns())}, namespace)
-        return Pushed(reference.tag, digest, len(manifest))
+        self._base.catalog.add((), {str(name): Name(image.id, time.time_ns())}, wish.namespace)
+        return Pushed(reference.tag, digest, size)
+
+    async def _image(
+        self, image: Image, wanted: str, repository: Repository, tell: Tell, namespace: str
+    ) -> tuple[str, int]:
+        """Send one image, its manifest under a tag or digest; the manifest's digest and size."""
+        for layer in reversed(image.layers):
+            tell(Progress(short(layer.diff_id), "Preparing"))
+        layers = await self._layers(image, repository, tell, namespace)
+        data = self._base.content.read(image.id, documents.MAX_DOCUMENT)
+        await repository.put_small_blob(data)
+        kept = list(layers) == list(image.layers)
+        manifest = self._base.content.read(image.manifest, documents.MAX_DOCUMENT) if kept else \
+            documents.write_manifest((image.id, len(data)), layers)  # fmt: skip
+        kind = (image.kept.manifest_type if kept else "") or documents.MANIFEST
+        return await repository.put_manifest(wanted, manifest, kind), len(manifest)
+
+    def _family(self, image: Image, namespace: str) -> tuple[Image, ...]:
+        """The images that the index of one names, if it names several and all that it names is here as it came."""
+        index = image.kept.index
+        if not index or not self._base.content.has(index):
+            return ()
+        entries = documents.read_index(self._base.content.read(index, documents.MAX_DOCUMENT), f"index {index}")
+        by_manifest = {one.manifest: one for one in self._base.catalog.images(namespace)}
+        found = [by_manifest.get(entry.digest) for entry in entries]
+        here = tuple(one for one in found if one is not None and self._is_as_it_came(one))
+        return here if len(here) == len(entries) > 1 else ()
+
+    def _is_as_it_came(self, image: Image) -> bool:
+        plain = any(layer.media_type in documents.PLAIN_LAYERS for layer in image.layers)
+        return not plain and all(self._base.content.has(layer.digest) for layer in image.layers)
 
     def forget(self, diff_ids: frozenset[str]) -> None:
         """What was remembered of layers that are no more: all but these."""

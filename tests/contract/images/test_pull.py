@@ -16,7 +16,7 @@ from pathlib import Path
 import pytest
 
 from stockade.errors import BadValue, NotFound, Unauthorized
-from stockade.images import Progress, Pulled, Wanted
+from stockade.images import Progress, Pulled, Sending, Wanted
 from stockade.registry import Credentials
 from stockade.registry.references import parse, short
 from support import images, registries
@@ -139,6 +139,38 @@ def test_an_index_and_its_platforms(in_shop: Run, registry: DockerRegistry) -> N
         await shop.images.remove(name, force=True)
         await shop.load(saved)
         assert shop.images.find(name).id == arm.id
+
+    in_shop(story)
+
+
+def test_an_index_is_pushed_with_all_that_it_names(in_shop: Run, registry: DockerRegistry) -> None:
+    arm = TestImage(SIBLING.layers, {"Cmd": ["arm"]}, "arm64", {"variant": "v8"})
+    entries = []
+    for image, platform in ((arm, "arm64"), (SMALL, "amd64")):
+        registry.put(image, "pair", platform)
+        entries.append(image.descriptor(True, platform={"os": "linux", "architecture": platform}))
+    whole = registry.put_index("pair", "latest", entries)
+
+    async def story(shop: Shop) -> None:
+        name = f"{registry.authority}/pair:latest"
+        await pull(shop, name, platform="linux/arm64")
+        shop.images.tag(name, f"{registry.authority}/half:1")
+        await push(shop, f"{registry.authority}/half:1")
+        assert "layers" in registry.manifest("half", "1")  # the other half is not here
+        await pull(shop, name)
+        shop.images.tag(name, f"{registry.authority}/both:1")
+        await push(shop, f"{registry.authority}/both:1")
+        assert [one["digest"] for one in registry.manifest("both", "1")["manifests"]] == [
+            one["digest"] for one in entries
+        ]
+        for platform, image in (("arm64", arm), ("amd64", SMALL)):
+            done, _ = await pull(shop, f"{registry.authority}/both:1", platform=f"linux/{platform}")
+            assert (done.id, done.digest) == (image.id, whole)
+        reference = parse(f"{registry.authority}/alone:1")
+        await shop.images.exchange.push(
+            shop.images.find(name), reference, Credentials(), lambda _: None, Sending(alone=True)
+        )
+        assert "layers" in registry.manifest("alone", "1")
 
     in_shop(story)
 
