@@ -16,7 +16,7 @@ from stockade.docker_api.telling import Telling
 from stockade.docker_api.times import moment, nanoseconds
 from stockade.docker_api.versions import Version
 from stockade.errors import BadValue
-from stockade.images import Happened, Image, Untagged, Use, parse_address
+from stockade.images import Happened, Image, Untagged, Use, filters, parse_address
 
 if TYPE_CHECKING:
     from stockade.docker_api.server import Request
@@ -79,10 +79,10 @@ class Images:
     async def listing(self, request: Request) -> Answer:
         """Docker's ImageList."""
         query = request.query
-        filters = dict(query.filters())
+        asked = dict(query.filters())
         if query.text("filter"):
-            filters["reference"] = (*filters.get("reference", ()), query.text("filter"))
-        found = self._images.list(filters_=filters, all=query.flag("all"))
+            asked["reference"] = (*asked.get("reference", ()), query.text("filter"))
+        found = self._images.list(filters_=asked, all=query.flag("all"))
         shared = (await self._images.usage()).images if query.flag("shared-size") else {}
         counts: dict[str, int] = {}
         for record in self._engine.list():
@@ -90,6 +90,8 @@ class Images:
         lines = []
         for image in found:
             line = self._summary(image, request.version)
+            for kind in ("RepoTags", "RepoDigests"):
+                line[kind] = filters.named(asked, line[kind])
             line["SharedSize"] = shared.get(image.id, (0, -1))[1]
             line["Containers"] = counts.get(image.id, 0) if request.version >= _COUNTED_SINCE else -1
             if query.flag("manifests"):

@@ -158,8 +158,18 @@ def _volumes(texts: tuple[str, ...]) -> Check:
 
 
 def _exposed(texts: tuple[str, ...]) -> Check:
-    named = {text if "/" in text else f"{text}/tcp" for text in texts}
-    return lambda one: bool(named.intersection(one.wanted.exposed_ports))
+    ranges = [port_range(text) for text in texts]
+
+    def check(one: Record) -> bool:
+        exposed = [port_range(text) for text in one.wanted.exposed_ports]
+        ports = [*exposed, *((port.port, port.port, port.protocol) for port in one.wanted.ports)]
+        return any(
+            first <= port <= last and protocol == of
+            for port, _, of in ports
+            for first, last, protocol in ranges
+        )  # fmt: skip
+
+    return check
 
 
 def _published(texts: tuple[str, ...]) -> Check:

@@ -60,6 +60,12 @@ def keeps(filters: Filters, facts: Facts, created_of: Callable[[str], int], now:
     return all(tests[key](words) for key, words in filters.items() if words)
 
 
+def named(filters: Filters, names: Sequence[str]) -> list[str]:
+    """Those of an image's names, as people write them, that a filter by reference asks for."""
+    words = filters.get("reference", ())
+    return [name for name in names if not words or any(matches(word, name) for word in words)]
+
+
 def flag(key: str, words: Sequence[str]) -> bool:
     """The truth of a filter that takes one.
 

@@ -58,3 +58,18 @@ def test_what_is_none() -> None:
         filters.flag("dangling", ["maybe"])
     with pytest.raises(BadValue, match="is not a duration"):
         filters.moment("soon", NOW)
+
+
+@pytest.mark.parametrize(
+    ("words", "left"),
+    [
+        ([], ["java:8", "java:9", "box:8"]),
+        (["java"], ["java:8", "java:9"]),
+        (["java:8"], ["java:8"]),
+        (["*:8"], ["java:8", "box:8"]),
+        (["j*:9", "box"], ["java:9", "box:8"]),
+    ],
+)
+def test_only_the_names_that_are_asked_for(words: list[str], left: list[str]) -> None:
+    """An image with several names is listed by those alone that the filter is about."""
+    assert filters.named({"reference": words}, ["java:8", "java:9", "box:8"]) == left
