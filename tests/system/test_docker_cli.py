@@ -18,6 +18,7 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 import pytest
 
@@ -530,8 +531,13 @@ def test_a_long_list_is_quick(docker: Daemon, api: Api) -> None:
     assert took < 0.1, f"{took * 1000:.1f} ms"
 
 
-def test_the_platform_that_an_image_has(docker: Daemon) -> None:
+def test_the_platform_that_an_image_has(api: Api) -> None:
+    """As docker's command from 28 on asks."""
     here, other = ("amd64", "arm64") if os.uname().machine == "x86_64" else ("arm64", "amd64")
-    for words in (("image", "inspect"), ("history",), ("save", "-o", str(docker.place.top / "saved.tar"))):
-        docker.docker(*words, "--platform", f"linux/{here}", IMAGE)
-        assert f"is here for linux/{here} only" in fails(docker, *words, "--platform", f"linux/{other}", IMAGE)
+    for path in (f"/images/{IMAGE}/json", f"/images/{IMAGE}/history", f"/images/{IMAGE}/get"):
+        for architecture, status in ((here, 200), (other, 404)):
+            wanted = quote(json.dumps({"os": "linux", "architecture": architecture}))
+            found, said = api.call("GET", f"{path}?platform={wanted}")
+            assert found == status, said
+            assert status == 200 or f"is here for linux/{here} only" in said["message"]
+        assert api.call("GET", f"{path}?platform=linux")[0] == 400

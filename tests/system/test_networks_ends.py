@@ -66,7 +66,8 @@ def test_connected_while_it_runs(docker: Daemon) -> None:
     assert "inet6 fe80::77/64" in said
     shown = docker.inspect("box", "{{json .NetworkSettings.Networks.lan.IPAMConfig.LinkLocalIPs}}")
     assert shown == ["169.254.7.7", "fe80::77"]
-    docker.run("--name", "other", "--network", "name=lan,link-local-ip=169.254.8.8", IMAGE, "sleep", "1000")
+    docker.run("--name", "other", IMAGE, "sleep", "1000")
+    docker.docker("network", "connect", "--link-local-ip", "169.254.8.8", "lan", "other")
     docker.docker("exec", "other", "busybox", "ping", "-c", "1", "-w", "5", "169.254.7.7")
     docker.docker("network", "disconnect", "lan", "box")
     assert devices(docker, "box") == ["eth0", "lo"]

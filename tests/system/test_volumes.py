@@ -16,6 +16,7 @@ import pytest
 
 from support import images, programs
 from support import place as places
+from support.api import ask
 from support.daemon import IMAGE, Daemon, daemon
 
 pytestmark = pytest.mark.root
@@ -230,25 +231,28 @@ def test_a_directory_of_an_image_is_mounted(docker: Daemon) -> None:
     archive.write_bytes(images.TestImage(tuple(layers), {}).docker_archive("layers:1"))
     docker.docker("load", "-i", str(archive))
 
+    # Debian's docker has no word for it.
+    def made(path: str, line: str) -> str:
+        mount = {"Type": "image", "Source": "layers:1", "Target": "/image", "ImageOptions": {"Subpath": path}}
+        body = {"Image": IMAGE, "Cmd": ["sh", "-c", line], "HostConfig": {"NetworkMode": "none", "Mounts": [mount]}}
+        status, said = ask(docker, "POST", "/containers/create", body)
+        return str(said["Id"] if status == 201 else said["message"])
+
     def seen(path: str, line: str) -> str:
-        mount = f"type=image,src=layers:1,dst=/image,image-subpath={path}"
-        return docker.said("run", "--rm", "--network", "none", "--mount", mount, IMAGE, "sh", "-c", line)
+        return docker.said("start", "-a", made(path, line))
 
     assert seen("srv/www", "ls /image; cat /image/index; touch /image/no 2>/dev/null; echo $?") == "index\nmore\nnew1"
     assert seen("srv/new/", "ls /image") == "n"
-    wrong = {
+    at_the_start = {
         "usr/share": "no such directory",
         "srv/www/index": "no directory",
-        "none": "no such",
+        "none": "no such directory",
         "srv/link": "no directory",
-        "../etc": "relative path",
-        "a:b": "overlay",
     }
-    for path, words in wrong.items():
-        mount = f"type=image,src=layers:1,dst=/image,image-subpath={path}"
-        done = docker.docker("run", "--rm", "--mount", mount, IMAGE, "true", check=False)
-        assert done.returncode == 125
-        assert words in done.stderr, (path, done.stderr)
+    for path, words in at_the_start.items():
+        assert words in docker.docker("start", made(path, "true"), check=False).stderr
+    assert "relative path" in made("../etc", "true")
+    assert "overlay" in made("a:b", "true")
 
 
 def test_lists_and_shows(docker: Daemon) -> None:
