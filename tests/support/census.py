@@ -23,6 +23,8 @@ SPARE = 4
 """Descriptors more than before that are nobody's: a pooled thread's, a cached directory's."""
 _STAYS = ("link", "address", "route", "rule", "setting")
 """What was there before a storm is there after it."""
+_FADES = "link veth"
+"""But an end that was over already, and was still on its way out."""
 # What of the kernel's settings is changed for networks; these are those of the namespace of whoever reads them.
 _SETTINGS = (
     "cd /proc/sys/net && grep . ipv4/ip_forward ipv4/conf/*/route_localnet ipv4/conf/*/forwarding "
@@ -51,7 +53,8 @@ class Census:
         while True:
             now = set(self._lines())
             found = sorted(now - self.before)
-            found += sorted(f"not any more: {line}" for line in self.before - now if line.startswith(_STAYS))
+            gone = [line for line in self.before - now if line.startswith(_STAYS) and not line.startswith(_FADES)]
+            found += sorted(f"not any more: {line}" for line in gone)
             for name, pid in self._holders().items():
                 targets = _targets(pid)
                 if (more := len(targets) - self.descriptors[name]) > SPARE:

@@ -55,9 +55,10 @@ def _nothing_left(docker: Daemon) -> Iterator[None]:
 
 
 def assert_clean(docker: Daemon) -> None:
-    """No cable, no element, no file of an end."""
-    assert docker.ns is not None
-    assert "veth" not in docker.ns.run(["ip", "-br", "link"])
+    """No cable, soon, and no element, no file of an end."""
+    ns = docker.ns
+    assert ns is not None
+    eventually(lambda: "veth" not in ns.run(["ip", "-br", "link"]))
     for name in ("ports4", "ports6", "bound4", "bound6"):
         assert "elements" not in docker.ns.run(["nft", "list", "map", "inet", "stockade", name], check=False)
     directory = docker.place.run / "net/endpoints"

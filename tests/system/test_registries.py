@@ -312,11 +312,10 @@ def slow(layer: str, seconds: float) -> Any:
 
             def trickle(connection: Any) -> None:
                 connection.sendall(f"HTTP/1.1 200 OK\r\nContent-Length: {len(data)}\r\n\r\n".encode())
-                until = time.monotonic() + seconds
-                at = 0
-                while time.monotonic() < until and at < len(data) // 2:
-                    connection.sendall(data[at : at + 5000])
-                    at += 5000
+                at, piece = 0, max(1, int(len(data) / 2 / (seconds / 0.05)))
+                while at < len(data) // 2:
+                    connection.sendall(data[at : at + piece])
+                    at += piece
                     time.sleep(0.05)
                 connection.sendall(data[at:])
 

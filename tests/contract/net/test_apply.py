@@ -101,7 +101,7 @@ def test_an_end_that_is_cut_off_is_neither_heard_nor_spoken_to(host: Host, boxes
     with new.socket() as listener:
         listener.bind(("172.30.0.2", 7))
         listener.listen()
-        host.ns.connect("172.30.0.2", 7, timeout=0.9).close()
+        host.ns.connect("172.30.0.2", 7).close()
     host.apply({"cut": {"host": "veth00000000bb"}})
 
 
