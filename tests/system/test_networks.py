@@ -60,7 +60,7 @@ def assert_clean(docker: Daemon) -> None:
     assert ns is not None
     eventually(lambda: "veth" not in ns.run(["ip", "-br", "link"]))
     for name in ("ports4", "ports6", "bound4", "bound6"):
-        assert "elements" not in docker.ns.run(["nft", "list", "map", "inet", "stockade", name], check=False)
+        assert "elements" not in ns.run(["nft", "list", "map", "inet", "stockade", name], check=False)
     directory = docker.place.run / "net/endpoints"
     assert not directory.exists() or list(directory.iterdir()) == []
 
