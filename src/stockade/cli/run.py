@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 
-from stockade.cli import foreground, front, registries
+from stockade.cli import foreground, front
 from stockade.cli.making import OPTIONS, wanted
 from stockade.cli.screen import note, out
 from stockade.cli.table import Args, Command, Option
@@ -15,6 +16,7 @@ from stockade.sdk.client import Client, Container
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from stockade.sdk.http import Exchange
+    from stockade.sdk.wanted import Wanted
 
 
 def create(args: Args) -> int:
@@ -105,10 +107,11 @@ def _make(client: Client, args: Args, *, stdin: bool) -> Container:
     try:
         asked = wanted(args, stdin)
         if os.path.isfile(asked.rootfs):
-            asked = asked._replace(image=_of_archive(client, asked.rootfs), rootfs="")
+            container = client.create(asked._replace(image=_of_archive(client, asked.rootfs), rootfs=""))
         elif asked.image and args["pull"] != "never":
-            registries.bring(client, asked.image, anew=args["pull"] == "always")
-        container = client.create(asked)
+            container = _bring_and_make(client, asked, anew=args["pull"] == "always")
+        else:
+            container = client.create(asked)
     except NotFound as error:
         raise NotFound(
             error.message, hint=error.hint or "`stockade pull`, `stockade load` or `stockade import` brings an image"
@@ -119,6 +122,17 @@ def _make(client: Client, args: Args, *, stdin: bool) -> Container:
         with open(cidfile, "x", encoding="ascii") as file:
             file.write(container.id)
     return container
+
+
+def _bring_and_make(client: Client, asked: Wanted, *, anew: bool) -> Container:
+    if not anew:
+        # Usually the image is here, and nobody need ask for it first.
+        with contextlib.suppress(NotFound):
+            return client.create(asked)
+    from stockade.cli import registries
+
+    registries.bring(client, asked.image, anew=anew)
+    return client.create(asked)
 
 
 def _of_archive(client: Client, path: str) -> str:

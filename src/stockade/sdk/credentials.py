@@ -12,7 +12,6 @@ import binascii
 import json
 import os
 import re
-import subprocess
 from typing import NamedTuple
 from urllib.parse import urlsplit
 
@@ -178,6 +177,9 @@ def _ask(helper: str, key: str) -> Login:
 
 
 def _call(helper: str, verb: str, text: str, *, missing: bool = False) -> str:
+    # Not for every command of ours: it takes as long to import as a container to start.
+    import subprocess
+
     program = f"docker-credential-{helper}"
     try:
         done = subprocess.run([program, verb], input=text.encode(), capture_output=True, timeout=_PATIENCE)
