@@ -126,7 +126,10 @@ class Transport:
         for attempt in range(_TRIES):
             answer = await self._follow(request)
             pause = _pause(answer, attempt)
-            if not patient or answer.status not in _BUSY or attempt == _TRIES - 1 or pause > left:
+            # docker-registry says 500, too, while somebody pushes what is asked for: that is asked once more.
+            stumbled = answer.status == 500 and request.method in _SAFE and attempt == 0
+            busy = answer.status in _BUSY or stumbled
+            if not patient or not busy or attempt == _TRIES - 1 or pause > left:
                 break
             left -= pause
             await asyncio.sleep(pause)

@@ -248,6 +248,29 @@ def test_a_registry_that_is_busy_is_asked_again(in_shop: Run) -> None:
     in_shop(story)
 
 
+@pytest.mark.parametrize("times", [1, 2])
+def test_a_registry_that_stumbles_is_asked_once_more(in_shop: Run, times: int) -> None:
+    left = [times]
+
+    def answer(said: Said) -> Reply:
+        if said.path.endswith("/manifests/1") and left[0]:
+            left[0] -= 1
+            return Reply(500, b"{}")
+        return SOUND(said)
+
+    if times == 1:
+        in_shop(lambda shop: pulled(shop, answer))
+    else:
+        refusal, _ = refused(in_shop, answer)
+        assert "status 500" in refusal.message
+
+
+async def pulled(shop: Shop, answer: Callable[[Said], Reply]) -> None:
+    with registries.server(answer) as one:
+        done, _ = await pull(shop, f"{one.authority}/x:1")
+        assert done.id == IMAGE.id
+
+
 def test_a_registry_that_is_busy_for_ever(in_shop: Run) -> None:
     refusal, one = refused(in_shop, lambda _: Reply(429, b"", {"Retry-After": "100000"}))
     assert "too many requests" in refusal.message
