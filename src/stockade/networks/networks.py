@@ -344,7 +344,7 @@ class Networks:
         gone = [one for one in before.endpoints if one.endpoint_id not in kept]
         stale = plan.published("unpublish", before.endpoints)
         if stale or gone:
-            await self.node.apply([*stale, *plan.detach(msgspec.structs.replace(one, published=()) for one in gone)])
+            await self.node.apply([*stale, *plan.remove_ends(one.host_interface for one in gone)])
         if after.endpoints:
             await self.attach(after, netns)
             await self.node.apply(plan.reroute(after, netns))

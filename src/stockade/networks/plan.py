@@ -87,12 +87,6 @@ def reroute(held: Held, netns: str) -> list[Operation]:
     ]
 
 
-def detach(ends: Iterable[Endpoint]) -> list[Operation]:
-    """Have ports and ends taken away."""
-    ends = tuple(ends)
-    return [*published("unpublish", ends), *({"detach": {"host": one.host_interface}} for one in ends)]
-
-
 def cut(ends: Iterable[Endpoint]) -> list[Operation]:
     """Have ports taken away and ends cut off, at once: the kernel takes them away with their network namespace."""
     ends = tuple(ends)

@@ -116,7 +116,9 @@ def test_what_stockade_net_is_asked() -> None:
     assert [(x["host_ip"], x["to"]) for x in publish["publish"]] == [
         ("", "172.18.0.2"), ("", "fd00:1::2"), ("127.0.0.1", "172.18.0.2"),
     ]  # fmt: skip
-    assert [next(iter(x)) for x in plan.detach(one.endpoints)] == ["unpublish", "detach", "detach"]
+    gone = [*plan.published("unpublish", one.endpoints), *plan.remove_ends(x.host_interface for x in one.endpoints)]
+    assert [next(iter(x)) for x in gone] == ["unpublish", "detach", "detach"]
+    assert [next(iter(x)) for x in plan.cut(one.endpoints)] == ["unpublish", "cut", "cut"]
     assert [x["gateway"]["name"] for x in plan.reroute(one, "n")] == ["eth0", "eth1"]
     assert plan.bridge(INSIDE)["bridge"]["forward4"] is False
     assert plan.bridge(ONE)["bridge"]["addresses"] == ["172.18.0.1/16", "fd00:1::1/64"]
