@@ -230,7 +230,7 @@ def test_killed_at_random_instants_of_networks(docker: Daemon, record_property: 
     clients = [kind(docker, number, over) for number, kind in enumerate(kinds)]
     for client in clients:
         client.start()
-    chance, storm = random.Random(), Storm(8, 400)
+    chance, storm = random.Random(), Storm(8, 600)
     wrong: list[str] = []
     while storm.lasts() and not wrong:
         time.sleep(chance.uniform(0.0, 0.8))

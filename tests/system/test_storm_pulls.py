@@ -88,7 +88,7 @@ def test_killed_at_random_instants_of_pulls(
     clients = [Client(ground, number, over) for number in range(3)]
     for client in clients:
         client.start()
-    chance, storm = random.Random(), Storm(12, 100)
+    chance, storm = random.Random(), Storm(12, 400)
     while storm.lasts():
         time.sleep(chance.uniform(0.0, 0.7))
         ground.docker.restart(signal.SIGKILL)
