@@ -51,7 +51,7 @@ def replace(path: str, text: str, synced: bool = True) -> None:
         mode, owner, group = old.st_mode & 0o7777, old.st_uid, old.st_gid
     except FileNotFoundError:
         mode, owner, group = (0o644 if path.startswith("/etc/") else 0o600), -1, -1
-    beside = f"{path}.stockade-{os.getpid()}"
+    beside = f"{path}{_BESIDE}{os.getpid()}"
     try:
         descriptor = os.open(beside, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
         with open(descriptor, "w", encoding="utf-8", errors="surrogateescape") as file:
@@ -67,6 +67,21 @@ def replace(path: str, text: str, synced: bool = True) -> None:
         with contextlib.suppress(OSError):
             os.unlink(beside)
         raise Refused(f"cannot replace {path}: {error.strerror}") from error
+
+
+def tidy(directory: str) -> None:
+    """Remove what `replace` left beside the files of a directory when its process was killed; nobody may be at it.
+
+    Raises:
+        FileNotFoundError: there is no such directory.
+    """
+    for name in os.listdir(directory):
+        _, found, pid = name.rpartition(_BESIDE)
+        if found and pid.isdigit():
+            os.unlink(f"{directory}/{name}")
+
+
+_BESIDE = ".stockade-"
 
 
 @contextlib.contextmanager

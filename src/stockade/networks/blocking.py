@@ -1,7 +1,7 @@
 """Rules of the host's that keep packets from our networks, and the command that opens each. Pure.
 
 We add no rule ahead of them and override none: a drop holds, and is named. Read from nft's JSON, which shows what
-iptables-nft, firewalld and ufw wrote too.
+iptables-nft, firewalld and ufw wrote too; what the older iptables keeps comes in the same form (`legacy`).
 
 A first packet is led through each chain: a rule is obeyed where its conditions are known to hold, passed over where
 they are known not to or cannot be told from here (addresses, ports, other people's matches). An accept that is about
@@ -61,8 +61,14 @@ class Block(NamedTuple):
         return f"the host's chain {self.chain} drops what {where} the network ({self.why}): {effect}"
 
 
-def find(objects: Objects, bridge: str) -> list[Block]:
-    """What closes the way to and from a bridge."""
+def find(objects: Objects, bridge: str, legacy: bool = False) -> list[Block]:
+    """What closes the way to and from a bridge.
+
+    Args:
+        objects: chains and rules, as nft's JSON has them.
+        bridge: its name.
+        legacy: they are of the iptables from before nft, whose chains nft neither shows nor changes.
+    """
     objects = list(objects)
     rules: dict[Place, list[Mapping[str, Any]]] = {}
     for one in objects:
@@ -71,20 +77,27 @@ def find(objects: Objects, bridge: str) -> list[Block]:
             rules.setdefault(_place(rule), []).append(rule)
     known = {*rules, *(_place(one["chain"], "name") for one in objects if "chain" in one)}
     chains = (one["chain"] for one in objects if "chain" in one)
-    return [block for chain in chains for block in _closed(chain, rules, bridge, known)]
+    command = _legacy_command if legacy else _command
+    blocks = []
+    for chain in chains:
+        reasons = _closed(chain, rules, bridge)
+        if reasons:
+            place, ways = _place(chain, "name"), tuple(reasons)
+            name = " ".join(place) + (" of iptables-legacy" if legacy else "")
+            why = " and ".join(dict.fromkeys(reasons.values()))
+            blocks.append(Block(chain["hook"], ways, name, why, command(place, ways, bridge, known)))
+    return blocks
 
 
 def _place(of: Mapping[str, Any], name: str = "chain") -> Place:
     return of["family"], of["table"], of[name]
 
 
-def _closed(
-    chain: Mapping[str, Any], rules: Mapping[Place, list[Mapping[str, Any]]], bridge: str, known: set[Place]
-) -> Iterator[Block]:
-    """The block that a base chain is, if it is one."""
+def _closed(chain: Mapping[str, Any], rules: Mapping[Place, list[Mapping[str, Any]]], bridge: str) -> dict[str, str]:
+    """The ways that a base chain closes, and why."""
     hook, place = chain.get("hook"), _place(chain, "name")
     if hook not in _HOOKS or place[1] == TABLE or place[0] not in ("ip", "ip6", "inet"):
-        return
+        return {}
     ways = (
         (Way("in", "", bridge, dnat=True), Way("out", bridge, ""))
         if hook == "forward"
@@ -97,10 +110,7 @@ def _closed(
             verdict, why = "drop", "its policy is drop"
         if verdict in _CLOSING:
             reasons[way.name] = why
-    if reasons:
-        closed = tuple(reasons)
-        command = _command(place, closed, bridge, known)
-        yield Block(hook, closed, " ".join(place), " and ".join(dict.fromkeys(reasons.values())), command)
+    return reasons
 
 
 def _walk(place: Place, rules: Mapping[Place, list[Mapping[str, Any]]], way: Way, depth: int = 0) -> tuple[str, str]:
@@ -222,24 +232,39 @@ def _command(place: Place, ways: tuple[str, ...], bridge: str, known: set[Place]
     if table == "firewalld":
         return f"firewall-cmd --permanent --zone=trusted --add-interface={bridge} && firewall-cmd --reload"
     if table == "filter" and family in ("ip", "ip6"):
-        if any(one[2].startswith("ufw") for one in known):
-            ufw = {
-                "in": f"ufw route allow out on {bridge}",
-                "out": f"ufw route allow in on {bridge}",
-                "names": f"ufw allow in on {bridge} to any port 53",
-            }
-            return " && ".join(ufw[way] for way in ways)
-        target = "DOCKER-USER" if (family, table, "DOCKER-USER") in known else name
-        rules = {
-            "in": f"{target} -o {bridge} -j ACCEPT",
-            "out": f"{target} -i {bridge} -j ACCEPT",
-            "names": f"{name} -i {bridge} -p udp --dport 53 -j ACCEPT",
-        }
-        program = "iptables" if family == "ip" else "ip6tables"
-        return " && ".join(f"{program} -I {rules[way]}" for way in ways)
+        return _iptables(place, ways, bridge, known)
     rules = {
         "in": f'oifname "{bridge}" accept',
         "out": f'iifname "{bridge}" accept',
         "names": f'iifname "{bridge}" udp dport 53 accept',
     }
     return " && ".join(f"nft insert rule {family} {table} {name} {rules[way]}" for way in ways)
+
+
+def _legacy_command(place: Place, ways: tuple[str, ...], bridge: str, known: set[Place]) -> str:
+    return _iptables(place, ways, bridge, known, kind="-legacy")
+
+
+def _iptables(place: Place, ways: tuple[str, ...], bridge: str, known: set[Place], kind: str = "") -> str:
+    """What opens a chain of iptables'.
+
+    Args:
+        kind: what the program's name ends with.
+    """
+    family, table, name = place
+    if table == "filter" and any(one[1] == table and one[2].startswith("ufw") for one in known):
+        ufw = {
+            "in": f"ufw route allow out on {bridge}",
+            "out": f"ufw route allow in on {bridge}",
+            "names": f"ufw allow in on {bridge} to any port 53",
+        }
+        return " && ".join(ufw[way] for way in ways)
+    target = "DOCKER-USER" if (family, table, "DOCKER-USER") in known else name
+    rules = {
+        "in": f"{target} -o {bridge} -j ACCEPT",
+        "out": f"{target} -i {bridge} -j ACCEPT",
+        "names": f"{name} -i {bridge} -p udp --dport 53 -j ACCEPT",
+    }
+    program = f"{'iptables' if family == 'ip' else 'ip6tables'}{kind}"
+    where = "" if table == "filter" else f" -t {table}"
+    return " && ".join(f"{program}{where} -I {rules[way]}" for way in ways)

@@ -16,14 +16,14 @@ from typing import Any
 import msgspec
 
 from stockade.errors import BadValue, Conflict, NotFound, Refused, RuntimeFailed, StockadeError, Unsupported
-from stockade.host import delegated, processes
+from stockade.host import delegated, locks, processes
 from stockade.networks import blocking, ends, firewall, options, plan, pools
 from stockade.networks.blocking import Block
 from stockade.networks.coming import Coming
 from stockade.networks.fading import Fading, devices
 from stockade.networks.ledger import Ledger
 from stockade.networks.monitor import Monitor
-from stockade.networks.node import Node, nft, ruleset
+from stockade.networks.node import Node, legacy, nft, ruleset
 from stockade.networks.options import Asked, Subnet
 from stockade.networks.serve import Serve
 from stockade.networks.values import BUILT_IN, DEFAULT, NAMESPACE, Endpoint, Held, Network, Pool
@@ -134,14 +134,25 @@ class Networks:
     def _keep(self, network: Network) -> None:
         self._table.put(network.id, network, name=network.name, namespace=NAMESPACE)
         self._known[network.id] = network
-        # For the day when the store is lost; nothing is decided by it before.
+        self._copy(network)
+
+    def _copy(self, network: Network) -> None:
+        """For the day when the store is lost; nothing is decided by it before."""
         os.makedirs(self._copies, 0o700, exist_ok=True)
-        with open(f"{self._copies}/{network.id}.json", "wb") as file:
-            file.write(msgspec.json.encode(network))
+        locks.replace(f"{self._copies}/{network.id}.json", msgspec.json.encode(network).decode())
+
+    def _copy_all(self) -> None:
+        """What a daemon that was killed did not come to: copies that are missing, and what it left beside them."""
+        with contextlib.suppress(FileNotFoundError):
+            locks.tidy(self._copies)
+        for one in self._known.values():
+            if not os.path.exists(f"{self._copies}/{one.id}.json"):
+                self._copy(one)
 
     def _mend(self) -> None:
         """Of a store that was lost the networks are what lies beside the data."""
         with contextlib.suppress(FileNotFoundError):
+            locks.tidy(self._copies)
             for name in sorted(os.listdir(self._copies)):
                 try:
                     with open(f"{self._copies}/{name}", "rb") as file:
@@ -402,6 +413,7 @@ class Networks:
     async def restore(self) -> None:
         """After the containers were found again: everything stands for what they hold."""
         self._restored = True
+        self._copy_all()
         await self._sweep()
         self.serve.sweep(set(self._made), set(self._known))
         held = list(self._made.values())
@@ -456,10 +468,11 @@ class Networks:
         """The host's rules that keep packets from the networks that are in use."""
         used = [one for one in self.all() if self.ledger.in_use(one.id)]
         rules = await ruleset() if used else []
+        older = await legacy() if used else []
         return [
             (one, block)
             for one in used
-            for block in blocking.find(rules, one.bridge)
+            for block in (*blocking.find(rules, one.bridge), *blocking.find(older, one.bridge, legacy=True))
             if (one.names if block.hook == "input" else not one.internal)
             and (one.pool6 is not None or not block.chain.startswith("ip6 "))
         ]

@@ -14,6 +14,7 @@ from typing import Any
 from stockade.errors import Refused, RuntimeFailed, Unsupported
 from stockade.host import spawn
 from stockade.host.tool import Program, Running
+from stockade.networks.legacy import objects
 from stockade.networks.plan import Operation
 
 PROGRAM = "stockade-net"
@@ -162,8 +163,12 @@ class Turns:
                 self._changed.notify_all()
 
 
+def _which(name: str) -> str | None:
+    return shutil.which(name, path=f"{os.environ.get('PATH', os.defpath)}:/usr/sbin:/sbin")
+
+
 def _nft() -> str:
-    found = shutil.which("nft", path=f"{os.environ.get('PATH', os.defpath)}:/usr/sbin:/sbin")
+    found = _which("nft")
     if found is None:
         raise Unsupported("networks need the program nft, which is not installed", hint="apt install nftables")
     return found
@@ -198,3 +203,29 @@ async def ruleset() -> list[dict[str, Any]]:
         return []
     found: list[dict[str, Any]] = json.loads(answer.out or b"{}").get("nftables", [])
     return found
+
+
+async def legacy() -> list[dict[str, Any]]:
+    """The same of the iptables from before nft, both families; empty where nobody uses it or its program is missing."""
+    found: list[dict[str, Any]] = []
+    for family, names, name in _LEGACY:
+        # The program would have the kernel make the tables that it asks for.
+        program = _which(name) if _said(names) else None
+        if program is not None:
+            answer = await spawn.run([program], limit=32 << 20)
+            found += objects(family, answer.out.decode(errors="replace")) if answer.status == 0 else []
+    return found
+
+
+def _said(path: str) -> str:
+    try:
+        with open(path, encoding="ascii") as file:
+            return file.read().strip()
+    except OSError:
+        return ""
+
+
+_LEGACY = (
+    ("ip", "/proc/net/ip_tables_names", "iptables-legacy-save"),
+    ("ip6", "/proc/net/ip6_tables_names", "ip6tables-legacy-save"),
+)

@@ -10,7 +10,7 @@ from collections.abc import Awaitable, Callable
 from typing import Any
 
 from stockade.errors import RuntimeFailed, StockadeError, Unavailable
-from stockade.host import delegated, spawn
+from stockade.host import delegated, locks, spawn
 from stockade.networks import plan
 from stockade.networks.node import PROGRAM
 from stockade.networks.values import Held, Network
@@ -67,6 +67,8 @@ class Serve:
 
     def sweep(self, containers: set[str], networks: set[str]) -> None:
         """Drop the files of what is not there any more."""
+        with contextlib.suppress(FileNotFoundError):
+            locks.tidy(self._directory)
         for kind, known in (("endpoints", containers), ("networks", networks)):
             with contextlib.suppress(FileNotFoundError):
                 for name in os.listdir(f"{self._directory}/{kind}"):
@@ -85,9 +87,7 @@ class Serve:
     def _write(self, name: str, document: dict[str, Any]) -> None:
         path = f"{self._directory}/{name}"
         os.makedirs(os.path.dirname(path), 0o700, exist_ok=True)
-        with open(f"{path}.new", "w", encoding="utf-8") as file:
-            json.dump(document, file)
-        os.rename(f"{path}.new", path)
+        locks.replace(path, json.dumps(document), synced=False)
 
     def _drop(self, name: str) -> None:
         with contextlib.suppress(FileNotFoundError):

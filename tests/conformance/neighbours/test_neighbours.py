@@ -303,3 +303,24 @@ def test_dockerd_beside_us(ground: Ground) -> None:
             theirs = networks[0]["IPAM"]["Config"][0]["Subnet"]
             own: Any = ground.docker.inspect("n", "{{json .IPAM.Config}}")
             assert own[0]["Subnet"] != theirs
+
+
+def test_iptables_from_before_nft(ground: Ground) -> None:
+    """What nft does not show: chains that the kernel keeps for iptables-legacy."""
+    beside = ground.beside
+    web(ground)
+    beside.run("iptables-legacy", "-P", "FORWARD", "DROP")
+    beside.run("iptables-legacy", "-A", "INPUT", "-p", "udp", "-j", "REJECT")
+    assert ground.local()
+    assert not ground.arrives(), "a drop of the host's holds"
+    named(ground, "ip filter FORWARD of iptables-legacy")
+    named(ground, "ip filter INPUT of iptables-legacy")
+    ground.obey()
+    assert ground.ways() == OPEN
+    assert ground.blocks() == []
+    beside.run("iptables-legacy", "-t", "mangle", "-I", "FORWARD", "-i", "stockade-none", "-j", "DROP")
+    assert ground.blocks() == []
+    beside.run("iptables-legacy", "-t", "mangle", "-A", "FORWARD", "-j", "DROP")
+    named(ground, "ip mangle FORWARD of iptables-legacy")
+    ground.obey()
+    assert ground.ways() == OPEN
