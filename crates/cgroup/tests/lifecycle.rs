@@ -354,16 +354,8 @@ fn nested_cgroups_and_live_processes_do_not_stay_behind() {
 #[test]
 fn what_cannot_be_held_is_refused_by_name() {
     let made = Box::planned();
-    let refused = |resources: &str| {
-        let error = made.cgroup.create(&parse(resources)).unwrap_err();
-        let mut text = error.to_string();
-        let mut cause = std::error::Error::source(&error);
-        while let Some(source) = cause {
-            text = format!("{text}: {source}");
-            cause = source.source();
-        }
-        text
-    };
+    let refused =
+        |resources: &str| causes::told(&made.cgroup.create(&parse(resources)).unwrap_err());
     assert!(refused(r#"{"memory":{"limit":4096,"swap":1024}}"#).contains("memory swap"));
     assert!(
         refused(r#"{"hugepageLimits":[{"pageSize":"3MB","limit":1}]}"#)

@@ -5,7 +5,7 @@ use std::process::ExitCode;
 
 use serde::de::DeserializeOwned;
 
-use crate::error::{self, Error};
+use crate::error::Error;
 use crate::get::{self, Failed};
 use crate::put;
 use crate::report::{self, Failure, Line};
@@ -68,7 +68,7 @@ fn tell(failed: &Failed) -> ExitCode {
     };
     // Where nobody reads on there is nobody to tell.
     let _ = report::put(&line);
-    let _ = writeln!(io::stderr(), "stockade-fetch: {}", error::sentence(error));
+    let _ = writeln!(io::stderr(), "stockade-fetch: {}", causes::told(error));
     ExitCode::from(code)
 }
 

@@ -136,17 +136,6 @@ impl Error {
     }
 }
 
-/// With its causes, as it is told.
-pub fn sentence(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
-    let mut cause = error.source();
-    while let Some(inner) = cause {
-        text.push_str(&format!(": {inner}"));
-        cause = inner.source();
-    }
-    text
-}
-
 /// What a server said, on one line and without what moves a terminal's cursor.
 fn one_line(text: &str) -> String {
     let shown: String = text.chars().take(300).collect();

@@ -69,13 +69,7 @@ pub fn main() -> ExitCode {
     match run() {
         Ok(()) | Err(Error::Gone) => ExitCode::SUCCESS,
         Err(error) => {
-            let mut text = format!("stockade-logs: {error}");
-            let mut cause = std::error::Error::source(&error);
-            while let Some(inner) = cause {
-                text.push_str(&format!(": {inner}"));
-                cause = inner.source();
-            }
-            let _ = writeln!(std::io::stderr(), "{text}");
+            let _ = writeln!(std::io::stderr(), "stockade-logs: {}", causes::told(&error));
             ExitCode::from(match error {
                 Error::Usage(_) | Error::Arguments(_) => 2,
                 _ => 1,

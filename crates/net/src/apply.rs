@@ -40,7 +40,7 @@ pub fn apply(from: impl Read, mut to: impl Write) -> Result<()> {
             return Err(match undone {
                 Ok(()) => error,
                 Err(second) => Error::NotUndone {
-                    first: error.sentence(),
+                    first: causes::told(&error),
                     second: Box::new(second),
                 },
             });

@@ -173,15 +173,4 @@ impl Error {
         }
         source.downcast_ref::<std::io::Error>()?.raw_os_error()
     }
-
-    /// The sentence with its causes.
-    pub fn sentence(&self) -> String {
-        let mut text = self.to_string();
-        let mut cause = std::error::Error::source(self);
-        while let Some(inner) = cause {
-            text.push_str(&format!(": {inner}"));
-            cause = inner.source();
-        }
-        text
-    }
 }

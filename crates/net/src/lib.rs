@@ -44,7 +44,7 @@ pub fn main() -> ExitCode {
     match run() {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            let _ = writeln!(io::stderr(), "stockade-net: {}", error.sentence());
+            let _ = writeln!(io::stderr(), "stockade-net: {}", causes::told(&error));
             ExitCode::from(match error {
                 Error::Usage(_) | Error::Arguments(_) | Error::Request(_) => 2,
                 _ => 1,

@@ -7,7 +7,7 @@ use std::process::ExitCode;
 
 use crate::args::{Args, Flag, Order};
 use crate::error::Error;
-use crate::log::{Log, chain};
+use crate::log::Log;
 use crate::store::Store;
 use crate::verbs;
 
@@ -102,7 +102,7 @@ pub fn main() -> ExitCode {
     match dispatch(name, argv, &mut log) {
         Ok(code) => ExitCode::from(code),
         Err(error) => {
-            log.error(&chain(&error));
+            log.error(&causes::in_gos_words(&error));
             if error.is_usage() {
                 let _ = writeln!(std::io::stderr(), "hint: {name} --help");
             }

@@ -7,7 +7,7 @@ use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use spec::{Spec, State, Status};
 
 use crate::error::Error;
-use crate::log::{Log, chain};
+use crate::log::Log;
 use crate::process::{self, Identity};
 use crate::signal;
 use crate::store::{Locked, Record};
@@ -104,7 +104,7 @@ pub fn destroy(locked: Locked, log: &Log) -> Result<(), Error> {
                 std::slice::from_ref(hook),
                 &state,
             ) {
-                log.warning(&chain(&error));
+                log.warning(&causes::in_gos_words(&error));
             }
         }
     }

@@ -6,6 +6,7 @@ use std::fs::{self, File};
 use std::io::{ErrorKind, Read, Write};
 use std::path::{Path, PathBuf};
 
+use causes::in_gos_words;
 use spec::{LoadError, Spec};
 
 use crate::args::Args;
@@ -13,7 +14,6 @@ use crate::cli::{CgroupManager, Context};
 use crate::clock;
 use crate::container;
 use crate::error::Error;
-use crate::log::chain;
 use crate::notify;
 use crate::process::Identity;
 use crate::store::{Locked, Record};
@@ -86,7 +86,7 @@ impl Request {
                     context.log.warning(&format!(
                         "container {} could not be taken away: {}",
                         self.id,
-                        chain(&undo)
+                        in_gos_words(&undo)
                     ));
                 }
                 Err(error)
@@ -166,7 +166,7 @@ impl Request {
             created => created?,
         };
         for warning in &created.warnings {
-            context.log.warning(&chain(warning));
+            context.log.warning(&in_gos_words(warning));
         }
         let held = matches!(gate, jail::Gate::Held);
         let mut init = jail::create(jail::Launch {

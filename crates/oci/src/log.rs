@@ -127,36 +127,6 @@ fn line(format: Format, level: Level, msg: &str, time: &str) -> String {
     }
 }
 
-/// An error and its causes in one line, as Go's wrapped errors print: callers search for Go's words.
-pub fn chain(error: &(dyn std::error::Error + 'static)) -> String {
-    let mut text = words(error);
-    let mut next = error.source();
-    while let Some(cause) = next {
-        text.push_str(": ");
-        text.push_str(&words(cause));
-        next = cause.source();
-    }
-    text
-}
-
-/// The kernel's reason in lower case and without its number: dockerd looks for "permission denied".
-fn words(error: &(dyn std::error::Error + 'static)) -> String {
-    let text = error.to_string();
-    let system = error
-        .downcast_ref::<std::io::Error>()
-        .is_some_and(|error| error.raw_os_error().is_some());
-    match text.find(" (os error ") {
-        Some(end) if system => {
-            let mut letters = text[..end].chars();
-            letters
-                .next()
-                .map(|first| first.to_lowercase().collect::<String>() + letters.as_str())
-                .unwrap_or_default()
-        }
-        _ => text,
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -5,6 +5,7 @@ use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
 use std::time::{Instant, SystemTime};
 
+use causes::in_gos_words;
 use cgroup::Cgroup;
 use rustix::fs::{Gid, Uid};
 use spec::Spec;
@@ -12,7 +13,6 @@ use spec::Spec;
 use crate::api::containerd::task::v3::CreateTaskRequest;
 use crate::events::Event;
 use crate::exits::kill_and_wait;
-use crate::failure::chain;
 use crate::foreign::{self, Foreign, Order, Place, Trace};
 use crate::journal;
 use crate::kept::Kept;
@@ -467,6 +467,6 @@ fn undo(cgroup: &Cgroup, bundle: &Path) {
         Ok(()) => {
             let _ = std::fs::remove_file(bundle.join(crate::record::RECORD));
         }
-        Err(error) => journal::warn(bundle, "", &[chain(&error)]),
+        Err(error) => journal::warn(bundle, "", &[in_gos_words(&error)]),
     }
 }

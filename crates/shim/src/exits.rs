@@ -8,12 +8,12 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 use std::time::{Duration, Instant, SystemTime};
 
+use causes::in_gos_words;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::process::{Pid, Signal, WaitOptions};
 
 use crate::api::containerd::task::v3::{DeleteRequest, DeleteResponse, WaitResponse};
 use crate::events::{Event, timestamp};
-use crate::failure::chain;
 use crate::journal;
 use crate::kept::run_hooks;
 use crate::log::rfc3339;
@@ -83,7 +83,7 @@ impl Shim {
             return;
         }
         if let Err(error) = container.cgroup.kill(Signal::KILL.as_raw()) {
-            journal::warn(&container.bundle, &container.id, &[chain(&error)]);
+            journal::warn(&container.bundle, &container.id, &[in_gos_words(&error)]);
         }
     }
 
@@ -251,7 +251,7 @@ impl Shim {
         // Execs that outlived init by sharing others' pid namespace are dead or dying: end_container saw to it.
         container.cgroup.remove()?;
         if let Err(error) = run_hooks(container, jail::HookStage::Poststop) {
-            journal::warn(&container.bundle, &container.id, &[chain(&error)]);
+            journal::warn(&container.bundle, &container.id, &[in_gos_words(&error)]);
         }
         self.tell_all(key);
         self.poll.forget(|source| source == Source::Oom(key));

@@ -1,34 +1,9 @@
 //! Errors of the wall and the cgroups as answers: the code that containerd acts on, and the whole chain of causes as text.
 
-use std::error::Error;
+use causes::in_gos_words;
 
 use crate::stdio;
 use crate::ttrpc::{Code, Refusal};
-
-/// The causes of an error, outermost first, with colons between.
-pub fn chain(error: &(dyn Error + 'static)) -> String {
-    let mut text = words(error);
-    let mut cause = error.source();
-    while let Some(error) = cause {
-        text.push_str(": ");
-        text.push_str(&words(error));
-        cause = error.source();
-    }
-    text
-}
-
-/// The kernel's reasons in the small letters of Go's runtimes: Docker and podman look for "no such file or directory" and
-/// "permission denied" to choose their exit codes.
-fn words(error: &(dyn Error + 'static)) -> String {
-    let text = error.to_string();
-    let is_kernels = error
-        .downcast_ref::<std::io::Error>()
-        .is_some_and(|error| error.raw_os_error().is_some());
-    match text.split_once(" (os error ") {
-        Some((reason, _)) if is_kernels => reason.to_ascii_lowercase(),
-        _ => text,
-    }
-}
 
 impl From<jail::Error> for Refusal {
     fn from(error: jail::Error) -> Refusal {
@@ -38,7 +13,7 @@ impl From<jail::Error> for Refusal {
             jail::Error::NotRunning | jail::Error::AlreadyStarted => Code::FailedPrecondition,
             _ => Code::Unknown,
         };
-        Refusal::new(code, chain(&error))
+        Refusal::new(code, in_gos_words(&error))
     }
 }
 
@@ -52,7 +27,7 @@ impl From<cgroup::Error> for Refusal {
             }
             _ => Code::Unknown,
         };
-        Refusal::new(code, chain(&error))
+        Refusal::new(code, in_gos_words(&error))
     }
 }
 
@@ -65,7 +40,7 @@ impl From<stdio::Error> for Refusal {
             }
             _ => Code::Unknown,
         };
-        Refusal::new(code, chain(&error))
+        Refusal::new(code, in_gos_words(&error))
     }
 }
 
@@ -79,7 +54,7 @@ mod tests {
             path: "/f".into(),
             source: std::io::Error::from_raw_os_error(2),
         };
-        assert_eq!(chain(&open), "open /f: no such file or directory");
+        assert_eq!(in_gos_words(&open), "open /f: no such file or directory");
         assert_eq!(Refusal::from(open).code, Code::NotFound);
     }
 }

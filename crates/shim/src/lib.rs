@@ -78,6 +78,9 @@ fn print(text: &str) -> Result<(), Box<dyn std::error::Error>> {
 }
 
 fn fail(error: &(dyn std::error::Error + 'static)) -> ExitCode {
-    eprintln!("containerd-shim-stockade-v2: {}", failure::chain(error));
+    eprintln!(
+        "containerd-shim-stockade-v2: {}",
+        causes::in_gos_words(error)
+    );
     ExitCode::FAILURE
 }

@@ -3,6 +3,7 @@
 use std::os::fd::AsFd;
 use std::time::{Instant, SystemTime};
 
+use causes::in_gos_words;
 use rustix::process::Signal;
 
 use crate::api::containerd::runc::v1::ProcessDetails;
@@ -12,7 +13,6 @@ use crate::api::google::protobuf::Any;
 use crate::create::{check_id, give_all, stdio};
 use crate::document;
 use crate::events::{Event, timestamp};
-use crate::failure::chain;
 use crate::foreign::{Foreign, has_ended, owner, with_status};
 use crate::journal;
 use crate::kept::run_hooks;
@@ -156,7 +156,7 @@ impl Shim {
         self.publisher.publish(event, &mut self.poll);
         // It runs, so Start has succeeded; a FIFO that vanished since Create costs its input.
         let failed = [
-            opened.err().map(|error| chain(&error)),
+            opened.err().map(|error| in_gos_words(&error)),
             watched.err().map(|error| error.to_string()),
         ];
         let container = &self.containers[&container];
@@ -187,7 +187,7 @@ impl Shim {
         }
         // The specification: a failed poststart hook is told, and the container runs on.
         if let Err(error) = run_hooks(container, jail::HookStage::Poststart) {
-            journal::warn(&container.bundle, &container.id, &[chain(&error)]);
+            journal::warn(&container.bundle, &container.id, &[in_gos_words(&error)]);
         }
         Ok(())
     }

@@ -46,13 +46,11 @@ pub fn main() -> ExitCode {
     match run() {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            let mut text = format!("stockade-websocket: {error}");
-            let mut cause = std::error::Error::source(&error);
-            while let Some(inner) = cause {
-                text.push_str(&format!(": {inner}"));
-                cause = inner.source();
-            }
-            let _ = writeln!(std::io::stderr(), "{text}");
+            let _ = writeln!(
+                std::io::stderr(),
+                "stockade-websocket: {}",
+                causes::told(&error)
+            );
             ExitCode::from(if matches!(error, Error::Usage(_)) {
                 2
             } else {

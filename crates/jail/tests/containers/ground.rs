@@ -1,5 +1,6 @@
 //! What the tests stand on: a root file system of one static busybox, a configuration, a container that is always reaped.
 
+use causes::told;
 use std::fs;
 use std::io::Read;
 use std::os::fd::{AsFd, OwnedFd};
@@ -93,11 +94,11 @@ impl Bundle {
         };
         let mut running = self
             .create(stdio, Gate::Held)
-            .unwrap_or_else(|error| panic!("{}", chain(&error)));
+            .unwrap_or_else(|error| panic!("{}", told(&error)));
         running
             .0
             .start()
-            .unwrap_or_else(|error| panic!("{}", chain(&error)));
+            .unwrap_or_else(|error| panic!("{}", told(&error)));
         running
     }
 
@@ -187,7 +188,7 @@ impl Bundle {
         match self.run() {
             Ok((0, text)) => text,
             Ok((code, text)) => panic!("exit code {code}: {text}"),
-            Err(error) => panic!("{}", chain(&error)),
+            Err(error) => panic!("{}", told(&error)),
         }
     }
 
@@ -196,7 +197,7 @@ impl Bundle {
     pub fn failure(&self) -> String {
         match self.run() {
             Ok((code, text)) => panic!("ran, exit code {code}: {text}"),
-            Err(error) => chain(&error),
+            Err(error) => told(&error),
         }
     }
 }
@@ -228,12 +229,6 @@ pub fn exec(bundle: &Bundle, running: &Running, process: Value) -> Result<(i32, 
     let mut text = String::new();
     output.read_to_string(&mut text).expect("reads");
     Ok((wait(execed.pidfd.as_fd()), text))
-}
-
-/// An error with its causes.
-pub fn chain(error: &dyn std::error::Error) -> String {
-    let causes = std::iter::successors(error.source(), |cause| cause.source());
-    causes.fold(error.to_string(), |text, cause| format!("{text}: {cause}"))
 }
 
 /// A container that is killed and reaped at the end.

@@ -1,5 +1,6 @@
 //! Mounts, masks and devices as the configuration says.
 
+use causes::told;
 use std::fs;
 
 use jail::RootfsMount;
@@ -307,7 +308,7 @@ fn a_view_is_assembled() {
     bundle.rootfs = view(&bundle);
     let (code, text) = bundle
         .run()
-        .unwrap_or_else(|error| panic!("{}", crate::ground::chain(&error)));
+        .unwrap_or_else(|error| panic!("{}", told(&error)));
     assert!(
         text.contains("secret\n0 /etc\n0 /usr\n0 /usr/share\n0 /home/user/project\n"),
         "{code} {text}"

@@ -1,11 +1,12 @@
 //! Namespaces: joined by path, clocks, kernel parameters, without privileges.
 
+use causes::told;
 use std::fs;
 
 use serde_json::json;
 
 use crate::Test;
-use crate::ground::{Bundle, chain, exec};
+use crate::ground::{Bundle, exec};
 
 pub const TESTS: &[Test] = &[
     ("joins_by_path", joins_by_path),
@@ -133,7 +134,7 @@ fn time_is_offset() {
         let running = bundle.idle();
         let process = json!({"args": ["cat", "/proc/uptime"], "cwd": "/", "env": ["PATH=/bin"], "user": {"uid": 0, "gid": 0}});
         let (_, text) =
-            exec(&bundle, &running, process).unwrap_or_else(|error| panic!("{}", chain(&error)));
+            exec(&bundle, &running, process).unwrap_or_else(|error| panic!("{}", told(&error)));
         let uptime: f64 = text
             .split(' ')
             .next()
@@ -183,7 +184,7 @@ fn host_namespaces() {
     list.retain(|namespace| namespace["type"] != "network");
     let (_, text) = bundle
         .run()
-        .unwrap_or_else(|error| panic!("{}", chain(&error)));
+        .unwrap_or_else(|error| panic!("{}", told(&error)));
     assert_eq!(
         text.lines().next(),
         fs::read_link("/proc/self/ns/net").expect("a link").to_str(),
@@ -291,7 +292,7 @@ fn as_user(bundle: &mut Bundle) {
     let process = json!({"args": ["hostname"], "cwd": "/", "env": ["PATH=/bin"], "user": {"uid": 0, "gid": 0}});
     assert_eq!(
         exec(bundle, &running, process)
-            .unwrap_or_else(|error| panic!("{}", chain(&error)))
+            .unwrap_or_else(|error| panic!("{}", told(&error)))
             .1,
         "jailed\n"
     );
@@ -317,7 +318,7 @@ fn as_user(bundle: &mut Bundle) {
     assert!(
         bundle
             .run()
-            .unwrap_or_else(|error| panic!("{}", chain(&error)))
+            .unwrap_or_else(|error| panic!("{}", told(&error)))
             .1
             .starts_with("bin")
     );

@@ -1,5 +1,6 @@
 //! What the process is and has: user, capabilities, limits, terminal, gate, hooks, filter.
 
+use causes::told;
 use std::fs;
 use std::io::Read;
 use std::os::fd::{AsFd, OwnedFd};
@@ -9,7 +10,7 @@ use jail::{Error, Gate, Stdio};
 use serde_json::json;
 
 use crate::Test;
-use crate::ground::{Bundle, chain, exec};
+use crate::ground::{Bundle, exec};
 
 pub const TESTS: &[Test] = &[
     ("users_and_capabilities", users_and_capabilities),
@@ -107,10 +108,10 @@ fn programs_that_are_not_there() {
             .map(|_| ())
             .expect_err("fails at create");
         assert_eq!(
-            (error.exit_code(), chain(&error).contains(words)),
+            (error.exit_code(), told(&error).contains(words)),
             (code, true),
             "{}",
-            chain(&error)
+            told(&error)
         );
     }
     let bundle = Bundle::new(&["/data/script"]);
@@ -126,7 +127,7 @@ fn programs_that_are_not_there() {
         (error.exit_code(), running.wait()),
         (126, 126),
         "{}",
-        chain(&error)
+        told(&error)
     );
 }
 
@@ -149,7 +150,7 @@ fn limits() {
     bundle.spec["process"]["oomScoreAdj"] = json!(-999);
     let running = bundle
         .create(nothing(), Gate::Held)
-        .unwrap_or_else(|error| panic!("{}", chain(&error)));
+        .unwrap_or_else(|error| panic!("{}", told(&error)));
     assert!(
         running
             .0
@@ -172,16 +173,16 @@ fn few_files() {
         let path = bundle.path.join("gate");
         let mut running = bundle
             .create(nothing(), Gate::Socket(path.clone()))
-            .unwrap_or_else(|error| panic!("{}", chain(&error)));
+            .unwrap_or_else(|error| panic!("{}", told(&error)));
         running.0.settle().expect("settles");
         jail::open_gate(&path, running.0.pid, running.0.start_time)
-            .unwrap_or_else(|error| panic!("{}", chain(&error)));
+            .unwrap_or_else(|error| panic!("{}", told(&error)));
         let mut process = json!({"args": ["true"], "cwd": "/", "env": ["PATH=/bin"], "user": {"uid": 0, "gid": 0}});
         process["rlimits"] = bundle.spec["process"]["rlimits"].clone();
         process["user"] = json!({"uid": 5, "gid": 6});
         assert_eq!(
             exec(&bundle, &running, process)
-                .unwrap_or_else(|error| panic!("{}", chain(&error)))
+                .unwrap_or_else(|error| panic!("{}", told(&error)))
                 .0,
             0
         );
@@ -229,7 +230,7 @@ fn terminals() {
         bundle.spec["process"]["user"] = json!({"uid": 9, "gid": 9});
         let mut running = bundle
             .create(Stdio::Console, Gate::Held)
-            .unwrap_or_else(|error| panic!("{}", chain(&error)));
+            .unwrap_or_else(|error| panic!("{}", told(&error)));
         let master = running.0.console.take().expect("a master");
         running.0.start().expect("starts");
         let text = read_all(master);
@@ -268,7 +269,7 @@ fn terminals_of_others() {
             Stdio::Console,
             jail::ExecOptions::default(),
         )
-        .unwrap_or_else(|error| panic!("{}", chain(&error)));
+        .unwrap_or_else(|error| panic!("{}", told(&error)));
         assert_eq!(
             read_all(execed.console.take().expect("a master")),
             "/dev/pts/0\r\n5 6\r\njob\r\n"
@@ -335,7 +336,7 @@ fn console_sockets() {
     let listener = UnixListener::bind(&path).expect("binds");
     let mut running = bundle
         .create(Stdio::ConsoleSocket(path), Gate::Held)
-        .unwrap_or_else(|error| panic!("{}", chain(&error)));
+        .unwrap_or_else(|error| panic!("{}", told(&error)));
     let (socket, _) = listener.accept().expect("is connected");
     let (name, master) = receive(&socket);
     assert_eq!(name, "/dev/pts/0");
@@ -371,10 +372,10 @@ fn gates() {
         let path = bundle.path.join("gate");
         let mut running = bundle
             .create(nothing(), Gate::Socket(path.clone()))
-            .unwrap_or_else(|error| panic!("{}", chain(&error)));
+            .unwrap_or_else(|error| panic!("{}", told(&error)));
         running.0.settle().expect("settles");
         let (pid, start) = (running.0.pid, running.0.start_time);
-        jail::open_gate(&path, pid, start).unwrap_or_else(|error| panic!("{}", chain(&error)));
+        jail::open_gate(&path, pid, start).unwrap_or_else(|error| panic!("{}", told(&error)));
         assert_eq!(
             fs::read_to_string(format!("/proc/{pid}/comm")).expect("reads"),
             "sleep\n"
@@ -406,7 +407,7 @@ fn gates() {
         (error.exit_code(), running.wait()),
         (127, 127),
         "{}",
-        chain(&error)
+        told(&error)
     );
 }
 
@@ -453,7 +454,7 @@ fn hooks() {
         });
         let (code, text) = bundle
             .run()
-            .unwrap_or_else(|error| panic!("{}", chain(&error)));
+            .unwrap_or_else(|error| panic!("{}", told(&error)));
         let log = fs::read_to_string(&log).expect("hooks ran");
         let lines: Vec<&str> = log.lines().collect();
         assert_eq!((code, text.as_str()), (0, "program\n"));
@@ -487,7 +488,7 @@ fn filters() {
             });
             let (_, text) = bundle
                 .run()
-                .unwrap_or_else(|error| panic!("{}", chain(&error)));
+                .unwrap_or_else(|error| panic!("{}", told(&error)));
             assert!(text.contains("No space left on device"), "{text}");
         }
     }
@@ -503,11 +504,11 @@ fn listeners() {
     let listener = UnixListener::bind(&path).expect("binds");
     let mut running = bundle
         .create(nothing(), Gate::Held)
-        .unwrap_or_else(|error| panic!("{}", chain(&error)));
+        .unwrap_or_else(|error| panic!("{}", told(&error)));
     running
         .0
         .start()
-        .unwrap_or_else(|error| panic!("{}", chain(&error)));
+        .unwrap_or_else(|error| panic!("{}", told(&error)));
     let (socket, _) = listener.accept().expect("is connected");
     let (text, _listener) = receive(&socket);
     let state: serde_json::Value = serde_json::from_str(&text).expect("a state");
@@ -524,7 +525,7 @@ fn exec_fails_well() {
     let running = bundle.idle();
     let process = |args: serde_json::Value| json!({"args": args, "cwd": "/", "env": ["PATH=/bin"], "user": {"uid": 0, "gid": 0}});
     let error = exec(&bundle, &running, process(json!(["nope"]))).expect_err("fails");
-    assert_eq!(error.exit_code(), 127, "{}", chain(&error));
+    assert_eq!(error.exit_code(), 127, "{}", told(&error));
     let (code, text) =
         exec(&bundle, &running, process(json!(["ls", "/proc/self/fd"]))).expect("runs");
     assert_eq!((code, text.as_str()), (0, "0\n1\n2\n3\n"));

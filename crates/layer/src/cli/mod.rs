@@ -87,13 +87,11 @@ pub fn main() -> ExitCode {
             ExitCode::from(1)
         }
         Err(error) => {
-            let mut text = format!("stockade-layer: {error}");
-            let mut cause = std::error::Error::source(&error);
-            while let Some(inner) = cause {
-                text.push_str(&format!(": {inner}"));
-                cause = inner.source();
-            }
-            let _ = writeln!(std::io::stderr(), "{text}");
+            let _ = writeln!(
+                std::io::stderr(),
+                "stockade-layer: {}",
+                causes::told(&error)
+            );
             ExitCode::from(error.exit_code())
         }
     }

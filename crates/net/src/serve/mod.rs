@@ -280,6 +280,6 @@ impl Server {
 fn both(read: Result<Vec<Failure>>) -> (Vec<Failure>, Vec<String>) {
     match read {
         Ok(failed) => (failed, Vec::new()),
-        Err(error) => (Vec::new(), vec![error.sentence()]),
+        Err(error) => (Vec::new(), vec![causes::told(&error)]),
     }
 }

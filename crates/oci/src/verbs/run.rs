@@ -68,7 +68,7 @@ fn run(context: &Context, args: &Args) -> Result<u8, Error> {
         .and_then(|()| after_start(&record, &poststart(&spec)));
     if let Err(error) = started {
         if let Err(left) = container::undo(locked, &context.log) {
-            context.log.warning(&crate::log::chain(&left));
+            context.log.warning(&causes::in_gos_words(&left));
         }
         return Err(error);
     }

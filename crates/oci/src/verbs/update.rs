@@ -1,13 +1,13 @@
 use std::io::Read;
 use std::path::Path;
 
+use causes::in_gos_words;
 use spec::{BlockIo, Cpu, Memory, Pids, Resources, Status};
 
 use super::{PLAIN, id};
 use crate::args::{self, Args, Flag};
 use crate::cli::{Context, Verb};
 use crate::error::Error;
-use crate::log::chain;
 
 pub const UPDATE: Verb = Verb {
     name: "update",
@@ -90,7 +90,7 @@ fn update(context: &Context, args: &Args) -> Result<u8, Error> {
         return Err(Error::NotRunning);
     }
     for warning in container.record.cgroup.update(&resources)? {
-        context.log.warning(&chain(&warning));
+        context.log.warning(&in_gos_words(&warning));
     }
     Ok(0)
 }

@@ -3,12 +3,12 @@
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 
+use causes::in_gos_words;
 use rustix::fs::{Mode, OFlags};
 use rustix::mount::{MountPropagationFlags, UnmountFlags, mount_change, unmount};
 
 use super::Order;
 use super::document::{Changes, derive};
-use crate::failure::chain;
 use crate::ttrpc::{Code, Refusal};
 
 /// Where it lies in the bundle; containerd's shim takes the directory's name for the container's id.
@@ -147,7 +147,7 @@ impl Ground {
         // An empty place of mounts, or none.
         let _ = std::fs::remove_dir(&self.root);
         if let Err(error) = remove(&self.directory) {
-            crate::journal::warn(&self.directory, "", &[chain(&error)]);
+            crate::journal::warn(&self.directory, "", &[in_gos_words(&error)]);
         }
         let _ = std::fs::remove_dir(self.directory.parent().unwrap_or(&self.directory));
     }
