@@ -5,12 +5,14 @@ from __future__ import annotations
 import gzip
 import time
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
 from support import images, registries
 from support import place as places
 from support.api import ask
+from support.command import stockade
 from support.daemon import Daemon, daemon
 from support.registries import Reply, Said
 
@@ -48,6 +50,26 @@ def test_by_its_address(docker: Daemon) -> None:
             assert docker.said("run", "--rm", "--network", "none", "far:1") == "hello"
             assert docker.inspect("far:1", "{{json .Comment}}") == f"Imported from {url}"
             assert docker.said("images", "-q", "--no-trunc", "far:1") in done.stdout
+
+
+def test_by_our_own_command(docker: Daemon, tmp_path: Path) -> None:
+    with registries.server(answer, ns=docker.ns) as there:
+        url = f"{there.url}/root.tar.gz"
+        done = stockade(docker.place, "import", "-c", "CMD echo hello", url, "far:1")
+        assert done.stdout.decode().strip() == docker.said("images", "-q", "--no-trunc", "far:1"), done.stderr
+        assert stockade(docker.place, "import", f"{there.url}/none").returncode == 125
+    assert docker.said("run", "--rm", "--network", "none", "far:1") == "hello"
+    done = stockade(docker.place, "import", "--platform", "linux/s390x", "-m", "why", "-", "other:1", stdin=ROOT)
+    assert done.stdout.decode().strip() == docker.said("images", "-q", "--no-trunc", "other:1"), done.stderr
+    assert docker.said("image", "inspect", "-f", "{{.Architecture}} {{.Comment}}", "other:1") == "s390x why"
+    assert stockade(docker.place, "save", "--platform", "linux/arm64", "-o", str(tmp_path / "x"), "other:1").returncode
+    assert not (tmp_path / "x").exists()
+    assert b"s390x" not in stockade(docker.place, "history", "--quiet", "--platform", "linux/s390x", "other:1").stdout
+    tree = tmp_path / "tree"
+    tree.mkdir()
+    done = stockade(docker.place, "import", "--platform", "linux/arm/v7", str(tree), "tree:1")
+    assert done.returncode == 0, done.stderr
+    assert docker.said("image", "inspect", "-f", "{{.Architecture}}/{{.Variant}}", "tree:1") == "arm/v7"
 
 
 def test_for_another_platform(docker: Daemon) -> None:

@@ -537,6 +537,35 @@ def test_our_own_words(docker: Daemon) -> None:
         assert "nft insert rule ip mine passing" in stockade(docker, "system", "check")[1]
     finally:
         host(docker).run(["nft", "delete", "table", "ip", "mine"])
-    assert stockade(docker, "network", "prune")[1] == "n\n"
+    assert stockade(docker, "network", "prune")[0] == 125, "there is nobody to ask"
+    assert stockade(docker, "network", "prune", "--force")[1] == "n\n"
     assert stockade(docker, "network", "rm", "m")[0] == 125
     assert stockade(docker, "network", "rm", "--force", "none-such")[0] == 0
+
+
+def test_our_own_words_for_ends(docker: Daemon) -> None:
+    for words in (
+        ("--ipam-opt", "a=b", "x"), ("--ipam-driver", "other", "x"), ("--config-only", "x"), ("--ipv4=false", "x"),
+    ):  # fmt: skip
+        assert stockade(docker, "network", "create", *words)[0] == 125
+    create = ("network", "create", "--attachable", "-o", "com.docker.network.driver.mtu=1400")
+    assert stockade(docker, *create, "--subnet", "10.4.0.0/24", "n")[0] == 0
+    assert stockade(docker, "network", "create", "--ipv4=false", "--ipv6", "--subnet", "fd04::/64", "six")[0] == 0
+    end = "ip=10.4.0.9,mac-address=02:00:00:00:00:09,gw-priority=5,link-local-ip=169.254.7.7"
+    option = "driver-opt=com.docker.network.endpoint.ifname=shop0"
+    more = ["--network", f"name=n,alias=x,{end},{option}", "--network", "six", "--dns-search", "a.example"]
+    status, _, said = stockade(docker, "run", "-d", "--name", "web", *more, "--expose", "80-81", IMAGE, "sleep", "1000")
+    assert status == 0, said
+    shown = docker.said("exec", "web", "busybox", "ip", "addr", "show", "shop0")
+    for words_shown in ("10.4.0.9/24", "169.254.7.7/16", "02:00:00:00:00:09", "mtu 1400"):
+        assert words_shown in shown
+    assert "fd04::2/64" in docker.said("exec", "web", "busybox", "ip", "addr", "show", "eth0")
+    assert "search a.example" in docker.said("exec", "web", "cat", "/etc/resolv.conf")
+    assert stockade(docker, "network", "disconnect", "n", "web")[0] == 0
+    connect = ("--link-local-ip", "fe80::77", "--driver-opt", "com.docker.network.endpoint.ifname=late0")
+    assert stockade(docker, "network", "connect", *connect, "n", "web")[0] == 0
+    assert "fe80::77/64" in docker.said("exec", "web", "busybox", "ip", "addr", "show", "late0")
+    assert stockade(docker, "network", "inspect", "-v", "-f", "{{.Attachable}}", "n")[1] == "true\n"
+    more = ["--name", "one", "--network", "n", "--link-local-ip", "169.254.7.8", "--mac-address", "02:00:00:00:00:08"]
+    status, said, complaint = stockade(docker, "run", "--rm", *more, IMAGE, "busybox", "ip", "addr", "show", "eth0")
+    assert ("169.254.7.8/16" in said, "02:00:00:00:00:08" in said) == (True, True), complaint

@@ -19,6 +19,8 @@ if TYPE_CHECKING:
 FORMAT = Option(
     "--format", "json, or a template: '{{.Names}}', 'table {{.ID}}\\t{{.Names}}'", "", "FORMAT", default="table"
 )
+SHOWN = FORMAT._replace(help="json, or a template: '{{.Id}}', '{{json .State}}'", short="-f")
+"""The same where whole objects are shown, and nothing is filtered."""
 FILTER = Option("--filter", "show only these, as status=exited, label=x", "-f", "NAME=VALUE", many=True)
 
 
@@ -76,6 +78,13 @@ def filters(words: Sequence[str]) -> dict[str, list[str]]:
 def printable_line(text: str) -> str:
     """A line whose names others chose: tabs stay, other control characters do not reach the terminal."""
     return "\t".join(map(printable, text.split("\t")))
+
+
+def moment(seconds: float) -> str:
+    """That moment as a date (RFC 3339), in this machine's zone."""
+    from datetime import datetime
+
+    return datetime.fromtimestamp(seconds).astimezone().isoformat()
 
 
 def age(seconds: float) -> str:

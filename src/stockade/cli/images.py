@@ -30,25 +30,29 @@ def images(args: Args) -> int:
         for identity in dict.fromkeys(one["ID"] for one in found):
             out(identity)
         return 0
-    titles = ("REPOSITORY", "TAG", "IMAGE ID", "CREATED", "SIZE")
+    columns = {**_COLUMNS, "Digest": "DIGEST"} if args["digests"] else _COLUMNS
+    columns = {name: columns[name] for name in _ORDER if name in columns}
     wish = "{{.Repository}}:{{.Tag}}" if args["format"] == "names" else args["format"]
-    answers.listing(wish, found, titles, lambda one: [one[name] for name in _COLUMNS])
+    answers.listing(wish, found, tuple(columns.values()), lambda one: [one[name] for name in columns])
     return 0
 
 
-_COLUMNS = ("Repository", "Tag", "ID", "CreatedSince", "Size")
+_COLUMNS = {"Repository": "REPOSITORY", "Tag": "TAG", "ID": "IMAGE ID", "CreatedSince": "CREATED", "Size": "SIZE"}
+_ORDER = ("Repository", "Tag", "Digest", "ID", "CreatedSince", "Size")
 
 
 def _lines(one: dict[str, Any], whole: bool) -> list[dict[str, Any]]:
     """A line for each name."""
     identity = one["Id"] if whole else one["Id"].removeprefix("sha256:")[:12]
     found = []
+    digests = dict(text.partition("@")[::2] for text in one.get("RepoDigests") or ())
     for name in one.get("RepoTags") or [f"{_NONE}:{_NONE}"]:
         repository, _, tag = name.rpartition(":")
         found.append(
             {
                 "Repository": repository,
                 "Tag": tag,
+                "Digest": digests.get(repository, _NONE),
                 "ID": identity,
                 "CreatedAt": one["Created"],
                 "CreatedSince": answers.age(one["Created"]),
@@ -88,7 +92,8 @@ def _progress(said: dict[str, Any]) -> None:
 
 def save(args: Args) -> int:
     """Write images as one archive."""
-    return _to_file(args["output"], lambda descriptor: Client().save(args.rest, descriptor))
+    platform = args["platform"] or ""
+    return _to_file(args["output"], lambda descriptor: Client().save(args.rest, descriptor, platform=platform))
 
 
 def export(args: Args) -> int:
@@ -120,15 +125,28 @@ def _to_file(path: str | None, write: Any) -> int:
 
 
 def import_(args: Args) -> int:
-    """Make an image of a directory or of an archive of one."""
+    """Make an image of a directory or of an archive of one: of this machine, standard input or an address."""
     source = args.rest[0]
+    reference = args.rest[1] if len(args.rest) > 1 else ""
+    more = {"changes": args["change"], "message": args["message"] or "", "platform": args["platform"] or ""}
+    if source == "-" or source.startswith(("http://", "https://")):
+        return _import_from(0 if source == "-" else source, reference, more)
     if not os.path.exists(source):
         raise NotFound(f"there is no {source}", hint="a directory, or a tar archive (plain, gzip or zstd) of one")
-    reference = args.rest[1] if len(args.rest) > 1 else ""
-    image = Client().import_tree(
-        os.path.abspath(source), reference, changes=args["change"], message=args["message"] or ""
-    )
-    out(image.id)
+    out(Client().import_tree(os.path.abspath(source), reference, **more).id)
+    return 0
+
+
+def _import_from(source: str | int, reference: str, more: dict[str, Any]) -> int:
+    """The daemon ends what it says with the image's id."""
+    if source == 0 and os.isatty(0):
+        raise BadValue("an archive is read from standard input, which is a terminal", hint="redirect it")
+    last = ""
+    for said in Client().import_from(source, reference, **more):
+        last = str(said.get("status") or last)
+        if "id" in said and sys.stderr.isatty():
+            _progress(said)
+    out(last)
     return 0
 
 
@@ -140,7 +158,7 @@ def commit(args: Args) -> int:
         message=args["message"] or "",
         author=args["author"] or "",
         changes=args["change"],
-        pause=not args["no-pause"],
+        pause=args["pause"] and not args["no-pause"],
     )
     out(image.id)
     return 0
@@ -157,13 +175,17 @@ def history(args: Args) -> int:
     found = [
         {
             "ID": one["Id"].removeprefix("sha256:")[:12] if one["Id"] != "<missing>" else one["Id"],
-            "CreatedSince": answers.age(one["Created"]),
+            "CreatedSince": answers.age(one["Created"]) if args["human"] else answers.moment(one["Created"]),
             "CreatedBy": one["CreatedBy"] if args["no-trunc"] else one["CreatedBy"][:45],
-            "Size": render_size(one["Size"]),
+            "Size": render_size(one["Size"]) if args["human"] else str(one["Size"]),
             "Comment": one.get("Comment", ""),
         }
-        for one in Client().image(args.rest[0]).history()
+        for one in Client().image(args.rest[0]).history(platform=args["platform"] or "")
     ]
+    if args["quiet"]:
+        for one in found:
+            out(one["ID"])
+        return 0
     titles = ("IMAGE", "CREATED", "CREATED BY", "SIZE", "COMMENT")
     answers.listing(args["format"], found, titles, lambda one: list(one.values()))
     return 0
@@ -176,7 +198,7 @@ def rmi(args: Args) -> int:
     code, client = 0, Client()
     for word in args.rest:
         try:
-            for said in client.remove_image(word, force=args["force"]):
+            for said in client.remove_image(word, force=args["force"], prune=not args["no-prune"]):
                 out("".join(f"{name}: {value}" for name, value in said.items()))
         except StockadeError as error:
             if not (args["force"] and isinstance(error, NotFound)):
@@ -205,6 +227,7 @@ def cp(args: Args) -> int:
 _CHANGE = Option("--change", "an instruction of a Dockerfile, as 'CMD [\"sh\"]'", "-c", "INSTRUCTION", many=True)
 _MESSAGE = Option("--message", "what to remember of it", "-m", "TEXT")
 _OUTPUT = Option("--output", "a file in place of standard output", "-o", "FILE", completes="file")
+_PLATFORM = Option("--platform", "what it is for, as linux/arm64", "", "PLATFORM")
 _TRUNC = Option("--no-trunc", "whole ids and commands")
 
 COMMANDS = {
@@ -218,6 +241,7 @@ COMMANDS = {
         options=(
             Option("--all", "also those in between", "-a"),
             Option("--quiet", "only the ids", "-q"),
+            Option("--digests", "with what the registry calls them"),
             _TRUNC,
             FILTER,
             answers.FORMAT,
@@ -243,19 +267,22 @@ COMMANDS = {
         most=None,
         completes="image",
         run=save,
-        options=(_OUTPUT,),
+        options=(_OUTPUT, _PLATFORM),
         examples=(("stockade save -o all.tar web db", "two images in one file"),),
     ),
     "import": Command(
         name="import",
         summary="make an image of a directory or of an archive of one",
-        operands="PATH [REFERENCE]",
+        operands="PATH|URL|- [REFERENCE]",
         least=1,
         most=2,
         completes="file",
         run=import_,
-        options=(_CHANGE, _MESSAGE),
-        examples=(("stockade import ./rootfs mine:1 -c 'CMD [\"/bin/sh\"]'", "an image of a directory"),),
+        options=(_CHANGE, _MESSAGE, _PLATFORM),
+        examples=(
+            ("stockade import ./rootfs mine:1 -c 'CMD [\"/bin/sh\"]'", "an image of a directory"),
+            ("stockade import https://example.com/rootfs.tar.gz mine:2", "of an archive, which the daemon fetches"),
+        ),
     ),
     "commit": Command(
         name="commit",
@@ -270,6 +297,7 @@ COMMANDS = {
             _MESSAGE,
             Option("--author", "who made it", "-a", "TEXT"),
             Option("--no-pause", "while it goes on"),
+            Option("--pause", "while it stands still, unless --pause=false", "-p", default=True),
         ),
         examples=(("stockade commit -m fixed web web:2", "as it is now"),),
     ),
@@ -302,7 +330,13 @@ COMMANDS = {
         most=1,
         completes="image",
         run=history,
-        options=(_TRUNC, answers.FORMAT),
+        options=(
+            _TRUNC,
+            Option("--quiet", "only the ids", "-q"),
+            Option("--human", "sizes and ages for people, unless --human=false", "-H", default=True),
+            _PLATFORM,
+            answers.FORMAT,
+        ),
         examples=(("stockade history web", "its layers"),),
     ),
     "rmi": Command(
@@ -313,7 +347,10 @@ COMMANDS = {
         most=None,
         completes="image",
         run=rmi,
-        options=(Option("--force", "with all names, and mind nothing missing", "-f"),),
+        options=(
+            Option("--force", "with all names, and mind nothing missing", "-f"),
+            Option("--no-prune", "keep the images below it"),
+        ),
         examples=(("stockade rmi web:1", "a name, and the image with its last one"),),
     ),
     "cp": Command(

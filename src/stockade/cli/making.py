@@ -6,6 +6,7 @@ import os
 from collections.abc import Callable
 from typing import Any
 
+from stockade.cli import ends, members
 from stockade.cli.foreground import window_size
 from stockade.cli.options import LIMITS, limits_from, positive
 from stockade.cli.table import Args, Option
@@ -29,6 +30,8 @@ OPTIONS = (
         default="missing",
         completes=("always", "missing", "never"),
     ),
+    Option("--platform", "for another machine than this one, as linux/arm64", "", "PLATFORM"),
+    Option("--quiet", "no progress while the image is fetched", "-q"),
     Option("--rm", "remove it when it ends"),
     Option("--init", "let process 1 be an init, which passes signals on and collects orphans"),
     Option("--restart", "start it again: no, always, unless-stopped, on-failure[:TIMES]", "", "POLICY", default="no"),
@@ -37,6 +40,7 @@ OPTIONS = (
     Option("--stop-signal", "what asks it to end", metavar="SIGNAL"),
     Option("--stop-timeout", "seconds until it is killed when it does not", "", "SECONDS", positive),
     Option("--label", "mark it", "-l", "NAME=VALUE", many=True),
+    Option("--label-file", "marks of a file, one a line", "", "FILE", many=True, completes="file"),
     Option("--annotation", "say something to the runtime", "", "NAME=VALUE", many=True),
     Option("--cidfile", "write its id to a file that does not exist yet", metavar="FILE", completes="file"),
     Option(
@@ -66,15 +70,7 @@ OPTIONS = (
     Option("--tmpfs", "a file system in memory, as /tmp:size=64m", "", "DST[:OPTIONS]", many=True, heading=_INSIDE),
     Option("--device", "show a device, as /dev/fuse", "", "SRC[:DST[:rwm]]", many=True, heading=_INSIDE),
     Option("--read-only", "let it not change its root file system", heading=_INSIDE),
-    Option("--network", "a network, none (unless ports are published), or host", "", "NETWORK", heading=_INSIDE),
-    Option(
-        "--publish", "lead a port of this machine to one of its", "-p", "[[IP:]PORT:]PORT", many=True, heading=_INSIDE
-    ),
-    Option("--publish-all", "lead free ports to each that the image exposes", "-P", heading=_INSIDE),
-    Option("--network-alias", "one more name that it has there", "", "NAME", many=True, heading=_INSIDE),
-    Option("--link", "a name that another container has for it", "", "CONTAINER:NAME", many=True, heading=_INSIDE),
-    Option("--ip", "its IPv4 address", "", "ADDRESS", heading=_INSIDE),
-    Option("--ip6", "its IPv6 address", "", "ADDRESS", heading=_INSIDE),
+    *ends.OPTIONS,
     Option("--add-host", "one more line of /etc/hosts", "", "NAME:ADDRESS", many=True, heading=_INSIDE),
     Option("--dns", "a name server", "", "ADDRESS", many=True, heading=_INSIDE),
     Option("--shm-size", "the size of /dev/shm", "", "SIZE", parse_size, heading=_INSIDE),
@@ -113,6 +109,7 @@ OPTIONS = (
     ),
     Option("--no-healthcheck", "never ask, whatever the image says", heading=_HEALTH),
     *LIMITS,
+    *members.OPTIONS,
 )
 
 
@@ -137,18 +134,13 @@ def wanted(args: Args, stdin: bool) -> Wanted:
         groups=args["group-add"],
         hostname=args["hostname"] or "",
         domainname=args["domainname"] or "",
-        labels=_pairs(args["label"]),
+        labels=_labels(args),
         annotations=_pairs(args["annotation"]),
         tty=args["tty"],
         size=window_size() if args["tty"] else None,
         stdin=stdin,
-        binds=tuple(text for text in args["volume"] if ":" in text),
-        volumes=tuple(text for text in args["volume"] if ":" not in text),
-        volumes_from=args["volumes-from"],
-        mounts=tuple(mount(text) for text in args["mount"]),
-        tmpfs=dict(_split(text, ":") for text in args["tmpfs"]),
-        read_only=args["read-only"],
-        **_network(args),
+        **_mounts(args),
+        **ends.wanted(args),
         wall=args["wall"] or args["runtime"] or "",
         limits=limits_from(args),
         ulimits=args["ulimit"],
@@ -174,19 +166,19 @@ def wanted(args: Args, stdin: bool) -> Wanted:
         stop_timeout=args["stop-timeout"],
         health=_health(args),
         log=(args["log-driver"] or "", _pairs(args["log-opt"])),
+        platform=args["platform"] or "",
+        host=members.members(args),
     )
 
 
-def _network(args: Args) -> dict[str, Any]:
-    """Without a word of networks it has none; a port needs one."""
-    published = args["publish"] or args["publish-all"]
+def _mounts(args: Args) -> dict[str, Any]:
     return {
-        "network": args["network"] or ("bridge" if published else "none"),
-        "aliases": args["network-alias"],
-        "links": args["link"],
-        "addresses": (args["ip"] or "", args["ip6"] or ""),
-        "ports": args["publish"],
-        "publish_all": args["publish-all"],
+        "binds": tuple(text for text in args["volume"] if ":" in text),
+        "volumes": tuple(text for text in args["volume"] if ":" not in text),
+        "volumes_from": args["volumes-from"],
+        "mounts": tuple(mount(text) for text in args["mount"]),
+        "tmpfs": dict(_split(text, ":") for text in args["tmpfs"]),
+        "read_only": args["read-only"],
     }
 
 
@@ -273,6 +265,18 @@ def _variables(args: Args) -> dict[str, str]:
     for file in args["env-file"]:
         found |= environment.from_file(file)
     return found | environment.given(args["env"], os.environ)
+
+
+def _labels(args: Args) -> dict[str, str]:
+    found: dict[str, str] = {}
+    for path in args["label-file"]:
+        try:
+            with open(path, encoding="utf-8") as file:
+                lines = [line.strip() for line in file]
+        except OSError as error:
+            raise BadValue(f"--label-file {path}: {error.strerror}") from error
+        found |= _pairs(tuple(line for line in lines if line and not line.startswith("#")))
+    return found | _pairs(args["label"])
 
 
 def _pairs(words: tuple[str, ...]) -> dict[str, str]:

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from stockade.cli import answers
-from stockade.cli.answers import FILTER, FORMAT
+from stockade.cli import answers, ends
+from stockade.cli.answers import FILTER, FORMAT, SHOWN
 from stockade.cli.options import FORMAT as PLAIN
-from stockade.cli.screen import as_json, note, out, rows
+from stockade.cli.screen import agreed, as_json, note, out, rows
 from stockade.cli.table import Args, Command, Option
-from stockade.errors import BadValue, NotFound, StockadeError, exit_code
+from stockade.errors import BadValue, NotFound, Refused, StockadeError, exit_code
 from stockade.sdk.client import Client
 
 TYPE_CHECKING = False
@@ -24,9 +24,14 @@ def create(args: Args) -> int:
         {
             "Driver": args["driver"],
             "Internal": args["internal"],
-            "EnableIPv4": not args["no-ipv4"],
+            "Attachable": args["attachable"],
+            "EnableIPv4": args["ipv4"],
             "EnableIPv6": args["ipv6"],
-            "IPAM": {"Config": _pools(subnets, gateways, ranges, _pairs(args["aux-address"]))},
+            "IPAM": {
+                "Driver": args["ipam-driver"],
+                "Config": _pools(subnets, gateways, ranges, _pairs(args["aux-address"])),
+                "Options": _pairs(args["ipam-opt"]),
+            },
             "Options": _pairs(args["opt"]),
             "Labels": _pairs(args["label"]),
         },
@@ -98,7 +103,7 @@ _COLUMNS = ("ID", "Name", "Driver", "Subnets")
 def inspect(args: Args) -> int:
     """Show everything of networks."""
     client = Client()
-    answers.objects(args["format"], [client.network(reference) for reference in args.rest])
+    answers.objects(args["format"], [client.network(one, verbose=args["verbose"]) for one in args.rest])
     return 0
 
 
@@ -119,6 +124,8 @@ def remove(args: Args) -> int:
 
 def prune(args: Args) -> int:
     """Remove the networks that no container has."""
+    if not args["force"] and not agreed("This removes every network that no running container has. Go on? [y/N] "):
+        raise Refused("nothing was removed")
     for name in Client().prune_networks(answers.filters(args["filter"])).get("NetworksDeleted") or ():
         out(name)
     return 0
@@ -127,16 +134,7 @@ def prune(args: Args) -> int:
 def connect(args: Args) -> int:
     """Give a container an end of a network."""
     network, container = args.rest
-    Client().connect(
-        network,
-        container,
-        {
-            "Aliases": list(args["alias"]),
-            "Links": list(args["link"]),
-            "IPAMConfig": {"IPv4Address": args["ip"] or "", "IPv6Address": args["ip6"] or ""},
-            "GwPriority": args["gw-priority"],
-        },
-    )
+    Client().connect(network, container, ends.settings(args))
     return 0
 
 
@@ -193,9 +191,12 @@ COMMANDS = {
             Option("--ip-range", "the part of the subnet that is given out", "", "SUBNET", many=True),
             Option("--aux-address", "an address that is somebody else's", "", "NAME=ADDRESS", many=True),
             Option("--ipv6", "with IPv6"),
-            Option("--no-ipv4", "without IPv4"),
+            Option("--ipv4", "with IPv4, unless --ipv4=false", default=True),
             Option("--internal", "let nothing in or out"),
+            Option("--attachable", "for tools that ask: containers may join each network here"),
             Option("--driver", "bridge: there is no other", "-d", "DRIVER", default="bridge"),
+            Option("--ipam-driver", "default: there is no other", "", "DRIVER", default="default"),
+            Option("--ipam-opt", "an option of that driver: it has none", "", "NAME=VALUE", many=True),
             Option("--opt", "as com.docker.network.driver.mtu=1400", "-o", "NAME=VALUE", many=True),
             Option("--label", "mark it", "-l", "NAME=VALUE", many=True),
         ),
@@ -221,7 +222,7 @@ COMMANDS = {
         run=inspect,
         least=1,
         most=None,
-        options=(FORMAT,),
+        options=(SHOWN, Option("--verbose", "for Docker's swarms: as much as without it", "-v")),
         examples=(("stockade network inspect --format '{{json .Containers}}' shop", "who is in it, and where"),),
     ),
     "network rm": Command(
@@ -239,8 +240,8 @@ COMMANDS = {
         summary="remove the networks that no running container has",
         operands="",
         run=prune,
-        options=(FILTER,),
-        examples=(("stockade network prune --filter until=24h", "those that are older than a day"),),
+        options=(Option("--force", "do not ask", "-f"), FILTER),
+        examples=(("stockade network prune -f --filter until=24h", "those that are older than a day"),),
     ),
     "network connect": Command(
         name="network connect",
@@ -254,6 +255,8 @@ COMMANDS = {
             Option("--link", "a name that another container has for it", "", "CONTAINER:NAME", many=True),
             Option("--ip", "its IPv4 address", "", "ADDRESS"),
             Option("--ip6", "its IPv6 address", "", "ADDRESS"),
+            Option("--link-local-ip", "one more address, of the cable alone", "", "ADDRESS", many=True),
+            Option("--driver-opt", "as com.docker.network.endpoint.ifname=shop0", "", "NAME=VALUE", many=True),
             Option("--gw-priority", "the network with the highest has the default route", "", "NUMBER", int, 0),
         ),
         examples=(("stockade network connect --alias db shop store", "the container store is db in the network shop"),),

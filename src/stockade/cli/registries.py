@@ -34,30 +34,37 @@ def pull(args: Args) -> int:
 
 def push(args: Args) -> int:
     """Send an image."""
-    _tell(Client().push(args.rest[0], all_tags=args["all-tags"]), args)
+    _tell(Client().push(args.rest[0], all_tags=args["all-tags"], platform=args["platform"] or ""), args)
     if args["quiet"]:
         out(args.rest[0])
     return 0
 
 
-def bring(client: Client, reference: str, *, anew: bool) -> None:
+def bring(client: Client, reference: str, *, anew: bool, platform: str = "", quiet: bool = False) -> None:
     """Have an image here, for a container that is to be made; how it comes is told on standard error.
+
+    Args:
+        anew: ask for it also where it is here.
+        platform: as `linux/arm64`; empty: this machine's.
+        quiet: tell nothing.
 
     Raises:
         NotFound: no registry has it.
     """
-    if not anew:
+    if not anew and not platform:
         try:
             client.image(reference)
             return
         except NotFound:
             if reference.startswith("sha256:"):
                 raise
-            note(f"stockade: {reference} is not here: it is pulled")
+            if not quiet:
+                note(f"stockade: {reference} is not here: it is pulled")
     screen = Screen()
     try:
-        for said in client.pull(reference):
-            screen.show(said)
+        for said in client.pull(reference, platform=platform):
+            if not quiet:
+                screen.show(said)
     finally:
         screen.close()
 
@@ -210,7 +217,12 @@ COMMANDS = {
         most=1,
         completes="image",
         run=push,
-        options=(Option("--all-tags", "every tag of the repository that is here", "-a"), _QUIET, _FORMAT),
+        options=(
+            Option("--all-tags", "every tag of the repository that is here", "-a"),
+            Option("--platform", "the one of an index that is to be sent, as linux/arm64", "", "PLATFORM"),
+            _QUIET,
+            _FORMAT,
+        ),
         examples=(("stockade push registry.example.com/team/app:1.4", "`stockade tag` gave it that name"),),
     ),
     "login": Command(

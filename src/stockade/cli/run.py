@@ -109,7 +109,7 @@ def _make(client: Client, args: Args, *, stdin: bool) -> Container:
         if os.path.isfile(asked.rootfs):
             container = client.create(asked._replace(image=_of_archive(client, asked.rootfs), rootfs=""))
         elif asked.image and args["pull"] != "never":
-            container = _bring_and_make(client, asked, anew=args["pull"] == "always")
+            container = _bring_and_make(client, asked, anew=args["pull"] == "always", quiet=args["quiet"])
         else:
             container = client.create(asked)
     except NotFound as error:
@@ -124,14 +124,14 @@ def _make(client: Client, args: Args, *, stdin: bool) -> Container:
     return container
 
 
-def _bring_and_make(client: Client, asked: Wanted, *, anew: bool) -> Container:
+def _bring_and_make(client: Client, asked: Wanted, *, anew: bool, quiet: bool) -> Container:
     if not anew:
         # Usually the image is here, and nobody need ask for it first.
         with contextlib.suppress(NotFound):
             return client.create(asked)
     from stockade.cli import registries
 
-    registries.bring(client, asked.image, anew=anew)
+    registries.bring(client, asked.image, anew=anew, platform=asked.platform, quiet=quiet)
     return client.create(asked)
 
 

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 
 class Option(NamedTuple):
-    """One option; without a metavar it is a flag."""
+    """One option; without a metavar it is a flag, off unless its default says otherwise."""
 
     name: str
     """As `--memory`."""
@@ -75,7 +75,7 @@ class Command(NamedTuple):
         """
         values: dict[str, Any] = {}
         for option in self.options:
-            values[option.key] = () if option.many else option.default if option.metavar else False
+            values[option.key] = () if option.many else option.default if option.metavar else bool(option.default)
         rest: list[str] = []
         for option_or_none, text in self._pieces(words):
             if option_or_none is None:
@@ -145,7 +145,7 @@ class Command(NamedTuple):
     def _one(self, name: str, attached: str | None, queue: list[str]) -> tuple[Option, str]:
         option = self._find(name)
         if option is None:
-            raise BadValue(f"`stockade {self.name}` has no option {name}", hint=self._near(name))
+            raise self._unknown(name)
         if not option.metavar:
             if attached is not None and attached not in ("true", "false"):
                 raise BadValue(f"{name} takes no value", hint=self._pointer())
@@ -158,6 +158,14 @@ class Command(NamedTuple):
 
     def _find(self, name: str) -> Option | None:
         return next((option for option in self.options if name in (option.name, option.short)), None)
+
+    def _unknown(self, name: str) -> BadValue:
+        from stockade.cli.unserved import UNSERVED
+
+        why = UNSERVED.get(self.name, {}).get(name)
+        if why is not None:
+            return BadValue(f"`stockade {self.name}` does not serve {name}: {why}", hint=self._pointer())
+        return BadValue(f"`stockade {self.name}` has no option {name}", hint=self._near(name))
 
     def _near(self, name: str) -> str:
         from difflib import get_close_matches

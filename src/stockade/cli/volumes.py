@@ -14,7 +14,10 @@ from stockade.sdk.client import Client
 def create(args: Args) -> int:
     """Make a volume; print its name."""
     made = Client().create_volume(
-        args.rest[0] if args.rest else "", labels=_pairs("--label", args["label"]), options=_pairs("--opt", args["opt"])
+        args.rest[0] if args.rest else "",
+        driver=args["driver"],
+        labels=_pairs("--label", args["label"]),
+        options=_pairs("--opt", args["opt"]),
     )
     out(made["Name"])
     return 0
@@ -89,6 +92,7 @@ COMMANDS = {
         most=1,
         run=create,
         options=(
+            Option("--driver", "local: there is no other", "-d", "DRIVER", default="local"),
             Option("--label", "something to find it by", "-l", "NAME[=VALUE]", many=True),
             Option("--opt", "what is mounted there: type, o and device of mount(8)", "-o", "NAME=VALUE", many=True),
         ),
@@ -113,7 +117,7 @@ COMMANDS = {
         most=None,
         completes="volume",
         run=inspect,
-        options=(answers.FORMAT,),
+        options=(answers.SHOWN,),
         examples=(("stockade volume inspect --format '{{.Mountpoint}}' data", "its directory"),),
     ),
     "volume rm": Command(

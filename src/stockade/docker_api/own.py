@@ -40,7 +40,7 @@ class Own:
     def routes(self) -> list[Route]:
         """Held against the document by a test."""
         one = f"{PREFIX}/containers/{{name}}"
-        imported = served("path", "reference", "changes", "message")
+        imported = served("path", "reference", "changes", "message", "platform")
         return [
             Route("GET", f"{PREFIX}/openapi.json", self.openapi),
             Route("GET", f"{PREFIX}/version", self.version),
@@ -157,5 +157,7 @@ class Own:
         if not path.startswith("/"):
             raise BadValue(f"path: {path!r} is not the absolute path of a directory or archive")
         said = query.text("message") or f"Imported from {path}"
-        image = await self._engine.images.import_(path, query.text("reference"), query.texts("changes"), said)
+        image = await self._engine.images.import_(
+            path, query.text("reference"), query.texts("changes"), said, platform=query.text("platform")
+        )
         return json({"Id": image.id}, 201)

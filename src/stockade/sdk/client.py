@@ -134,15 +134,19 @@ class Client:
         """An image by name, digest or id."""
         return Image(run(self._core.image(reference)))
 
-    def import_tree(self, source: str, reference: str = "", *, changes: Sequence[str] = (), message: str = "") -> Image:
+    def import_tree(
+        self, source: str, reference: str = "", *, changes: Sequence[str] = (), message: str = "", platform: str = ""
+    ) -> Image:
         """Make an image of a directory, or of an archive of one, of this machine."""
-        return Image(run(self._core.import_tree(source, reference, changes=changes, message=message)))
+        made = self._core.import_tree(source, reference, changes=changes, message=message, platform=platform)
+        return Image(run(made))
 
     containers = blocking(AsyncClient.containers)
     prune_containers = blocking(AsyncClient.prune_containers)
     images = blocking(AsyncClient.images)
     load = iterating(AsyncClient.load)
     save = blocking(AsyncClient.save)
+    import_from = iterating(AsyncClient.import_from)
     remove_image = blocking(AsyncClient.remove_image)
     pull = iterating(AsyncClient.pull)
     push = iterating(AsyncClient.push)

@@ -62,7 +62,7 @@ class AsyncClient:
             NotFound: there is no such image.
             Conflict: the name is taken.
         """
-        query = _query(name=wanted.name)
+        query = _query(name=wanted.name, platform=wanted.platform)
         said = await self.call("POST", f"{OWN}/containers/create{query}", wanted.body())
         container = await self.container(said["Id"])
         container.warnings = tuple(said.get("Warnings") or ())
@@ -119,19 +119,55 @@ class AsyncClient:
             async for one in exchange.lines():
                 yield _progress(one)
 
-    async def save(self, references: Sequence[str], descriptor: int) -> None:
-        """Write images as one archive, which is a docker-archive and an OCI layout, to a descriptor."""
-        await self._download(f"/images/get{_query(names=list(references))}", descriptor)
+    async def save(self, references: Sequence[str], descriptor: int, *, platform: str = "") -> None:
+        """Write images as one archive, which is a docker-archive and an OCI layout, to a descriptor.
+
+        Args:
+            platform: that the images must be for, as `linux/arm64`; empty: any.
+        """
+        query = _query(names=list(references), platform=_platform(platform))
+        await self._download(f"/images/get{query}", descriptor)
 
     async def import_tree(
-        self, source: str, reference: str = "", *, changes: Sequence[str] = (), message: str = ""
+        self, source: str, reference: str = "", *, changes: Sequence[str] = (), message: str = "", platform: str = ""
     ) -> AsyncImage:
         """Make an image of a directory, or of an archive of one, of this machine."""
-        query = _query(
-            path=os.path.join(os.getcwd(), source), reference=reference, changes=list(changes), message=message
-        )
+        path = os.path.join(os.getcwd(), source)
+        query = _query(path=path, reference=reference, changes=list(changes), message=message, platform=platform)
         said = await self.call("POST", f"{OWN}/images/import{query}", timeout=None)
         return await self.image(said["Id"])
+
+    async def import_from(
+        self,
+        source: str | int,
+        reference: str = "",
+        *,
+        changes: Sequence[str] = (),
+        message: str = "",
+        platform: str = "",
+    ) -> AsyncGenerator[Json, None]:
+        """Make an image of an archive of a root file system; gives what the daemon says, last of all the image's id.
+
+        Args:
+            source: an address, which the daemon fetches; or a descriptor.
+        """
+        query = _query(
+            fromSrc="-" if isinstance(source, int) else source,
+            repo=reference,
+            changes=list(changes),
+            message=message,
+            platform=platform,
+        )
+        headers = {"Content-Type": "application/x-tar", "Transfer-Encoding": "chunked"}
+        head = http.head("POST", _versioned(f"/images/create{query}"), headers if isinstance(source, int) else {})
+        path = await self.socket()
+        async with await http.connect(self.io, path) as exchange:
+            await exchange.send(head)
+            if isinstance(source, int):
+                await exchange.send_file(source)
+            await exchange.answer(timeout=None)
+            async for one in exchange.lines():
+                yield _progress(one)
 
     async def remove_image(self, reference: str, *, force: bool = False, prune: bool = True) -> list[Json]:
         """Untag an image, and remove it with its last name; what was untagged and deleted."""
@@ -161,9 +197,12 @@ class AsyncClient:
                 yield _progress(one)
 
     async def push(
-        self, reference: str, *, all_tags: bool = False, login: Login | None = None
+        self, reference: str, *, all_tags: bool = False, platform: str = "", login: Login | None = None
     ) -> AsyncGenerator[Json, None]:
         """Send an image to the registry of its name; gives what the daemon says of its progress.
+
+        Args:
+            platform: the one of an index to send, as `linux/arm64`; empty: all that is here.
 
         Raises:
             NotFound: there is no such image here.
@@ -171,7 +210,7 @@ class AsyncClient:
         """
         head, colon, tag = reference.rpartition(":")
         name, tag = (head, tag) if colon and "/" not in tag else (reference, "" if all_tags else "latest")
-        target = f"/images/{quote(name, safe='/:')}/push{_query(tag=tag)}"
+        target = f"/images/{quote(name, safe='/:')}/push{_query(tag=tag, platform=_platform(platform))}"
         async with await self._as_user(target, registry_of(reference), login) as exchange:
             async for one in exchange.lines():
                 yield _progress(one)
@@ -220,13 +259,13 @@ class AsyncClient:
         """Docker's NetworkList."""
         return _list(await self.call("GET", f"/networks{_query(filters=filters)}"))
 
-    async def network(self, reference: str) -> Json:
+    async def network(self, reference: str, *, verbose: bool = False) -> Json:
         """Docker's NetworkInspect.
 
         Raises:
             NotFound: there is none of that name or id.
         """
-        return await self.call("GET", f"/networks/{quote(reference, safe='')}")
+        return await self.call("GET", f"/networks/{quote(reference, safe='')}{_query(verbose=verbose or None)}")
 
     async def create_network(self, name: str, settings: Json = None) -> Json:
         """Make a network; `settings` are the other members of Docker's NetworkCreate. Its id and a warning.
@@ -277,14 +316,19 @@ class AsyncClient:
         return await self.call("GET", f"/volumes/{quote(name, safe='')}")
 
     async def create_volume(
-        self, name: str = "", *, labels: Mapping[str, str] | None = None, options: Mapping[str, str] | None = None
+        self,
+        name: str = "",
+        *,
+        driver: str = "",
+        labels: Mapping[str, str] | None = None,
+        options: Mapping[str, str] | None = None,
     ) -> Json:
         """The volume of that name, made if there is none; without a name a new one. Docker's inspect of it.
 
         Args:
             options: `type`, `o` and `device` of mount(8), for one that is no directory of ours.
         """
-        body = {"Name": name, "Labels": dict(labels or {}), "DriverOpts": dict(options or {})}
+        body = {"Name": name, "Driver": driver, "Labels": dict(labels or {}), "DriverOpts": dict(options or {})}
         return await self.call("POST", "/volumes/create", body)
 
     async def remove_volume(self, name: str, *, force: bool = False) -> None:
@@ -585,9 +629,10 @@ class AsyncImage:
             repo, tag = reference, "latest"
         await self.client.call("POST", f"/images/{self.id}/tag{_query(repo=repo, tag=tag)}")
 
-    async def history(self) -> list[Json]:
+    async def history(self, *, platform: str = "") -> list[Json]:
         """How it was made, newest first."""
-        return _list(await self.client.call("GET", f"/images/{self.id}/history"))
+        query = _query(platform=_platform(platform))
+        return _list(await self.client.call("GET", f"/images/{self.id}/history{query}"))
 
     async def remove(self, *, force: bool = False) -> list[Json]:
         """Remove it with all its names if `force`, else if it has one at most."""
@@ -634,6 +679,14 @@ def _progress(said: Json) -> Json:
         detail = said.get("errorDetail") or {"message": said.get("error")}
         raise http.condition(500, json.dumps(detail).encode())
     return said
+
+
+def _platform(text: str) -> str:
+    """`linux/arm64/v8` as Docker's API takes it where an image is here."""
+    if not text:
+        return ""
+    names = ("os", "architecture", "variant")
+    return json.dumps(dict(zip(names, text.split("/", 2), strict=False)))
 
 
 def _names_which(reference: str) -> bool:

@@ -86,6 +86,15 @@ class Wanted(NamedTuple):
     """`CONTAINER:NAME`: names that others have for it."""
     addresses: tuple[str, str] = ("", "")
     """IPv4 and IPv6; empty: free ones."""
+    link_local: tuple[str, ...] = ()
+    """Further addresses, of the cable alone."""
+    mac: str = ""
+    end: Mapping[str, Any] = {}
+    """More of Docker's EndpointSettings for its network."""
+    further: Mapping[str, Mapping[str, Any]] = {}
+    """More networks, each with Docker's EndpointSettings."""
+    exposed: tuple[str, ...] = ()
+    """`80/tcp`: ports that it has, beside the image's."""
     ports: tuple[str, ...] = ()
     """`[ADDRESS:]PORT:PORT[/PROTOCOL]` of host and container; one alone: at a free one of the host's."""
     publish_all: bool = False
@@ -121,6 +130,10 @@ class Wanted(NamedTuple):
     health: Health | None = None
     log: tuple[str, Mapping[str, str]] = ("", {})
     """Driver and its options."""
+    platform: str = ""
+    """As `linux/arm64`; empty: this machine's."""
+    host: Mapping[str, Any] = {}
+    """Members of Docker's HostConfig that nothing here has a name for."""
 
     def body(self) -> dict[str, Any]:
         """ContainerCreate's body: what is as by default is left away."""
@@ -135,6 +148,7 @@ class Wanted(NamedTuple):
             "Domainname": self.domainname,
             "Labels": dict(self.labels),
             "Volumes": {path: {} for path in self.volumes},
+            "ExposedPorts": {port: {} for port in self.exposed},
             "Tty": self.tty,
             "OpenStdin": self.stdin,
             "StdinOnce": self.stdin and self.stdin_once,
@@ -157,10 +171,13 @@ class Wanted(NamedTuple):
             {
                 "Aliases": list(self.aliases),
                 "Links": list(self.links),
-                "IPAMConfig": _said({"IPv4Address": ipv4, "IPv6Address": ipv6}),
+                "IPAMConfig": _said({"IPv4Address": ipv4, "IPv6Address": ipv6, "LinkLocalIPs": list(self.link_local)}),
+                "MacAddress": self.mac,
+                **self.end,
             }
         )
-        return {"EndpointsConfig": {self.network or "default": end}} if end else {}
+        ends = {**({self.network or "default": end} if end or self.further else {}), **self.further}
+        return {"EndpointsConfig": ends} if ends else {}
 
     def _host(self) -> dict[str, Any]:
         driver, options = self.log
@@ -202,6 +219,7 @@ class Wanted(NamedTuple):
                 "LogConfig": {"Type": driver, "Config": dict(options)} if driver or options else {},
                 "Annotations": dict(self.annotations),
                 **resources(self.limits),
+                **self.host,
             }
         )
 

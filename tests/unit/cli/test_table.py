@@ -126,7 +126,7 @@ def test_completion_knows_every_command_and_option(shell: str) -> None:
     [
         (["stockade", "ex"], {"exec", "export"}),
         (["stockade", "system", ""], {"check", "df", "prune", "walls", "repair", "uninstall"}),
-        (["stockade", "run", "--mem"], {"--memory", "--memory-swap"}),
+        (["stockade", "run", "--mem"], {"--memory", "--memory-reservation", "--memory-swap", "--memory-swappiness"}),
         (["stockade", "logs", "--format", "j"], {"json"}),
         (["stockade", "system", "check", "--f"], {"--format"}),
     ],

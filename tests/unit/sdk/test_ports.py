@@ -40,3 +40,13 @@ def test_the_body() -> None:
     }
     assert body["HostConfig"]["PortBindings"] == {"2/tcp": [{"HostIp": "", "HostPort": "1"}]}
     assert "NetworkingConfig" not in Wanted("i").body()
+
+
+def test_several_networks() -> None:
+    body = Wanted("i", network="a", mac="02:00:00:00:00:01", link_local=("169.254.1.1",), further={"b": {}}).body()
+    assert body["HostConfig"]["NetworkMode"] == "a"
+    assert body["NetworkingConfig"]["EndpointsConfig"] == {
+        "a": {"IPAMConfig": {"LinkLocalIPs": ["169.254.1.1"]}, "MacAddress": "02:00:00:00:00:01"},
+        "b": {},
+    }
+    assert list(Wanted("i", network="a", further={"b": {}}).body()["NetworkingConfig"]["EndpointsConfig"]) == ["a", "b"]
