@@ -16,8 +16,9 @@ from pathlib import Path
 
 from bench.figures import OURS, Failed, Program, Unavailable
 from bench.wire import Client
-from conformance.peers.cell import Cell, cell, eventually
+from conformance.peers.cell import Cell, cell
 from support.daemon import IMAGE, Daemon, daemon, image
+from support.patience import eventually
 from support.place import place
 
 # The machine may have no CAP_SYS_RESOURCE: podman would raise both limits beyond what it may.

@@ -15,9 +15,10 @@ from pathlib import Path
 
 from bench.containers import Fleet
 from bench.figures import OURS, Context, Figure, Unavailable, take_turns
-from conformance.peers.cell import Cell, cell, eventually
+from conformance.peers.cell import Cell, cell
 from stockade.runtime.blocking import run
 from stockade.runtime.task import Stdio
+from support.patience import eventually
 
 LINES = 1_000_000
 LINE = "x" * 99

@@ -20,9 +20,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from bench.figures import OURS, Context, Failed, Figure, Program, Unavailable, take_turns
-from conformance.peers.cell import Cell, cell, eventually
+from conformance.peers.cell import Cell, cell
 from support.daemon import Daemon
 from support.netns import Netns
+from support.patience import eventually
 from support.place import place
 from support.programs import newest_containerd, tool
 

@@ -17,6 +17,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from support import place as places
 from support.netns import Netns, netns
 from support.place import Place
 
@@ -144,6 +145,14 @@ def daemon(place: Place) -> Iterator[Daemon]:
                 made.clear()
             finally:
                 made.stop()
+
+
+@contextlib.contextmanager
+def stocked() -> Iterator[Daemon]:
+    """A daemon in a place of its own that has the image."""
+    with places.place() as place, daemon(place) as made:
+        made.load()
+        yield made
 
 
 def image() -> bytes:

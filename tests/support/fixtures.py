@@ -5,9 +5,11 @@ from __future__ import annotations
 import secrets
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+from support.daemon import Daemon, stocked
 from support.place import Place
 from support.place import place as place_of_tests
 
@@ -25,3 +27,23 @@ def project(place: Place) -> Path:
     path = place.top / f"project-{secrets.token_hex(3)}"
     path.mkdir()
     return path
+
+
+@pytest.fixture(name="docker", scope="module")
+def docker() -> Iterator[Daemon]:
+    """One daemon with an image for all tests of a module, to be asked by the docker CLI."""
+    with stocked() as made:
+        yield made
+
+
+@pytest.fixture(name="client")
+def client(docker: Daemon) -> Iterator[Any]:
+    """docker-py, unmodified, at that daemon; what is left of a test goes with it."""
+    library: Any = pytest.importorskip("docker")
+    made = library.DockerClient(base_url=f"unix://{docker.socket}")
+    try:
+        yield made
+        docker.clear()
+        made.networks.prune()
+    finally:
+        made.close()

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import socket
-import time
-from collections.abc import Callable
 from pathlib import Path
 
 from contract.net import dns
@@ -35,16 +33,6 @@ def addresses(pid: int, resolver: str, name: str, patience: float = 3) -> tuple[
     with contextlib.suppress(OSError, AssertionError):
         return dns.read(dns.exchange(Netns(pid), resolver, dns.query(name), patience)).records
     return ()
-
-
-def eventually(found: Callable[[], bool], patience: float) -> bool:
-    """Whether it comes about in time."""
-    deadline = time.monotonic() + patience
-    while not found():
-        if time.monotonic() > deadline:
-            return False
-        time.sleep(0.05)
-    return True
 
 
 def serving(docker: Daemon) -> int:

@@ -10,12 +10,13 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from support.daemon import Daemon, daemon
+from support.patience import eventually
 from support.place import CGROUPS, Place, place
 
 pytestmark = [pytest.mark.root, pytest.mark.timeout(120)]
@@ -35,13 +36,6 @@ def box(served: Daemon) -> Iterator[Daemon]:
     served.clear()
 
 
-def until(question: Callable[[], bool], patience: float = 20) -> None:
-    deadline = time.monotonic() + patience
-    while not question():
-        assert time.monotonic() < deadline, "it did not come about"
-        time.sleep(0.05)
-
-
 def state(box: Daemon, name: str) -> dict[str, object]:
     found = box.inspect(name, "{{json .State}}")
     assert isinstance(found, dict)
@@ -56,7 +50,7 @@ def on_demand(made: Place, *words: str) -> subprocess.Popen[bytes]:
 
 
 def pid_of(made: Place) -> int:
-    until(lambda: (made.run / "stockade.sock").exists() and (made.run / "daemon.pid").exists())
+    eventually(lambda: (made.run / "stockade.sock").exists() and (made.run / "daemon.pid").exists())
     return int((made.run / "daemon.pid").read_text())
 
 
@@ -71,7 +65,7 @@ def test_of_many_started_on_demand_one_serves(place: Place) -> None:
         line.rpartition("/")[2] for line in Path(f"/proc/{pid}/cgroup").read_text().split() if ":memory:" in line
     }
     os.kill(pid, signal.SIGTERM)
-    until(lambda: not (place.run / "stockade.sock").exists())
+    eventually(lambda: not (place.run / "stockade.sock").exists())
     for one in many:
         one.wait(30)
         assert one.stderr is not None
@@ -133,7 +127,7 @@ def test_containers_and_their_logs_go_on(box: Daemon) -> None:
     box.restart(signal.SIGTERM)
     after = state(box, "goes")
     assert (after["Status"], after["Pid"], after["StartedAt"]) == ("running", before["Pid"], before["StartedAt"])
-    until(lambda: len(box.said("logs", "goes").splitlines()) > 20)
+    eventually(lambda: len(box.said("logs", "goes").splitlines()) > 20)
     lines = box.said("logs", "goes").splitlines()
     assert lines == [f"line {number}" for number in range(len(lines))]
 
@@ -144,9 +138,9 @@ def test_an_end_that_nobody_saw_is_known(box: Daemon) -> None:
     box.stop(signal.SIGKILL)
     time.sleep(1)
     box.start()
-    until(lambda: state(box, "ends")["Status"] == "exited")
+    eventually(lambda: state(box, "ends")["Status"] == "exited")
     assert state(box, "ends")["ExitCode"] == 7
-    until(lambda: "self" not in box.said("ps", "-a"))
+    eventually(lambda: "self" not in box.said("ps", "-a"))
 
 
 def test_a_policy_goes_on_after_the_daemon(box: Daemon) -> None:
@@ -154,7 +148,7 @@ def test_a_policy_goes_on_after_the_daemon(box: Daemon) -> None:
     box.stop(signal.SIGKILL)
     time.sleep(0.6)
     box.start()
-    until(lambda: int(str(box.inspect("again", "{{.RestartCount}}"))) >= 2)
+    eventually(lambda: int(str(box.inspect("again", "{{.RestartCount}}"))) >= 2)
     box.docker("stop", "-t", "0", "again")
     assert state(box, "again")["Status"] == "exited"
     box.restart()
@@ -165,14 +159,14 @@ def test_a_shim_that_is_killed(box: Daemon) -> None:
     identity = box.run("--name", "orphan", "box:1", "sleep", "1000")
     shim = int((box.place.data / "engine" / identity / "shim.pid").read_text())
     os.kill(shim, signal.SIGKILL)
-    until(lambda: state(box, "orphan")["Status"] == "exited")
+    eventually(lambda: state(box, "orphan")["Status"] == "exited")
     assert state(box, "orphan")["ExitCode"] == 137
     box.docker("start", "orphan")
     shim = int((box.place.data / "engine" / identity / "shim.pid").read_text())
     box.stop(signal.SIGKILL)
     os.kill(shim, signal.SIGKILL)
     box.start()
-    until(lambda: state(box, "orphan")["Status"] == "exited")
+    eventually(lambda: state(box, "orphan")["Status"] == "exited")
 
 
 def test_a_shim_that_is_stopped_delays_its_own_container_alone(box: Daemon) -> None:
@@ -215,7 +209,7 @@ def test_after_a_boot_nothing_stale_is_trusted(box: Daemon) -> None:
     _pretend_other_boot(box.place.data / "store.db", os.listdir(box.place.data / "engine"))
     box.start()
     assert (state(box, "was")["Status"], state(box, "was")["ExitCode"]) == ("exited", 255)
-    until(lambda: state(box, "comes")["Status"] == "running")
+    eventually(lambda: state(box, "comes")["Status"] == "running")
 
 
 def _pretend_other_boot(path: Path, identities: list[str]) -> None:

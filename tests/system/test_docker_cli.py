@@ -22,17 +22,13 @@ from urllib.parse import quote
 
 import pytest
 
-from support import place as places
-from support.daemon import IMAGE, Daemon, daemon
+from support import fixtures
+from support.daemon import IMAGE, Daemon
 
 pytestmark = pytest.mark.root
 
 
-@pytest.fixture(scope="module", name="docker")
-def _docker() -> Iterator[Daemon]:
-    with places.place() as place, daemon(place) as made:
-        made.load()
-        yield made
+_docker = fixtures.docker
 
 
 @pytest.fixture(autouse=True)

@@ -5,28 +5,18 @@ from __future__ import annotations
 import io
 import tarfile
 import time
-from collections.abc import Iterator
 from typing import Any
 
 import pytest
 
-from support import docker_py
-from support.daemon import IMAGE, Daemon
+from support import fixtures
+from support.daemon import IMAGE
 
 docker: Any = pytest.importorskip("docker")
 pytestmark = [pytest.mark.root, pytest.mark.filterwarnings("ignore::ResourceWarning")]
 
 
-@pytest.fixture(scope="module", name="served")
-def _served() -> Iterator[Daemon]:
-    with docker_py.served() as made:
-        yield made
-
-
-@pytest.fixture(name="client")
-def _client(served: Daemon) -> Iterator[Any]:
-    with docker_py.client(served) as made:
-        yield made
+_docker, _client = fixtures.docker, fixtures.client
 
 
 def test_run(client: Any) -> None:

@@ -9,25 +9,14 @@ from typing import Any
 
 import pytest
 
-from support import place as places
-from support.daemon import IMAGE, Daemon, daemon
+from support import fixtures
+from support.daemon import IMAGE
 
 pytestmark = pytest.mark.root
 docker: Any = pytest.importorskip("docker")
 
 
-@pytest.fixture(scope="module")
-def engine() -> Iterator[Daemon]:
-    with places.place() as place, daemon(place) as made:
-        made.load()
-        yield made
-
-
-@pytest.fixture(scope="module")
-def client(engine: Daemon) -> Iterator[Any]:
-    made = docker.DockerClient(base_url=f"unix://{engine.socket}", timeout=60)
-    yield made
-    made.close()
+_docker, _client = fixtures.docker, fixtures.client
 
 
 @pytest.fixture

@@ -11,9 +11,8 @@ from collections.abc import Callable, Iterator
 
 import pytest
 
-from support import place as places
 from support.census import NOTHING, Census
-from support.daemon import IMAGE, Daemon, daemon
+from support.daemon import IMAGE, Daemon, stocked
 from support.storm import KILLS, Storm
 
 pytestmark = [pytest.mark.root, pytest.mark.storm, pytest.mark.timeout(0)]
@@ -23,8 +22,7 @@ COUNT = "i=0; while true; do i=$((i+1)); echo $i; sleep 0.01; done"
 
 @pytest.fixture
 def docker() -> Iterator[Daemon]:
-    with places.place() as place, daemon(place) as made:
-        made.load()
+    with stocked() as made:
         yield made
 
 

@@ -8,21 +8,18 @@ import pty
 import signal
 import subprocess
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 
 import pytest
 
-from support import place as places
-from support.daemon import IMAGE, Daemon, daemon
+from support import fixtures
+from support.daemon import IMAGE, Daemon
+from support.patience import eventually
 
 pytestmark = pytest.mark.root
 
 
-@pytest.fixture(scope="module")
-def docker() -> Iterator[Daemon]:
-    with places.place() as place, daemon(place) as made:
-        made.load()
-        yield made
+_docker = fixtures.docker
 
 
 @pytest.fixture
@@ -31,13 +28,6 @@ def box(docker: Daemon) -> Iterator[str]:
     identity = docker.run(IMAGE, "sleep", "1000")
     yield identity
     docker.docker("rm", "-f", identity)
-
-
-def eventually(check: Callable[[], bool], seconds: float = 20.0) -> None:
-    deadline = time.monotonic() + seconds
-    while not check():
-        assert time.monotonic() < deadline, "it did not come about"
-        time.sleep(0.05)
 
 
 class Terminal:

@@ -8,9 +8,10 @@ from pathlib import Path
 
 import pytest
 
-from conformance.peers.cell import cell, eventually
+from conformance.peers.cell import cell
 from support import images
 from support.daemon import Daemon, daemon
+from support.patience import eventually
 from support.place import Place
 from support.programs import tool
 

@@ -16,8 +16,9 @@ import pytest
 from support import api, reach
 from support import place as places
 from support.api import must
-from support.daemon import IMAGE, Daemon, daemon
+from support.daemon import IMAGE, Daemon, daemon, stocked
 from support.netns import Netns, netns
+from support.patience import eventually
 
 pytestmark = [pytest.mark.root, pytest.mark.timeout(180)]
 
@@ -30,8 +31,7 @@ WHO = (
 
 @pytest.fixture(scope="module", name="docker")
 def _docker() -> Iterator[Daemon]:
-    with places.place() as place, daemon(place) as made:
-        made.load()
+    with stocked() as made:
         # The default network is decided when it is first asked for: 172.17.0.0/16, and the next one is 172.18.
         made.said("network", "inspect", "bridge")
         yield made
@@ -100,14 +100,6 @@ def ask_from(ns: Netns, address: str, port: int, patience: float = 3) -> str:
     except OSError:
         return ""
     return plain(said.decode().split()[-1]) if said else ""
-
-
-def eventually(look: Any, patience: float = 10) -> Any:
-    deadline = time.monotonic() + patience
-    while not (found := look()):
-        assert time.monotonic() < deadline, "it did not come about"
-        time.sleep(0.02)
-    return found
 
 
 def address(docker: Daemon, name: str, network: str, field: str = "IPAddress") -> str:
@@ -291,7 +283,7 @@ def test_what_serves_names_and_ports_is_back_at_once(docker: Daemon) -> None:
     for _ in range(2):
         before = reach.serving(docker)
         os.kill(before, signal.SIGKILL)
-        eventually(lambda before=before: reach.serving(docker) not in (0, before), 1)
+        eventually(lambda before=before: reach.serving(docker) not in (0, before), patience=1)  # type: ignore[misc]
         assert ask(docker, "web", "web") == "172.18.0.2"
         assert ask_from(host(docker), "::1", 8080)
 
@@ -417,7 +409,7 @@ def test_a_table_that_is_flushed_is_back_within_two_seconds(docker: Daemon) -> N
     for words in (["nft", "flush", "ruleset"], ["nft", "delete", "table", "inet", "stockade"],
                   ["nft", "flush", "chain", "inet", "stockade", "ports"]):  # fmt: skip
         host(docker).run(words)
-        eventually(lambda: ask_from(host(docker), "127.0.0.1", 8080, 0.3), 2)
+        eventually(lambda: ask_from(host(docker), "127.0.0.1", 8080, 0.3), patience=2)
 
 
 def test_a_port_never_overrides_the_hosts_rules(docker: Daemon, outside: Netns) -> None:

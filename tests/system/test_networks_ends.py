@@ -6,9 +6,8 @@ from collections.abc import Iterator
 
 import pytest
 
-from support import place as places
 from support.api import ask
-from support.daemon import IMAGE, Daemon, daemon
+from support.daemon import IMAGE, Daemon, stocked
 
 pytestmark = pytest.mark.root
 IFNAME = "com.docker.network.endpoint.ifname"
@@ -18,8 +17,7 @@ QUIET = "net.ipv4.conf.IFNAME.log_martians=1,net.ipv6.conf.IFNAME.hop_limit=33,n
 
 @pytest.fixture(scope="module", name="docker")
 def _docker() -> Iterator[Daemon]:
-    with places.place() as place, daemon(place) as made:
-        made.load()
+    with stocked() as made:
         made.docker("network", "create", "--ipv6", "lan")
         made.docker("network", "create", "side")
         yield made

@@ -21,10 +21,9 @@ from pathlib import Path
 
 import pytest
 
-from support import place as places
 from support.api import ask, begin, create, must, remove
 from support.census import NOTHING, Census, resident
-from support.daemon import IMAGE, Daemon, daemon
+from support.daemon import IMAGE, Daemon, stocked
 from support.storm import LONG
 
 pytestmark = [pytest.mark.root, pytest.mark.storm, pytest.mark.timeout(0)]
@@ -34,8 +33,7 @@ COUNT = "i=0; while :; do echo $i; i=$((i+1)); sleep 0.01; done"
 
 @pytest.fixture(scope="module")
 def docker() -> Iterator[Daemon]:
-    with places.place() as place, daemon(place) as made:
-        made.load()
+    with stocked() as made:
         # What is made once and stays: unpacked layers, pooled threads, programs that were read.
         life(made, 0)
         yield made

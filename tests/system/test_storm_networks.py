@@ -17,11 +17,11 @@ from typing import Any
 
 import pytest
 
-from support import place as places
 from support import reach
 from support.api import ask, begin, create, must, remove
 from support.census import NOTHING, Census, resident
-from support.daemon import IMAGE, Daemon, daemon
+from support.daemon import IMAGE, Daemon, stocked
+from support.patience import awaited
 from support.storm import LONG, SECONDS, Storm
 
 pytestmark = [pytest.mark.root, pytest.mark.storm, pytest.mark.timeout(0)]
@@ -36,8 +36,7 @@ STUMBLES = "n=$(cat /n 2>/dev/null || echo 0); echo $((n+1)) > /n; [ $n -lt 3 ] 
 
 @pytest.fixture
 def docker() -> Iterator[Daemon]:
-    with places.place() as place, daemon(place) as made:
-        made.load()
+    with stocked() as made:
         yield made
 
 
@@ -89,7 +88,7 @@ class Client(threading.Thread):
 
     def reached(self, name: str, patience: float = 20) -> None:
         """Its port leads to it."""
-        if not reach.eventually(lambda: reach.said(self.docker, self.port) == name, patience):
+        if not awaited(lambda: reach.said(self.docker, self.port) == name, patience):
             state = ask(self.docker, "GET", f"/containers/{name}/json")
             self.wrong.append(f"{name} is not reached by {self.port}: {state}")
 
@@ -102,7 +101,7 @@ class Client(threading.Thread):
             found.update(answer if status == 200 else {})
             return status == 200
 
-        if not reach.eventually(look, PATIENCE):
+        if not awaited(look, PATIENCE):
             self.wrong.append(f"{name} cannot be inspected")
         return found
 
@@ -161,7 +160,7 @@ class Mover(Client):
         """What its neighbour there hears of it."""
         pid, resolver = PEERS[network]
         for name in names:
-            if not reach.eventually(lambda name=name: reach.addresses(pid, resolver, name) == wanted, 10):  # type: ignore[misc]
+            if not awaited(lambda name=name: reach.addresses(pid, resolver, name) == wanted, 10):  # type: ignore[misc]
                 found = reach.addresses(pid, resolver, name)
                 self.wrong.append(f"{name} on {network} is {found} instead of {wanted}")
 
@@ -183,7 +182,7 @@ class Stumbler(Client):
             def again() -> bool:
                 return self.state(name).get("State", {}).get("Pid", 0) not in (0, pid)
 
-            if not reach.eventually(again, PATIENCE):
+            if not awaited(again, PATIENCE):
                 self.wrong.append(f"{name} was killed and never came back")
         self.reached(name, PATIENCE)
 
@@ -203,7 +202,7 @@ def stays(docker: Daemon) -> dict[str, int]:
         state = must(docker, "GET", f"/containers/{name}/json")
         found[name] = state["State"]["Pid"]
         PEERS[network] = (found[name], state["NetworkSettings"]["Networks"][network]["Gateway"])
-        assert reach.eventually(lambda at=8000 + number, name=name: reach.said(docker, at) == name, 10)  # type: ignore[misc]
+        assert awaited(lambda at=8000 + number, name=name: reach.said(docker, at) == name, 10)  # type: ignore[misc]
     return found
 
 
@@ -267,7 +266,7 @@ def life(docker: Daemon, number: int) -> None:
     host = {"NetworkMode": "lives", "PortBindings": {"80/tcp": [{"HostPort": str(7000 + number % 7)}]}}
     if number % 50 == 0:
         identity = begin(docker, "sh", "-c", reach.server(f"n{number}"), **host)
-        assert reach.eventually(lambda: reach.said(docker, 7000 + number % 7) == f"n{number}", 10)
+        assert awaited(lambda: reach.said(docker, 7000 + number % 7) == f"n{number}", 10)
     else:
         identity = create(docker, "true", **host)
         must(docker, "POST", f"/containers/{identity}/start")

@@ -14,6 +14,7 @@ from support import reach
 from support.api import ask, create, must, remove
 from support.census import Census
 from support.daemon import Daemon, daemon
+from support.patience import awaited
 
 pytestmark = [pytest.mark.root, pytest.mark.judge]
 COUNT = 1000
@@ -43,7 +44,7 @@ def test_a_thousand_ends_of_one_bridge(record_property: Callable[[str, object], 
         must(docker, "POST", "/networks/create", {"Name": "many"})
         begun = [begin(docker, number) for number in range(COUNT)]
         for number in (0, COUNT // 2, COUNT - 1):
-            assert reach.eventually(partial(is_reached, docker, number), 10)
+            assert awaited(partial(is_reached, docker, number), 10)
         one_more = create(docker, "true", NetworkMode="many")
         status, said = ask(docker, "POST", f"/containers/{one_more}/start")
         assert (status, "1000 ends" in said["message"]) == (409, True), (status, said)

@@ -5,8 +5,7 @@ from __future__ import annotations
 import os
 import signal
 import subprocess
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -14,6 +13,7 @@ import pytest
 from support import releases
 from support.daemon import IMAGE, Daemon
 from support.netns import netns
+from support.patience import eventually
 from support.place import Place
 from support.releases import NUMBER, Installation
 
@@ -42,13 +42,6 @@ def box(place: Place, installed: Installation, tmp_path: Path) -> Iterator[Daemo
         installed.install(releases.wheel(tmp_path))
         made.clear()
         made.stop()
-
-
-def until(condition: Callable[[], bool], patience: float = 15.0) -> None:
-    deadline = time.monotonic() + patience
-    while not condition():
-        assert time.monotonic() < deadline, "it did not happen"
-        time.sleep(0.05)
 
 
 def release(box: Daemon) -> str:
@@ -154,7 +147,7 @@ def _driven(box: Daemon) -> None:
     assert code(box, "stops") == 3
     # Its remains are taken away by a program of another release than wrote shim.json.
     os.kill(int((directory(box, "dies") / "shim.pid").read_text()), signal.SIGKILL)
-    until(lambda: status(box, "dies") == "exited")
+    eventually(lambda: status(box, "dies") == "exited")
     assert code(box, "dies") == 137
 
 

@@ -15,9 +15,8 @@ from typing import Any
 import pytest
 
 from support import images, programs
-from support import place as places
 from support.api import ask
-from support.daemon import IMAGE, Daemon, daemon
+from support.daemon import IMAGE, Daemon, stocked
 
 pytestmark = pytest.mark.root
 
@@ -27,8 +26,7 @@ WEB = "web:1"
 
 @pytest.fixture(scope="module", name="docker")
 def _docker() -> Iterator[Daemon]:
-    with places.place() as place, daemon(place) as made:
-        made.load()
+    with stocked() as made:
         line = "mkdir -p /srv/www/sub /var/data; echo hello > /srv/www/index; chown -R www:www /srv/www;"
         line += " chmod 750 /srv/www; ln -s index /srv/www/link; ln /srv/www/index /srv/www/twin; touch /var/data/first"
         name = made.said("create", "--network", "none", IMAGE, "sh", "-c", line).strip()

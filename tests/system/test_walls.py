@@ -5,14 +5,13 @@ from __future__ import annotations
 import os
 import signal
 import subprocess
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from support import place as places
-from support.daemon import IMAGE, Daemon, daemon
+from support.daemon import IMAGE, Daemon, stocked
+from support.patience import eventually
 
 pytestmark = pytest.mark.root
 
@@ -21,11 +20,10 @@ WALLS = ("runc", "crun", "io.containerd.runc.v2")
 
 @pytest.fixture(scope="module")
 def docker() -> Iterator[Daemon]:
-    with places.place() as place, daemon(place) as made:
-        made.load()
+    with stocked() as made:
         yield made
         made.clear()
-        left = [path for name in ("roots", "oci/stockade") for path in (place.run / name).iterdir()]
+        left = [path for name in ("roots", "oci/stockade") for path in (made.place.run / name).iterdir()]
         assert not left, f"left behind: {left}"
 
 
@@ -41,13 +39,6 @@ def box(docker: Daemon, wall: str) -> Iterator[str]:
     identity = docker.run("--runtime", wall, IMAGE, "sleep", "1000")
     yield identity
     docker.docker("rm", "-f", identity, check=False)
-
-
-def eventually(check: Callable[[], bool], seconds: float = 20.0) -> None:
-    deadline = time.monotonic() + seconds
-    while not check():
-        assert time.monotonic() < deadline, "it did not come about"
-        time.sleep(0.05)
 
 
 def test_a_program_runs_to_its_end(docker: Daemon, wall: str) -> None:

@@ -16,9 +16,9 @@ from typing import Any
 
 import pytest
 
-from support import place as places
+from support import fixtures
 from support.api import must
-from support.daemon import IMAGE, Daemon, daemon
+from support.daemon import IMAGE, Daemon
 
 websocket: Any = pytest.importorskip("websocket")
 pytestmark = pytest.mark.root
@@ -26,11 +26,7 @@ pytestmark = pytest.mark.root
 ALL = "stream=1&stdin=1&stdout=1&stderr=1"
 
 
-@pytest.fixture(scope="module", name="docker")
-def _docker() -> Iterator[Daemon]:
-    with places.place() as place, daemon(place) as made:
-        made.load()
-        yield made
+_docker = fixtures.docker
 
 
 @pytest.fixture(autouse=True)

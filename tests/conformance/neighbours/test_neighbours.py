@@ -13,8 +13,7 @@ import os
 import signal
 import subprocess
 import sys
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -25,6 +24,7 @@ from support import place as places
 from support.api import must
 from support.daemon import IMAGE, Daemon, daemon
 from support.netns import Netns, netns
+from support.patience import eventually
 from support.programs import tool
 
 pytestmark = [pytest.mark.root, pytest.mark.judge, pytest.mark.timeout(180)]
@@ -142,13 +142,6 @@ def page(ns: Netns, address: str, port: int) -> bool:
         return False
 
 
-def within(good: Callable[[], bool], patience: float, words: str) -> None:
-    deadline = time.monotonic() + patience
-    while not good():
-        assert time.monotonic() < deadline, words
-        time.sleep(0.02)
-
-
 @contextlib.contextmanager
 def neighbour(ns: Netns, top: Path) -> Iterator[Neighbour]:
     top.mkdir()
@@ -189,7 +182,7 @@ def web(ground: Ground) -> None:
     """Our part: a container on a network with names, with a published port."""
     ground.docker.docker("network", "create", "n")
     ground.docker.run("--name", "web", "--network", "n", "-p", "8080:80", IMAGE, "sh", "-c", SERVE)
-    within(ground.local, 10, "the server does not serve")
+    eventually(ground.local, "the server serves", 10)
 
 
 def named(ground: Ground, chain: str) -> list[dict[str, Any]]:
@@ -213,7 +206,7 @@ def test_nftables_service(ground: Ground) -> None:
     assert ground.ways() == OPEN
     ground.beside.run("nft", "flush", "ruleset")
     ground.beside.run("nft", "-f", "/etc/nftables.conf")
-    within(lambda: ground.arrives() and ground.local(), BACK, "our rules are not back")
+    eventually(lambda: ground.arrives() and ground.local(), "our rules are back", BACK)
     assert ground.ways() == OPEN
     assert ground.blocks() == []
 
@@ -223,7 +216,7 @@ def test_nftables_service(ground: Ground) -> None:
     assert closed != text
     ground.beside.run("sh", "-c", f"cat >/etc/nftables.conf <<'END'\n{closed}\nEND")
     ground.beside.run("nft", "-f", "/etc/nftables.conf")
-    within(ground.local, BACK, "our rules are not back")
+    eventually(ground.local, "our rules are back", BACK)
     assert not ground.arrives(), "a drop of the host's holds"
     named(ground, "inet filter forward")
     ground.obey()
@@ -237,20 +230,20 @@ def test_firewalld(ground: Ground) -> None:
         beside.serving("dbus-daemon", "--system", "--nopidfile", "--nofork"),
         beside.serving("firewalld", "--nofork", "--nopid", "--log-target=console"),
     ):
-        within(lambda: beside.run("firewall-cmd", "--state", check=False) == "running\n", 30, "no firewalld")
+        eventually(lambda: beside.run("firewall-cmd", "--state", check=False) == "running\n", "there is firewalld", 30)
         assert ground.local()
         assert not ground.names()
         assert not ground.leaves()
         named(ground, "inet firewalld filter_INPUT")
         named(ground, "inet firewalld filter_FORWARD")
         ground.obey()
-        within(ground.open, BACK, "closed, though what was proposed was done")
+        eventually(ground.open, "open, as what was proposed was done", BACK)
         beside.run("firewall-cmd", "--reload")
-        within(ground.arrives, BACK, "our rules are not back")
+        eventually(ground.arrives, "our rules are back", BACK)
         assert ground.ways() == OPEN
         assert ground.blocks() == []
         beside.run("firewall-cmd", "--complete-reload")
-        within(ground.arrives, BACK, "our rules are not back")
+        eventually(ground.arrives, "our rules are back", BACK)
         assert ground.ways() == OPEN
 
 
@@ -264,11 +257,11 @@ def test_ufw(ground: Ground) -> None:
     ground.obey()
     assert ground.ways() == OPEN
     assert "Firewall reloaded" in beside.run("ufw", "reload")
-    within(ground.arrives, BACK, "our rules are not back")
+    eventually(ground.arrives, "our rules are back", BACK)
     assert ground.ways() == OPEN
     assert ground.blocks() == []
     beside.run("ufw", "disable")
-    within(ground.arrives, BACK, "our rules are not back")
+    eventually(ground.arrives, "our rules are back", BACK)
 
 
 def test_dockerd_beside_us(ground: Ground) -> None:
@@ -290,7 +283,7 @@ def test_dockerd_beside_us(ground: Ground) -> None:
     beside.run("mkdir", top)
     for _ in range(2):  # the second time it finds what it left, and us
         with beside.serving(*words):
-            within(answers, 40, "dockerd does not answer")
+            eventually(answers, "dockerd answers", 40)
             assert "-P FORWARD DROP" in beside.run("iptables", "-S", "FORWARD")
             if not ground.docker.said("ps", "-q"):
                 web(ground)

@@ -12,9 +12,11 @@ import sys
 import tarfile
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+
+from support.patience import eventually as eventually  # noqa: PLC0414
 
 APPLETS = (
     "sh sleep cat echo true false id ls ps kill env pwd tty stty test mkdir rm yes head dd seq wc printf mount hostname"
@@ -150,10 +152,3 @@ def wait_for_size(size: str) -> str:
     # Quoted so that the terminal's echo of this line is not taken for the answer.
     quoted = '""'.join(size)
     return f'until [ "$(stty size)" = "{quoted}" ]; do sleep 0.1; done; stty size\r'
-
-
-def eventually(holds: Callable[[], bool], what: str, patience: float = 15) -> None:
-    deadline = time.monotonic() + patience
-    while not holds():
-        assert time.monotonic() < deadline, f"not within {patience} s: {what}"
-        time.sleep(0.05)

@@ -9,8 +9,9 @@ from pathlib import Path
 
 import pytest
 
-from conformance.peers.cell import Cell, Done, cell, eventually, wait_for_size
+from conformance.peers.cell import Cell, Done, cell, wait_for_size
 from contract.oci.test_terminal import screen
+from support.patience import eventually
 from support.programs import tool
 
 

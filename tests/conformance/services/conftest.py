@@ -8,8 +8,7 @@ from __future__ import annotations
 import shutil
 import subprocess
 import tempfile
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -18,6 +17,7 @@ import pytest
 from support import images, roots
 from support import place as places
 from support.daemon import Daemon, daemon
+from support.patience import eventually
 
 Owned = tuple[str, int, int]
 """A directory, its owner and group, its mode."""
@@ -95,7 +95,9 @@ class Ground:
         return f"127.0.0.1:{self.docker.said('port', name, str(port)).splitlines()[0].rpartition(':')[2]}"
 
     def healthy(self, name: str) -> None:
-        wait(lambda: self.docker.inspect(name, "{{json .State.Health.Status}}") == "healthy", f"{name} is not healthy")
+        eventually(
+            lambda: self.docker.inspect(name, "{{json .State.Health.Status}}") == "healthy", f"{name} is healthy", 60
+        )
 
     def hardened(self, name: str) -> None:
         """Its first process has a user namespace of its own, a filter, and cannot gain privileges."""
@@ -109,13 +111,6 @@ class Ground:
         assert inside == 0
         assert outside >= 65536
         assert count == 65536
-
-
-def wait(good: Callable[[], bool], words: str, patience: float = 60) -> None:
-    deadline = time.monotonic() + patience
-    while not good():
-        assert time.monotonic() < deadline, words
-        time.sleep(0.1)
 
 
 @pytest.fixture(scope="session", name="served")

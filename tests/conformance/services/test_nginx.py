@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from conformance.services.conftest import Ground, Made, wait
+from conformance.services.conftest import Ground, Made
+from support.patience import eventually
 
 pytestmark = [pytest.mark.root, pytest.mark.judge]
 
@@ -37,7 +38,7 @@ def test_as_an_ordinary_user(ground: Ground) -> None:
     docker = ground.docker
     docker.run("--name", "web", *SAFE, "-p", "127.0.0.1::80", ground.image(NGINX))
     address = ground.address("web", 80)
-    wait(lambda: ground.curl(f"{address}/", check=False) == "served\n", "nginx does not serve")
+    eventually(lambda: ground.curl(f"{address}/", check=False) == "served\n", "nginx serves", 60)
     ground.hardened("web")
     assert docker.said("exec", "web", "id", "-un") == "www-data"
     gateway = docker.said("inspect", "-f", "{{range .NetworkSettings.Networks}}{{.Gateway}}{{end}}", "web")
@@ -47,7 +48,7 @@ def test_as_an_ordinary_user(ground: Ground) -> None:
     docker.docker("exec", "web", "sh", "-c", "echo 'location /new { return 200 new; }' >/conf/new.conf")
     before = docker.said("exec", "web", "cat", "/run/nginx/pid")
     docker.docker("kill", "-s", "HUP", "web")
-    wait(lambda: ground.curl(f"{address}/new", check=False) == "new", "HUP did not bring the new configuration")
+    eventually(lambda: ground.curl(f"{address}/new", check=False) == "new", "HUP brings the new configuration", 60)
     assert docker.said("exec", "web", "cat", "/run/nginx/pid") == before == "1"
 
     docker.docker("stop", "web")
@@ -61,7 +62,7 @@ def test_as_root_whose_workers_are_somebody_else(ground: Ground) -> None:
     flags = ("-u", "0", "--read-only", "--tmpfs", "/run/nginx", "-P", *SAFE, *few)
     docker.run("--name", "web", *flags, ground.image(NGINX), "daemon off; user www-data;")
     address = ground.address("web", 80)
-    wait(lambda: ground.curl(f"{address}/", check=False) == "served\n", "nginx does not serve")
+    eventually(lambda: ground.curl(f"{address}/", check=False) == "served\n", "nginx serves", 60)
     ground.hardened("web")
     owners = docker.said("exec", "web", "ps", "-eo", "user=,comm=").splitlines()
     assert sorted(line.split()[0] for line in owners if "nginx" in line) == ["root", "www-data", "www-data"]

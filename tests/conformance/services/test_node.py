@@ -7,7 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from conformance.services.conftest import Ground, Made, wait
+from conformance.services.conftest import Ground, Made
+from support.patience import eventually
 
 pytestmark = [pytest.mark.root, pytest.mark.judge]
 
@@ -54,7 +55,7 @@ def test_a_server_and_its_threads(ground: Ground) -> None:
     docker = ground.docker
     docker.run("--name", "app", *SAFE, "--cpus", "1", "-m", "256m", "-p", "127.0.0.1::8080", ground.image(NODE))
     address = ground.address("app", 8080)
-    wait(lambda: docker.said("logs", "app") == "listening", "node does not listen")
+    eventually(lambda: docker.said("logs", "app") == "listening", "node listens", 60)
     ground.hardened("app")
     said = json.loads(ground.curl(f"{address}/"))
     assert (said["pid"], said["uid"]) == (1, 1000)

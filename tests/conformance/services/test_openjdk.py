@@ -7,7 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from conformance.services.conftest import Ground, Made, wait
+from conformance.services.conftest import Ground, Made
+from support.patience import eventually
 
 pytestmark = [pytest.mark.root, pytest.mark.judge]
 
@@ -56,14 +57,14 @@ def test_hello_signals_and_jcmd(ground: Ground, tmp_path: Path) -> None:
     docker.docker("commit", "-c", 'ENTRYPOINT ["java", "Hello"]', "-c", "CMD []", "built", "hello")
     assert docker.said("run", "--rm", *SAFE, "--cpus", "1", "-m", "256m", "hello") == "Hello from 1"
     docker.run("--name", "stays", *SAFE, "--cpus", "2", "-m", "256m", "hello", "stay")
-    wait(lambda: "Hello from" in docker.said("logs", "stays"), "Java does not say hello")
+    eventually(lambda: "Hello from" in docker.said("logs", "stays"), "Java says hello", 60)
     ground.hardened("stays")
     assert "sun.rt._sync" in docker.said("exec", "stays", "sh", "-c", f"{JCMD} PerfCounter.print")
     info = docker.said("exec", "stays", "sh", "-c", f"{JCMD} VM.info")
     assert "container (cgroup) information" in info
     assert re.search(r"memory_limit_in_bytes: (268435456|262144 k)", info)
     docker.docker("kill", "-s", "QUIT", "stays")
-    wait(lambda: "Full thread dump" in docker.docker("logs", "stays").stdout, "SIGQUIT gives no threads")
+    eventually(lambda: "Full thread dump" in docker.docker("logs", "stays").stdout, "SIGQUIT gives threads", 60)
     docker.docker("stop", "stays")
     assert docker.inspect("stays", "{{json .State.ExitCode}}") == 143
     assert docker.said("logs", "stays").endswith("ending")

@@ -5,8 +5,6 @@ from __future__ import annotations
 import json
 import socket
 import subprocess
-import time
-from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -134,10 +132,3 @@ class Server:
 
 def end(address: str, *names: str, ports: Any = (), network: str = "n1") -> dict[str, Any]:
     return {"network": network, "addresses": [address], "names": names, "ports": ports}
-
-
-def eventually(true: Callable[[], bool], patience: float = 20) -> None:
-    deadline = time.monotonic() + patience
-    while not true():
-        assert time.monotonic() < deadline
-        time.sleep(0.02)

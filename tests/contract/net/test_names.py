@@ -12,8 +12,9 @@ from pathlib import Path
 import pytest
 
 from contract.net import dns
-from contract.net.harness import Host, Server, attach, bridge, end, eventually
+from contract.net.harness import Host, Server, attach, bridge, end
 from support.netns import Netns
+from support.patience import eventually
 
 pytestmark = pytest.mark.root
 HERE, HERE6 = "172.30.0.1", "fd30::1"

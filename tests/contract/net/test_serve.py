@@ -11,9 +11,10 @@ from pathlib import Path
 
 import pytest
 
-from contract.net.harness import Host, Server, attach, bridge, end, eventually, port
+from contract.net.harness import Host, Server, attach, bridge, end, port
 from support import programs
 from support.netns import Netns
+from support.patience import eventually
 
 pytestmark = pytest.mark.root
 TAKEN = "address already in use"

@@ -11,13 +11,13 @@ import json
 import os
 import shutil
 import subprocess
-import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from support import programs
+from support.patience import eventually
 from support.place import Place
 
 BUSYBOX = Path("/bin/busybox")
@@ -149,13 +149,6 @@ class Runtime:
         if self.root.is_dir():
             for entry in sorted(os.listdir(self.root)):
                 self("delete", "--force", entry)
-
-
-def eventually(holds: Callable[[], bool], what: str, patience: float = 30.0) -> None:
-    deadline = time.monotonic() + patience
-    while not holds():
-        assert time.monotonic() < deadline, f"not within {patience} s: {what}"
-        time.sleep(0.01)
 
 
 def oracle(name: str) -> tuple[str, ...]:

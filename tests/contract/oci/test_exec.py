@@ -9,7 +9,8 @@ from typing import Any
 
 import pytest
 
-from contract.oci.harness import CAPABILITIES, Runtime, eventually
+from contract.oci.harness import CAPABILITIES, Runtime
+from support.patience import eventually
 
 pytestmark = pytest.mark.root
 

@@ -8,7 +8,8 @@ from typing import Any
 
 import pytest
 
-from contract.oci.harness import Runtime, eventually
+from contract.oci.harness import Runtime
+from support.patience import eventually
 
 pytestmark = pytest.mark.root
 

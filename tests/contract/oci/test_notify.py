@@ -10,7 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from contract.oci.harness import Runtime, eventually
+from contract.oci.harness import Runtime
+from support.patience import eventually
 
 pytestmark = pytest.mark.root
 

@@ -238,10 +238,3 @@ def shim(program: Path, place: Place, **environment: str) -> Iterator[Shim]:
         yield made
     finally:
         made.end()
-
-
-def until(condition: Any, patience: float = 5.0) -> None:
-    deadline = time.monotonic() + patience
-    while not condition():
-        assert time.monotonic() < deadline, "it did not happen"
-        time.sleep(0.01)

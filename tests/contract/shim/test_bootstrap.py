@@ -12,7 +12,8 @@ from pathlib import Path
 import pytest
 
 from contract.shim.conftest import Config
-from contract.shim.peer import V3, Shim, decode, encode, until
+from contract.shim.peer import V3, Shim, decode, encode
+from support.patience import eventually
 
 pytestmark = pytest.mark.root
 
@@ -63,7 +64,7 @@ def test_a_shim_that_nobody_uses_ends_with_its_bundle(shim: Shim, config: Config
     directory, pid = Path((shim.bundle("c") / "attach").read_text()).parent, shim.pid("c")
     shutil.rmtree(shim.bundle("c"))
     peer.close()
-    until(lambda: not os.listdir(directory) and not Path(f"/proc/{pid}").exists(), 10)
+    eventually(lambda: not os.listdir(directory) and not Path(f"/proc/{pid}").exists())
 
 
 def test_a_shim_that_leaves_removes_what_killed_ones_left(shim: Shim, config: Config) -> None:
@@ -73,13 +74,13 @@ def test_a_shim_that_leaves_removes_what_killed_ones_left(shim: Shim, config: Co
     directory = Path((shim.bundle("lives") / "attach").read_text()).parent
     killed = shim.pid("dies")
     os.kill(killed, signal.SIGKILL)
-    until(lambda: not Path(f"/proc/{killed}").exists())
+    eventually(lambda: not Path(f"/proc/{killed}").exists())
     shutil.rmtree(shim.bundle("dies"))  # with it went what told of the sockets
     for half in (".a", ".pid.new"):  # a removal and a start that were cut
         (directory / ("0" * 32 + half)).touch()
     stem = Path((shim.bundle("lives") / "attach").read_text()).stem
     leaver.call("Shutdown", {1: "leaves"})
-    until(lambda: sorted(os.listdir(directory)) == [stem, f"{stem}.a", f"{stem}.pid"])
+    eventually(lambda: sorted(os.listdir(directory)) == [stem, f"{stem}.a", f"{stem}.pid"])
 
 
 @pytest.mark.parametrize(

@@ -17,7 +17,8 @@ from typing import Any
 import pytest
 
 from contract.shim.conftest import Config
-from contract.shim.peer import Shim, until
+from contract.shim.peer import Shim
+from support.patience import eventually
 
 pytestmark = pytest.mark.root
 
@@ -245,4 +246,4 @@ def test_a_hundred_clients(shim: Shim, config: Config) -> None:
         everything(client)
         client.close()
     assert peer.call("Wait", {1: "c"})[1] == 3
-    until(lambda: len(os.listdir(f"/proc/{shim.pid('c')}/fd")) < 20)
+    eventually(lambda: len(os.listdir(f"/proc/{shim.pid('c')}/fd")) < 20)

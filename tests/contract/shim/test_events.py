@@ -14,9 +14,10 @@ import pytest
 
 from contract.shim import peer
 from contract.shim.conftest import Config
-from contract.shim.peer import decode, encode, frame, until
+from contract.shim.peer import decode, encode, frame
 from contract.shim.test_tasks import process
 from support import programs
+from support.patience import eventually
 from support.place import Place
 
 pytestmark = pytest.mark.root
@@ -85,7 +86,7 @@ def test_the_order(watched: peer.Shim, engine: Engine, config: Config) -> None:
     caller.call("Delete", {1: "c"})
     caller.call("Shutdown", {1: "c"})
     words = ["create", "start", "exec-added", "exec-started", "exit", "paused", "resumed", "exit", "delete"]
-    until(lambda: len(engine.topics) >= len(words))
+    eventually(lambda: len(engine.topics) >= len(words))
     assert engine.topics == [f"/tasks/{word}" for word in words]
 
 
@@ -93,7 +94,7 @@ def test_want_of_memory_is_told_before_the_exit(watched: peer.Shim, engine: Engi
     hog = config("sh", "-c", "a=x; while :; do a=$a$a; done", memory=16 << 20)
     caller = watched.run("c", hog)
     caller.call("Wait", {1: "c"})
-    until(lambda: "/tasks/exit" in engine.topics)
+    eventually(lambda: "/tasks/exit" in engine.topics)
     assert engine.topics == [f"/tasks/{word}" for word in ("create", "start", "oom", "exit")]
 
 
@@ -104,5 +105,5 @@ def test_an_engine_that_was_away(watched: peer.Shim, engine: Engine, config: Con
     time.sleep(0.1)
     assert engine.topics == []
     engine.open()
-    until(lambda: len(engine.topics) == 3)
+    eventually(lambda: len(engine.topics) == 3)
     assert engine.topics == ["/tasks/create", "/tasks/start", "/tasks/exit"]

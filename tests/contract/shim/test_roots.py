@@ -13,8 +13,9 @@ from typing import Any
 
 import pytest
 
-from contract.shim.peer import Shim, until
+from contract.shim.peer import Shim
 from support import bundle, programs
+from support.patience import eventually
 from support.wall import Work
 
 pytestmark = pytest.mark.root
@@ -71,7 +72,7 @@ def test_files_of_a_container_that_runs(shim: Shim, stacked: dict[int, Any]) -> 
         return done.stdout
 
     ready: list[str | Path] = [layer, "stat", "--root", str(root), "/ready"]
-    until(lambda: subprocess.run(ready, pass_fds=[root], capture_output=True, check=False).returncode == 0)
+    eventually(lambda: subprocess.run(ready, pass_fds=[root], capture_output=True, check=False).returncode == 0)
     found = json.loads(run("stat", "--root", str(root), "/data/file"))
     assert (found["size"], found["mode"]) == (5, 0o644)
     got = run("copy-out", "--root", str(root), *MAPS, "--to", "1", "/data")

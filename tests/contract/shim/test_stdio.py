@@ -15,7 +15,8 @@ from pathlib import Path
 import pytest
 
 from contract.shim.conftest import Config
-from contract.shim.peer import Shim, until
+from contract.shim.peer import Shim
+from support.patience import eventually
 
 pytestmark = pytest.mark.root
 
@@ -173,7 +174,7 @@ def test_a_reader_that_comes_after_the_end_loses_nothing(shim: Shim, config: Con
         shim.create(peer, wait, str(fifo))
         waiting = peer.send("Wait", {1: wait})
         peer.call("Start", {1: wait})
-        until(lambda name=wait: (shim.bundle(name) / "exit.json").exists())
+        eventually(lambda name=wait: (shim.bundle(name) / "exit.json").exists())  # type: ignore[misc]
         began = time.monotonic()
         if wait == "late":
             time.sleep(0.3)
@@ -213,7 +214,7 @@ def test_rotation_and_reopening(shim: Shim, config: Config) -> None:
     log = shim.place.top / "log"
     script = "seq 1 2000; while [ ! -e /tmp/go ]; do sleep 0.01; done; echo more; sleep 1000"
     peer = shim.run("c", config("sh", "-c", script), f"json-file://{log}?max-size=20000&max-file=3")
-    until(lambda: log.exists() and "2000" in log.read_text())
+    eventually(lambda: log.exists() and "2000" in log.read_text())
     files = sorted(shim.place.top.glob("log*"))
     assert [file.name for file in files] == ["log", "log.1", "log.2"]
     assert all(file.stat().st_size < 20_200 for file in files)
@@ -240,7 +241,7 @@ def test_a_logging_program(shim: Shim, config: Config) -> None:
     peer = shim.run("c", config("sh", "-c", "echo logged"), f"binary://{program}?key=value")
     peer.call("Wait", {1: "c"})
     peer.call("Delete", {1: "c"})
-    until(lambda: "logged" in out.read_text())
+    eventually(lambda: "logged" in out.read_text())
     assert out.read_text() == "c test key value\nlogged\n"
 
 

@@ -23,8 +23,8 @@ from contract.shim.peer import (
     Refused,
     Shim,
     decode,
-    until,
 )
+from support.patience import eventually
 
 pytestmark = pytest.mark.root
 CREATED, RUNNING, STOPPED, PAUSED = 1, 2, 3, 4
@@ -65,7 +65,7 @@ def test_a_whole_life(shim: Shim, config: Config) -> None:
     assert peer.call("Delete", {1: "c"})[2] == 3
     assert refused(peer, "State", {1: "c"}).code == NOT_FOUND
     peer.call("Shutdown", {1: "c"})
-    until(lambda: not Path(f"/proc/{shim.pid('c')}").exists())
+    eventually(lambda: not Path(f"/proc/{shim.pid('c')}").exists())
 
 
 def test_what_cannot_be_is_refused(shim: Shim, config: Config) -> None:
@@ -209,7 +209,7 @@ def test_the_end_of_init_ends_all_without_a_pid_namespace(shim: Shim, config: Co
     document["linux"]["namespaces"] = [each for each in document["linux"]["namespaces"] if each["type"] != "pid"]
     peer = shim.run("c", document)
     peer.call("Wait", {1: "c"})
-    until(lambda: not shim.place.members())
+    eventually(lambda: not shim.place.members())
     peer.call("Delete", {1: "c"})
 
 
@@ -217,7 +217,7 @@ def test_a_lifeline(shim: Shim, config: Config) -> None:
     peer = shim.run("c", config("sleep", "1000", annotations={"dev.stockade.lifeline": "connection"}))
     pid = shim.pid("c")
     peer.close()
-    until(lambda: not shim.bundle("c").exists() and not Path(f"/proc/{pid}").exists())
+    eventually(lambda: not shim.bundle("c").exists() and not Path(f"/proc/{pid}").exists())
     assert not shim.place.members()
     assert not list((shim.place.run / "s").iterdir())
 
@@ -243,7 +243,7 @@ def test_a_killed_shim(shim: Shim, config: Config) -> None:
     os.kill(shim.pid("c"), signal.SIGKILL)
     with pytest.raises((EOFError, ConnectionError)):
         peer.call("Wait", {1: "c"})
-    until(lambda: not shim.place.members(), 2)
+    eventually(lambda: not shim.place.members(), patience=2)
     answer = decode(shim.command("c", "-bundle", str(shim.bundle("c")), "delete"))
     assert answer[2] == 137
     assert shim.exit("c")["reason"] == "ShimDied"
@@ -255,6 +255,6 @@ def test_a_killed_shim(shim: Shim, config: Config) -> None:
 def test_a_shim_told_to_go_takes_its_containers_along(shim: Shim, config: Config) -> None:
     shim.run("c", config("sleep", "1000"))
     os.kill(shim.pid("c"), signal.SIGTERM)
-    until(lambda: not Path(f"/proc/{shim.pid('c')}").exists())
+    eventually(lambda: not Path(f"/proc/{shim.pid('c')}").exists())
     assert not shim.place.members()
     assert shim.exit("c")["reason"] == "Signaled"
