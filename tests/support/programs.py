@@ -2,25 +2,18 @@
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 import subprocess
 import sys
 from pathlib import Path
 
+from stockade.sdk.system import PROGRAMS
+
 TOP = Path(__file__).resolve().parent.parent.parent
 CONTAINERD = "v2.4.2"
-NAMES = (
-    "stockade",
-    "stockade-oci",
-    "containerd-shim-stockade-v2",
-    "stockade-layer",
-    "stockade-logs",
-    "stockade-fetch",
-    "stockade-net",
-    "stockade-websocket",
-    "stockade-init",
-)
+NAMES = ("stockade", *PROGRAMS)
 
 
 def directory() -> Path:
@@ -46,19 +39,36 @@ def tool(name: str) -> Path:
     return Path(found)
 
 
-def go_build(here: Path, name: str, package: str = ".") -> Path:
-    """A Go program of the module in `here`, or of one that it names, built into the checkout's own directory."""
-    built, cache = TOP / "build" / name, TOP / "build/go"
+def go(*words: str, here: Path | None = None, **environment: str) -> str:
+    """What a call of Go prints; modules are kept in the checkout.
+
+    Args:
+        here: the module that it is about; none: what the words name.
+    """
+    cache = TOP / "build/go"
     cache.mkdir(parents=True, exist_ok=True)
     done = subprocess.run(
-        [tool("go"), "build", "-modcacherw", "-o", built, package],
-        cwd=here,
-        env={**os.environ, "GOMODCACHE": str(cache), "CGO_ENABLED": "0"},
+        [tool("go"), *words],
+        cwd=here or cache,
+        env={**os.environ, "GOMODCACHE": str(cache), "GOFLAGS": "-modcacherw", **environment},
         capture_output=True,
         text=True,
         check=False,
+        timeout=1800,
     )
     assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+def go_module(named: str) -> Path:
+    """The directory of a module as it was published, `path@version`."""
+    return Path(json.loads(go("mod", "download", "-json", named))["Dir"])
+
+
+def go_build(here: Path, name: str, package: str = ".") -> Path:
+    """A Go program of the module in `here`, or of one that it names, built into the checkout's own directory."""
+    built = TOP / "build" / name
+    go("build", "-o", str(built), package, here=here, CGO_ENABLED="0")
     return built
 
 
@@ -67,8 +77,5 @@ def newest_containerd() -> Path:
     built = TOP / "build" / f"containerd-{CONTAINERD}"
     if not (built / "containerd").is_file():
         packages = [f"github.com/containerd/containerd/v2/cmd/{name}@{CONTAINERD}" for name in ("containerd", "ctr")]
-        environment = {**os.environ, "GOBIN": str(built), "GOFLAGS": "-trimpath"}
-        words = [str(tool("go")), "install", *packages]
-        done = subprocess.run(words, env=environment, capture_output=True, text=True, check=False)
-        assert done.returncode == 0, done.stderr
+        go("install", "-trimpath", *packages, GOBIN=str(built))
     return built

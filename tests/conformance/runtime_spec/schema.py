@@ -8,8 +8,6 @@ Linux are not descended into.
 from __future__ import annotations
 
 import json
-import os
-import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -23,19 +21,8 @@ SAMPLES: dict[str, Any] = {"string": "x", "integer": 1, "boolean": True}
 
 
 def directory() -> Path:
-    """The module's schema directory; the module cache is the checkout's own."""
-    cache = programs.TOP / "build/go"
-    cache.mkdir(parents=True, exist_ok=True)
-    done = subprocess.run(
-        [programs.tool("go"), "mod", "download", "-modcacherw", "-json", MODULE],
-        cwd=cache,
-        env={**os.environ, "GOMODCACHE": str(cache), "GOFLAGS": "-mod=mod"},
-        capture_output=True,
-        text=True,
-        check=True,
-        timeout=120,
-    )
-    return Path(json.loads(done.stdout)["Dir"]) / "schema"
+    """The module's schema directory."""
+    return programs.go_module(MODULE) / "schema"
 
 
 class Schema:

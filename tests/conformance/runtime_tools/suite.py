@@ -18,7 +18,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from support.programs import tool
+from support.programs import go
 
 HERE = Path(__file__).resolve().parent
 BUILD = HERE.parent.parent.parent / "build/runtime_tools"
@@ -73,19 +73,11 @@ def build() -> Path:
         return BUILD
     shutil.rmtree(BUILD, ignore_errors=True)
     BUILD.mkdir(parents=True)
-    environment = {**os.environ, "CGO_ENABLED": "0", "GOFLAGS": "-mod=mod"}
     for package in ("cmd/runtimetest", "validation/..."):
-        subprocess.run(
-            [tool("go"), "build", "-o", f"{BUILD}/", f"{MODULE}/{package}"],
-            cwd=HERE,
-            env=environment,
-            check=True,
-            timeout=600,
-        )
-    where = [str(tool("go")), "list", "-m", "-f", "{{.Dir}}", MODULE]
-    found = subprocess.run(where, cwd=HERE, capture_output=True, text=True, check=True, timeout=60)
+        go("build", "-mod=mod", "-o", f"{BUILD}/", f"{MODULE}/{package}", here=HERE, CGO_ENABLED="0")
+    found = Path(go("list", "-m", "-f", "{{.Dir}}", MODULE, here=HERE).strip())
     architecture = MACHINES[platform.machine()]
-    shutil.copy(Path(found.stdout.strip()) / f"rootfs-{architecture}.tar.gz", BUILD / f"rootfs-{architecture}.tar.gz")
+    shutil.copy(found / f"rootfs-{architecture}.tar.gz", BUILD / f"rootfs-{architecture}.tar.gz")
     done.write_text(stamp)
     return BUILD
 

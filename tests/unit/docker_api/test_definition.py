@@ -6,11 +6,7 @@ Facts only: paths, methods, parameters, fields. Nothing of it is kept in the rep
 from __future__ import annotations
 
 import inspect
-import json
-import os
 import re
-import subprocess
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -50,20 +46,8 @@ MORE_PARAMETERS = {
 
 @pytest.fixture(scope="module", name="definition")
 def _definition() -> dict[str, Any]:
-    cache = programs.TOP / "build/go"
-    cache.mkdir(parents=True, exist_ok=True)
-    done = subprocess.run(
-        [programs.tool("go"), "mod", "download", "-modcacherw", "-json", MODULE],
-        cwd=cache,
-        env={**os.environ, "GOMODCACHE": str(cache), "GOFLAGS": "-mod=mod"},
-        capture_output=True,
-        text=True,
-        check=True,
-        timeout=120,
-    )
-    found: dict[str, Any] = yaml.load(
-        (Path(json.loads(done.stdout)["Dir"]) / "api/swagger.yaml").read_text(), _loader()
-    )
+    text = (programs.go_module(MODULE) / "api/swagger.yaml").read_text()
+    found: dict[str, Any] = yaml.load(text, _loader())
     return found
 
 
