@@ -23,6 +23,8 @@ Subnet = IPv4Network | IPv6Network
 _DEFAULTS = (*(f"172.{number}.0.0/16" for number in range(17, 32)), *(f"192.168.{n}.0/20" for n in range(0, 256, 16)))
 _MOST = 1000
 """Ends of one network: a bridge of Linux carries 1,023 ports."""
+_NOBODYS = tuple(map(ip_network, ("0.0.0.0/8", "127.0.0.0/8", "224.0.0.0/4", "::/127", "ff00::/8")))
+"""This host, loopback and groups (RFC 1122, 3.2.1.3; RFC 4291, 2.4)."""
 _LARGEST4 = 30
 _LARGEST6 = 126
 _SEARCHED = 1 << 17
@@ -62,14 +64,17 @@ def pool(subnet: str, gateway: str, ip_range: str, auxiliary: dict[str, str]) ->
     net = _asked(subnet)
     if net.prefixlen > (_LARGEST4 if net.version == 4 else _LARGEST6):
         raise BadValue(f"invalid subnet {subnet}: it has no room for a gateway and a container")
+    if any(net.version == other.version and net.overlaps(other) for other in _NOBODYS):
+        raise BadValue(f"invalid subnet {subnet}: no network can have such addresses")
     own = _inside(gateway, net, "gateway") if gateway else net[1]
+    if own in (net.network_address, _last(net)):
+        raise BadValue(f"invalid gateway {gateway}: it is the address of the subnet {net} as a whole")
     if ip_range:
         part = _asked(ip_range)
         if part.version != net.version or not part.subnet_of(net):  # type: ignore[arg-type]
             raise BadValue(f"invalid ip-range {ip_range}: it is not within the subnet {subnet}")
-    for name, text in auxiliary.items():
-        _inside(text, net, f"auxiliary address {name}")
-    return Pool(str(net), str(own), ip_range, auxiliary, bool(gateway))
+    others = {name: str(_inside(text, net, f"auxiliary address {name}")) for name, text in auxiliary.items()}
+    return Pool(str(net), str(own), ip_range, others, bool(gateway))
 
 
 def refuse_overlap(subnet: str, networks: Iterable[tuple[str, str]]) -> None:

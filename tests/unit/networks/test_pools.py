@@ -44,6 +44,10 @@ def test_a_pool_as_it_is_asked_for() -> None:
         "10.0.0.0/24", "10.0.0.9", "10.0.0.128/25", {"a": "10.0.0.2"}, True
     )
     assert pools.pool("fd00::/64", "", "", {}).gateway == "fd00::1"
+    six = pools.pool("fd00::/64", "FD00::9", "", {"a": "fd00:0::2"})
+    assert (six.gateway, six.auxiliary) == ("fd00::9", {"a": "fd00::2"})
+    assert pools.free(six, ()) == "fd00::1"
+    assert pools.free(six, ("fd00::1",)) == "fd00::3"
 
 
 @pytest.mark.parametrize(
@@ -56,6 +60,15 @@ def test_a_pool_as_it_is_asked_for() -> None:
         ("10.0.0.0/24", "", "10.1.0.0/25", {}),
         ("10.0.0.0/24", "", "", {"a": "10.1.0.1"}),
         ("10.0.0.0/31", "", "", {}),
+        ("10.0.0.0/24", "10.0.0.0", "", {}),
+        ("10.0.0.0/24", "10.0.0.255", "", {}),
+        ("fd00::/64", "fd00::", "", {}),
+        ("0.0.0.0/0", "", "", {}),
+        ("127.5.0.0/16", "", "", {}),
+        ("224.0.0.0/8", "", "", {}),
+        ("::/0", "", "", {}),
+        ("::1/64", "", "", {}),
+        ("ff02::/64", "", "", {}),
     ],
 )
 def test_what_means_nothing(subnet: str, gateway: str, ip_range: str, auxiliary: dict[str, str]) -> None:
