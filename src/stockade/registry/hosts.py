@@ -11,6 +11,7 @@ from __future__ import annotations
 import ipaddress
 import os
 import posixpath
+import re
 import tomllib
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
@@ -27,9 +28,11 @@ ENVIRONMENT = "STOCKADE_CERTS_DIR"
 _DEFAULT_HOST = "registry-1.docker.io"
 _MAX_FILE = 1 << 20
 _FILE = "hosts.toml"
+_EVERY = "_default"
 EVERYTHING = frozenset({"pull", "resolve", "push"})
 _KEYS = frozenset({"capabilities", "ca", "client", "skip_verify", "header", "override_path", "dial_timeout"})
-_UNITS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0}
+_UNITS = {"ns": 1e-9, "us": 1e-6, "µs": 1e-6, "ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0}
+_TERM = re.compile(r"(\d+\.?\d*|\.\d+)(ns|us|µs|ms|s|m|h)")
 
 
 class Host(NamedTuple):
@@ -77,8 +80,8 @@ def find(domain: str, tops: Iterable[str] = DIRECTORIES) -> tuple[Host, ...]:
             place = f"{top}/{name}"
             text = _read(f"{place}/{_FILE}")
             if text is not None:
-                return parse(text, domain, place)
-            found = _certificates(place) if name != "_default" else None
+                return parse(text, domain, place, of_all=name == _EVERY)
+            found = _certificates(place) if name != _EVERY else None
             if found is not None:
                 return tuple(one._replace(ca=found[0], client=found[1]) for one in defaults(domain))
     return defaults(domain)
@@ -91,11 +94,12 @@ def defaults(domain: str) -> tuple[Host, ...]:
     return (Host("http", authority), secure) if is_loopback(authority) else (secure,)
 
 
-def parse(text: str, domain: str, place: str = "") -> tuple[Host, ...]:
+def parse(text: str, domain: str, place: str = "", *, of_all: bool = False) -> tuple[Host, ...]:
     """Read a hosts.toml.
 
     Args:
         place: its directory, which relative paths in it start from.
+        of_all: it is for registries that nobody named: its `server` is none of them, and gets nobody's credentials.
 
     Raises:
         BadValue: it says what cannot be understood.
@@ -121,15 +125,13 @@ def parse(text: str, domain: str, place: str = "") -> tuple[Host, ...]:
             _host(f"{one.scheme}://{one.authority}", raw, domain, place)._replace(path=one.path)
             for one in defaults(domain)
         ]
-    own = {(one.scheme, one.authority) for one in found if one.own}
-    return tuple(_as_itself(one, domain, own) for one in found)
-
-
-def _as_itself(host: Host, domain: str, own: set[tuple[str, str]]) -> Host:
-    """A host that is the registry itself may have its credentials; any other is told whose names it is asked for."""
-    itself = (host.scheme, host.authority) in own
     usual = {domain, *(one.authority for one in defaults(domain))}
-    return host._replace(own=itself, namespace="" if host.authority in usual else domain)
+    own = {(one.scheme, one.authority) for one in found if one.own and (not of_all or one.authority in usual)}
+    return tuple(
+        # Any other than the registry itself is told whose names it is asked for.
+        one._replace(own=(one.scheme, one.authority) in own, namespace="" if one.authority in usual else domain)
+        for one in found
+    )
 
 
 def _host(address: str, table: Mapping[str, Any], domain: str, place: str) -> Host:
@@ -167,12 +169,12 @@ def _capabilities(table: Mapping[str, Any], where: str) -> frozenset[str]:
 
 
 def _clients(table: Mapping[str, Any], where: str, place: str) -> tuple[tuple[str, str], ...]:
-    """A file with both, several such, or pairs of certificate and key."""
+    """A file with both, several such, or pairs of certificate and key, of which an empty one is in the same file."""
     value = table.get("client", ())
     found = []
     for one in (value,) if isinstance(value, str) else value:
         pair = (one, one) if isinstance(one, str) else tuple(one) if isinstance(one, list) else ()
-        if len(pair) == 1:
+        if len(pair) == 1 or (len(pair) == 2 and not pair[1]):
             pair = (pair[0], pair[0])
         if len(pair) != 2 or not all(isinstance(word, str) and word for word in pair):
             raise BadValue(f"{where}: `client` is a file, or a list of files or [certificate, key] pairs")
@@ -213,13 +215,14 @@ def _flag(table: Mapping[str, Any], key: str, where: str) -> bool:
 
 
 def _duration(table: Mapping[str, Any], where: str) -> float:
-    """Go's words of a duration, of one unit."""
+    """Go's words of a duration, as 1m30s."""
     value = table.get("dial_timeout", "0s")
-    unit = next((unit for unit in _UNITS if isinstance(value, str) and value.endswith(unit)), "")
-    try:
-        return float(value.removesuffix(unit)) * _UNITS[unit]
-    except (ValueError, KeyError, AttributeError):
-        raise BadValue(f"{where}: dial_timeout {value!r} is no duration", hint="10s") from None
+    terms = _TERM.findall(value) if isinstance(value, str) else []
+    if value == "0":
+        return 0
+    if not terms or "".join(map("".join, terms)) != value:
+        raise BadValue(f"{where}: dial_timeout {value!r} is no duration", hint="10s")
+    return sum(float(number) * _UNITS[unit] for number, unit in terms)
 
 
 def _path(text: str, place: str) -> str:
@@ -230,8 +233,8 @@ def _names(domain: str) -> tuple[str, ...]:
     """The directory of a host, with its port in either of the forms that file systems allow."""
     host, colon, port = domain.rpartition(":")
     if colon and port.isdigit():
-        return (f"{host}_{port}_", domain, "_default")
-    return (domain, "_default")
+        return (f"{host}_{port}_", domain, _EVERY)
+    return (domain, _EVERY)
 
 
 def _read(path: str) -> str | None:

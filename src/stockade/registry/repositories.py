@@ -128,7 +128,9 @@ class Registries:
         return [Found(one.name, one.description or "", one.star_count, one.is_official) for one in hits[:count]]
 
     def _own(self, domain: str) -> tuple[Host, ...]:
-        return tuple(one for one in hosts.find(domain, self._tops) if one.own)
+        """Where the registry itself is asked, also where all names are had from others."""
+        own = tuple(one for one in hosts.find(domain, self._tops) if one.own)
+        return own or hosts.defaults(domain)
 
     def close(self) -> None:
         """End the connections that are kept."""

@@ -111,7 +111,7 @@ class Transport:
     def __init__(self, through: Proxies | None = None) -> None:
         self._proxies = proxies.of(os.environ) if through is None else through
         self._idle: dict[tuple[_Origin, Trust], list[_Link]] = {}
-        self._contexts: dict[Trust, ssl.SSLContext] = {}
+        self._contexts: dict[Trust, tuple[_Stamp, ssl.SSLContext]] = {}
 
     async def ask(self, request: Request, *, patient: bool = True) -> Answer:
         """One request to its answer, whatever its status; redirects are followed.
@@ -236,10 +236,15 @@ class Transport:
         return _Link(reader, writer)
 
     async def _context(self, trust: Trust) -> ssl.SSLContext:
-        """What TLS needs to know; to read the system's authorities takes tens of milliseconds."""
-        if trust not in self._contexts:
-            self._contexts[trust] = await asyncio.to_thread(_context, trust)
-        return self._contexts[trust]
+        """What TLS needs to know; to read the system's authorities takes tens of milliseconds.
+
+        Certificates that were renewed are read anew.
+        """
+        stamp = _stamp(trust)
+        known = self._contexts.get(trust)
+        if known is None or known[0] != stamp:
+            known = self._contexts[trust] = stamp, await asyncio.to_thread(_context, trust)
+        return known[1]
 
 
 async def _dial_through(proxy: Proxy, origin: _Origin, context: ssl.SSLContext | None) -> _Link:
@@ -405,6 +410,23 @@ def _pause(answer: Answer, attempt: int) -> float:
         with contextlib.suppress(ValueError):
             return max(0.0, email.utils.parsedate_to_datetime(said).timestamp() - time.time())
     return float(1 << attempt) / 2
+
+
+_Stamp = tuple[tuple[int, int, int], ...]
+
+
+def _stamp(trust: Trust) -> _Stamp:
+    """Which certificates there are now: another one for each file that is replaced or changed."""
+    system = ssl.get_default_verify_paths()
+    paths = (system.cafile, system.capath, *trust.ca, *(path for pair in trust.client for path in pair))
+    found = []
+    for path in paths:
+        try:
+            seen = os.stat(path or "")
+            found.append((seen.st_ino, seen.st_mtime_ns, seen.st_size))
+        except OSError:
+            found.append((0, 0, 0))
+    return tuple(found)
 
 
 def _context(trust: Trust) -> ssl.SSLContext:

@@ -81,9 +81,12 @@ def find(registry: str) -> Login:
     if helper:
         return _ask(helper, key)
     auths = config.get("auths")
-    for name, entry in auths.items() if isinstance(auths, dict) else ():
-        if isinstance(entry, dict) and (name == key or _host(name) == _host(registry)):
-            return _entry(name, entry)
+    entries = auths if isinstance(auths, dict) else {}
+    # What is said of exactly this name comes before older ways to write it.
+    near = [name for name in entries if _host(name) == _host(registry)]
+    for name in (key, *near):
+        if isinstance(entries.get(name), dict):
+            return _entry(name, entries[name])
     return Login()
 
 
@@ -143,11 +146,10 @@ def _host(name: str) -> str:
 
 def _helper(config: dict[str, Any], registry: str) -> str:
     table = config.get("credHelpers")
-    named = ""
+    named = config.get("credsStore") or ""
     for name, helper in table.items() if isinstance(table, dict) else ():
         if name == key_of(registry) or _host(name) == _host(registry):
-            named = helper
-    named = named or config.get("credsStore") or ""
+            named = helper  # an empty one: the file itself
     if not isinstance(named, str) or (named and not _HELPER.fullmatch(named)):
         raise BadValue(f"{path()} names a credential helper {named!r}, which is no name of a program")
     return named

@@ -165,6 +165,26 @@ def test_tls(tmp_path: Path) -> None:
         assert asked(tmp_path / "docker", manifest(name)) == wanted
 
 
+def test_an_authority_that_is_renewed_is_believed_at_once(tmp_path: Path) -> None:
+    old, new = (tmp_path / name for name in ("old", "new"))
+    old.mkdir()
+    new.mkdir()
+    first, tls = registries.certificate(old), registries.certificate(new)
+    with registries.docker_registry(tmp_path, tls=tls) as one:
+        wanted = one.put(SMALL, "app")
+        place = tmp_path / "certs" / one.authority
+        place.mkdir(parents=True)
+        (place / "ca.crt").write_bytes(first.authority.read_bytes())
+
+        async def twice(found: Registries) -> str:
+            with pytest.raises(Unavailable, match="is not to be trusted"):
+                await manifest(f"{one.authority}/app")(found)
+            (place / "ca.crt").write_bytes(tls.authority.read_bytes())
+            return await manifest(f"{one.authority}/app")(found)
+
+        assert asked(tmp_path / "certs", twice) == wanted
+
+
 def test_mirrors(plain: DockerRegistry, tmp_path: Path) -> None:
     wanted = plain.put(SMALL, "mirrored", "1")
     only_here = plain.put(SMALL, "proxied/mirrored", "2")

@@ -77,6 +77,21 @@ def test_a_table_for_the_registry_itself_may_have_its_credentials() -> None:
     assert last.own
 
 
+def test_a_server_for_every_registry_is_told_nobodys_password() -> None:
+    [one] = parse('server = "https://cache.test"\n', "r.test", of_all=True)
+    assert (one.base, one.own, one.namespace) == ("https://cache.test/v2", False, "r.test")
+    mirror, itself = parse('skip_verify = true\n[host."https://cache.test"]\n', "r.test", of_all=True)
+    assert (mirror.own, itself.own, itself.insecure) == (False, True, True)
+
+
+def test_durations_and_a_key_beside_its_certificate() -> None:
+    words = 'client = [["a.pem", ""]]\ndial_timeout = "1m0.5s"\n'
+    first, last = parse(f'[host."https://m.test"]\n{words}', "r.test", "/etc/x")
+    assert (first.client, first.dial_timeout) == ((("/etc/x/a.pem", "/etc/x/a.pem"),), 60.5)
+    assert last.dial_timeout == 0
+    assert parse('dial_timeout = "1500ms"', "r.test")[0].dial_timeout == 1.5
+
+
 @pytest.mark.parametrize("name", ["r.test_5000_", "r.test:5000", "_default"])
 def test_where_a_file_lies(tmp_path: Path, name: str) -> None:
     (tmp_path / "second" / name).mkdir(parents=True)
@@ -112,6 +127,8 @@ def test_certificates_as_docker_has_them(tmp_path: Path) -> None:
         ('[host."https://x"]\nca = 1', "`ca` is a word"),
         ('[host."https://x"]\nclient = [["a", "b", "c"]]', "`client` is a file"),
         ('[host."https://x"]\ndial_timeout = "soon"', "is no duration"),
+        ('[host."https://x"]\ndial_timeout = "1s5"', "is no duration"),
+        ('[host."https://x"]\nclient = [["", ""]]', "`client` is a file"),
         ('[host."https://x".header]\nx = "a\\r\\nb"', "is no line of a header"),
         ('[host."https://x".header]\n"x: y" = "a"', "is no line of a header"),
     ],

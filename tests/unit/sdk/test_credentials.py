@@ -49,6 +49,11 @@ def test_whose_a_name_is(name: str, registry: str) -> None:
         ({"r.test": {"auth": encoded("a:"), "identitytoken": "t"}}, "r.test", Login("a", "", "t")),
         ({"https://index.docker.io/v1/": {"auth": encoded("a:b")}}, "docker.io", Login("a", "b")),
         ({"r.test:5000": {"auth": encoded("a:b")}}, "r.test", Login()),
+        (
+            {"https://r.test/v1/": {"auth": encoded("old:x")}, "r.test": {"auth": encoded("a:b")}},
+            "r.test",
+            Login("a", "b"),
+        ),
         ({"r.test": {}}, "r.test", Login()),
         ({}, "r.test", Login()),
     ],
@@ -92,6 +97,14 @@ def test_a_helper_that_is_missing_is_named(config: Path) -> None:
     with pytest.raises(Unavailable, match="docker-credential-nobody-has-it, which is not installed"):
         credentials.find("r.test")
     assert credentials.find("other.test") == Login()
+
+
+def test_an_empty_helper_is_the_file_itself(config: Path) -> None:
+    auths = {"r.test": {"auth": encoded("a:b")}}
+    config.write_text(json.dumps({"credsStore": "nobody-has-it", "credHelpers": {"r.test": ""}, "auths": auths}))
+    assert credentials.find("r.test") == Login("a", "b")
+    with pytest.raises(Unavailable):
+        credentials.find("other.test")
 
 
 def test_the_header() -> None:
