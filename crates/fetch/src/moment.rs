@@ -16,10 +16,10 @@ pub fn seconds_until(text: &str) -> Option<u64> {
 fn date(text: &str) -> Option<u64> {
     const MONTHS: &str = "JanFebMarAprMayJunJulAugSepOctNovDec";
     let mut words = text.split(' ').skip(1);
-    let day: u64 = words.next()?.parse().ok()?;
+    let day: i64 = words.next()?.parse().ok()?;
     let name = words.next().filter(|name| name.len() == 3)?;
-    let month = MONTHS.find(name).filter(|at| at % 3 == 0)? as u64 / 3 + 1;
-    let year: u64 = words.next()?.parse().ok()?;
+    let month = MONTHS.find(name).filter(|at| at % 3 == 0)? as i64 / 3 + 1;
+    let year: i64 = words.next()?.parse().ok()?;
     let clock: Vec<u64> = words
         .next()?
         .split(':')
@@ -33,18 +33,8 @@ fn date(text: &str) -> Option<u64> {
     if words.next() != Some("GMT") || !fits || second > 60 {
         return None;
     }
-    Some(days(year, month, day) * 86_400 + hour * 3600 + minute * 60 + second)
-}
-
-/// Days since 1970-01-01; years begin in March, so that the leap day is a year's last.
-fn days(year: u64, month: u64, day: u64) -> u64 {
-    let (year, month) = if month > 2 {
-        (year, month - 3)
-    } else {
-        (year - 1, month + 9)
-    };
-    let before = year * 365 + year / 4 - year / 100 + year / 400;
-    before + (month * 153 + 2) / 5 + day - 1 - 719_468
+    let days = u64::try_from(calendar::day(year, month, day)).ok()?;
+    Some(days * 86_400 + hour * 3600 + minute * 60 + second)
 }
 
 #[cfg(test)]

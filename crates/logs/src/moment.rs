@@ -42,7 +42,7 @@ impl Moment {
         }
         let of_day = hour * 3600 + minute * 60 + second;
         Some(Moment {
-            seconds: days(year, month, day) * 86_400 + of_day - offset(zone)?,
+            seconds: calendar::day(year, month, day) * 86_400 + of_day - offset(zone)?,
             nanos: nanos(fraction)?,
         })
     }
@@ -61,14 +61,7 @@ impl Moment {
 
     /// In UTC, always with nine digits of fraction.
     pub fn render(self) -> String {
-        let (day, of_day) = (
-            self.seconds.div_euclid(86_400),
-            self.seconds.rem_euclid(86_400),
-        );
-        let (year, month, date) = civil(day);
-        let (hour, minute, second) = (of_day / 3600, of_day / 60 % 60, of_day % 60);
-        let nanos = self.nanos;
-        format!("{year:04}-{month:02}-{date:02}T{hour:02}:{minute:02}:{second:02}.{nanos:09}Z")
+        format!("{}.{:09}Z", calendar::rfc3339(self.seconds), self.nanos)
     }
 }
 
@@ -99,26 +92,6 @@ fn offset(zone: &[u8]) -> Option<i64> {
         }
         _ => None,
     }
-}
-
-/// Days since 1970-01-01, by eras of 400 years that begin on the first of March.
-fn days(year: i64, month: i64, day: i64) -> i64 {
-    let year = if month <= 2 { year - 1 } else { year };
-    let of_era = year.rem_euclid(400);
-    let of_year = (153 * ((month + 9) % 12) + 2) / 5 + day - 1;
-    year.div_euclid(400) * 146_097 + of_era * 365 + of_era / 4 - of_era / 100 + of_year - 719_468
-}
-
-/// The date of a day counted from 1970-01-01.
-fn civil(day: i64) -> (i64, i64, i64) {
-    let day = day + 719_468;
-    let of_era = day.rem_euclid(146_097);
-    let year = (of_era - of_era / 1460 + of_era / 36_524 - of_era / 146_096) / 365;
-    let of_year = of_era - (365 * year + year / 4 - year / 100);
-    let month = (5 * of_year + 2) / 153;
-    let (date, month) = (of_year - (153 * month + 2) / 5 + 1, (month + 2) % 12 + 1);
-    let year = year + day.div_euclid(146_097) * 400 + i64::from(month <= 2);
-    (year, month, date)
 }
 
 #[cfg(test)]

@@ -60,29 +60,8 @@ fn go_mode(found: &Statx) -> u32 {
 
 /// RFC 3339 in UTC, with as many digits of a second as are needed.
 fn instant(seconds: i64, nanoseconds: u32) -> String {
-    let (days, rest) = (seconds.div_euclid(86_400), seconds.rem_euclid(86_400));
-    // Days since 0000-03-01 in years that begin with March: then leap days come last (Hinnant, "chrono-compatible
-    // low-level date algorithms").
-    let shifted = days + 719_468;
-    let (era, of_era) = (shifted.div_euclid(146_097), shifted.rem_euclid(146_097));
-    let year_of_era = (of_era - of_era / 1460 + of_era / 36_524 - of_era / 146_096) / 365;
-    let of_year = of_era - (365 * year_of_era + year_of_era / 4 - year_of_era / 100);
-    let from_march = (5 * of_year + 2) / 153;
-    let day = of_year - (153 * from_march + 2) / 5 + 1;
-    let month = if from_march < 10 {
-        from_march + 3
-    } else {
-        from_march - 9
-    };
-    let year = year_of_era + era * 400 + i64::from(month <= 2);
-    let fraction = match nanoseconds {
-        0 => String::new(),
-        _ => format!(".{nanoseconds:09}")
-            .trim_end_matches('0')
-            .to_owned(),
-    };
-    let (hour, minute, second) = (rest / 3600, rest / 60 % 60, rest % 60);
-    format!("{year:04}-{month:02}-{day:02}T{hour:02}:{minute:02}:{second:02}{fraction}Z")
+    let (whole, fraction) = (calendar::rfc3339(seconds), calendar::fraction(nanoseconds));
+    format!("{whole}{fraction}Z")
 }
 
 #[cfg(test)]

@@ -34,12 +34,12 @@ impl Stamp {
         let second = since_epoch.as_secs();
         if second != self.second {
             self.second = second;
-            let (year, month, day) = civil(second / 86_400);
+            let (year, month, day) = calendar::date((second / 86_400) as i64);
             let of_day = second % 86_400;
             let fields = [
-                (0, 4, year),
-                (5, 2, month),
-                (8, 2, day),
+                (0, 4, year as u64),
+                (5, 2, month as u64),
+                (8, 2, day as u64),
                 (11, 2, of_day / 3600),
                 (14, 2, of_day / 60 % 60),
                 (17, 2, of_day % 60),
@@ -65,23 +65,6 @@ fn digits(field: &mut [u8], mut value: u64) {
         *place = b'0' + (value % 10) as u8;
         value /= 10;
     }
-}
-
-/// The date of a day counted from 1970-01-01, by eras of 400 years that begin on the first of March.
-fn civil(day: u64) -> (u64, u64, u64) {
-    let day = day + 719_468;
-    let era = day / 146_097;
-    let of_era = day % 146_097;
-    let year = (of_era - of_era / 1460 + of_era / 36_524 - of_era / 146_096) / 365;
-    let of_year = of_era - (365 * year + year / 4 - year / 100);
-    let month = (5 * of_year + 2) / 153;
-    let date = of_year - (153 * month + 2) / 5 + 1;
-    let (month, carry) = if month < 10 {
-        (month + 3, 0)
-    } else {
-        (month - 9, 1)
-    };
-    (year + era * 400 + carry, month, date)
 }
 
 #[cfg(test)]
