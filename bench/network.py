@@ -15,6 +15,7 @@ import time
 from collections.abc import Callable
 from typing import Any
 
+from bench.engine import starter
 from bench.engines import IMAGE, Engines, engines
 from bench.figures import OURS, Context, Figure, Unavailable, take_turns
 from bench.wire import Client
@@ -55,24 +56,14 @@ def measure(context: Context) -> list[Figure]:
 def starts(context: Context, found: Engines) -> list[Figure]:
     """POST create sent → start answered, with a bridge and a published port."""
     clients = found.clients()
-    alone = take_turns({who: _starter(client) for who, client in clients.items()}, max(context.turns, 20))
+    alone = take_turns(
+        {who: starter(client, client.publish) for who, client in clients.items()}, max(context.turns, 20)
+    )
     together = take_turns({who: _at_once(client.path) for who, client in clients.items()}, context.turns // 2)
     return [
         Figure("create and start, bridge and published port", "ms", alone, peer="docker", at_most=0.06),
         Figure(f"… {_TOGETHER} at a time, each", "ms", together, peer="docker", at_most=0.06),
     ]
-
-
-def _starter(client: Client) -> Callable[[], float]:
-    def once() -> float:
-        begun = time.perf_counter()
-        identity = client.publish(IMAGE, "sleep", "1000")
-        client.start(identity)
-        spent = (time.perf_counter() - begun) * 1000
-        client.remove(identity)
-        return spent
-
-    return once
 
 
 def _at_once(path: str) -> Callable[[], float]:

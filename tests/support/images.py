@@ -225,8 +225,3 @@ def cached(name: str, make: Any) -> Path:
 def busybox_archive(name: str = "busybox:latest") -> Path:
     """A file for `docker load`."""
     return cached(f"busybox-{sha256(name.encode())[:8]}", lambda: busybox().docker_archive(name))
-
-
-def debian_archive(name: str = "debian:small") -> Path:
-    """A file for `docker load`."""
-    return cached(f"debian-{sha256(name.encode())[:8]}", lambda: debian().docker_archive(name))

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import fcntl
-import json
 import os
 import pty
 import struct
@@ -13,7 +12,7 @@ import termios
 from dataclasses import dataclass, field
 from itertools import count
 from pathlib import Path
-from typing import IO, Any
+from typing import IO
 
 from support import bundle
 from support.place import Place
@@ -36,10 +35,6 @@ class Command:
             self.argv(*words), input=data, capture_output=True, env=self.environment, timeout=timeout, check=False
         )
         return Result(done.returncode, done.stdout, done.stderr)
-
-    def state_of(self, container: str) -> dict[str, Any]:
-        found: dict[str, Any] = json.loads(self.call("state", container).ok())
-        return found
 
 
 @dataclass(slots=True)

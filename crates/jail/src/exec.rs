@@ -367,14 +367,7 @@ fn prepare(execed: &mut Execed, line: &Line, program: &Program) -> Result<(), Er
             stage: Stage::JoinNamespaces,
         })?;
         match packet.tag {
-            Tag::Fault => {
-                return Err(Fault::decode(&packet.payload).map_or(
-                    Error::Died {
-                        stage: Stage::Prepare,
-                    },
-                    Fault::inside,
-                ));
-            }
+            Tag::Fault => return Err(Fault::told(&packet.payload, Stage::Prepare)),
             Tag::Warning => execed
                 .warnings
                 .push(String::from_utf8_lossy(&packet.payload).into_owned()),

@@ -70,6 +70,11 @@ impl Fault {
         })
     }
 
+    /// What the caller sees of a fault that the container's process told at a stage.
+    pub fn told(bytes: &[u8], stage: Stage) -> Error {
+        Fault::decode(bytes).map_or(Error::Died { stage }, Fault::inside)
+    }
+
     /// What the caller sees when this happened in its own process.
     pub fn on_host(self) -> Error {
         Error::Host {

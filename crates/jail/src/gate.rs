@@ -122,14 +122,7 @@ pub(crate) fn follow(line: &Line, pid: i32) -> Result<(), Error> {
     };
     while let Some(packet) = line.receive().map_err(failed)? {
         match (packet.tag, packet.descriptor) {
-            (Tag::Fault, _) => {
-                return Err(Fault::decode(&packet.payload).map_or(
-                    Error::Died {
-                        stage: Stage::Execute,
-                    },
-                    Fault::inside,
-                ));
-            }
+            (Tag::Fault, _) => return Err(Fault::told(&packet.payload, Stage::Execute)),
             (Tag::Listener, Some(listener)) => {
                 hand_over(&packet.payload, &listener, pid).map_err(Fault::on_host)?;
                 line.send(Tag::Continue, &[], None).map_err(failed)?;

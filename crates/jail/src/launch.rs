@@ -223,14 +223,7 @@ impl Attendance<'_> {
 
     fn answer(&mut self, packet: Packet, pid: i32) -> Result<(), Error> {
         match packet.tag {
-            Tag::Fault => {
-                return Err(Fault::decode(&packet.payload).map_or(
-                    Error::Died {
-                        stage: Stage::Prepare,
-                    },
-                    Fault::inside,
-                ));
-            }
+            Tag::Fault => return Err(Fault::told(&packet.payload, Stage::Prepare)),
             Tag::Warning => self
                 .container
                 .warnings

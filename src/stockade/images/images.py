@@ -463,7 +463,7 @@ class Images:
                 self._base.tell("untag", one.image, "", labels.get(one.image))
             else:
                 self._base.tell("delete", one.id, "", labels.get(one.id))
-        layers = tuple(Deleted(chain, is_image=False) for chain in work.collected.chains)
+        layers = tuple(Deleted(chain) for chain in work.collected.chains)
         return Pruned((*removed, *layers), work.collected.reclaimed)
 
     # Standing on --------------------------------------------------------------------------------------------------

@@ -165,11 +165,6 @@ class Image(Struct, frozen=True):
         """The digest of its manifest."""
         return self.kept.manifest
 
-    @property
-    def empty_config(self) -> bool:
-        """Whether it says nothing of what to run."""
-        return not (self.config.entrypoint or self.config.cmd)
-
 
 class Progress(NamedTuple):
     """How far one layer is, in Docker's words."""
@@ -212,7 +207,6 @@ class Deleted(NamedTuple):
     """An image or a layer that is no more, by its id."""
 
     id: str
-    is_image: bool = True
 
 
 class Pruned(NamedTuple):

@@ -121,12 +121,6 @@ class Attachment:
         self._socket.close()
 
 
-def reopen_logs(path: str, identity: str) -> None:
-    """Have the shim open a container's log files anew, after they were moved."""
-    with _connect(path) as connection:
-        _ask(connection, path, {"reopen_logs": {"id": identity}}, [])
-
-
 def root(path: str, identity: str) -> int:
     """A descriptor of the root directory of a running container; what is below is hostile (openat2, RESOLVE_IN_ROOT).
 

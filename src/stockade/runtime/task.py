@@ -167,10 +167,6 @@ class Task:
         """Tell a process' terminal its size."""
         await self._call("ResizePty", exec_id=exec_id, width=columns, height=rows)
 
-    async def close_io(self, exec_id: str = "") -> None:
-        """Close a process' standard input."""
-        await self._call("CloseIO", exec_id=exec_id, stdin=True)
-
     async def pause(self) -> None:
         """Freeze every process."""
         await self._call("Pause")

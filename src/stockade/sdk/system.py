@@ -284,11 +284,3 @@ def _file_system(directory: str) -> str:
 def _at_least(major: int, minor: int) -> bool:
     numbers = os.uname().release.split(".")
     return (int(numbers[0]), int(numbers[1])) >= (major, minor)
-
-
-def is_usable() -> bool:
-    """Whether the native wall has all that it needs here."""
-    try:
-        return all(one.ok for one in check() if one.needed)
-    except StockadeError:
-        return False
