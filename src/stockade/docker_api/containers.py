@@ -131,8 +131,8 @@ class Containers:
         image = self._image(body, request.query.text("platform"))
         name = request.query.text("name")
         name = names.check_name(name) if name else self._free_name()
-        asked = Asked(names.new_id(), name, time.time_ns(), self._processors, self._hostname, self._identity, NAMESPACE,
-                      self._network)  # fmt: skip
+        asked = Asked(self._engine.next_id(), name, time.time_ns(), self._processors, self._hostname, self._identity,
+                      NAMESPACE, self._network)  # fmt: skip
         plan, warnings = wanted(body, image, asked)
         record = await self._engine.create(plan)
         return json({"Id": record.wanted.id, "Warnings": list(warnings)}, 201)

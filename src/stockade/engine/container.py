@@ -15,6 +15,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from stockade.engine.containers import Prepared
     from stockade.engine.copies import Copies
+    from stockade.engine.shims import Connected
     from stockade.host.ids import Ids
     from stockade.runtime.aio import Channel
     from stockade.runtime.task import Task
@@ -49,7 +50,7 @@ class Container:
         """How many verbs are ending it on purpose, so that no policy answers its end."""
         self.prepared: Prepared | None = None
         """A start that went as far as it can without letting the program run."""
-        self.prelaunched: asyncio.Task[Any] | None = None
+        self.prelaunched: asyncio.Future[Connected] | None = None
         """Starts its shim ahead of its first start; a shim that nobody uses leaves by itself after 30 seconds."""
         self.held: list[int] = []
         """Descriptors that a start binds; closed when its mounts are made."""
@@ -126,6 +127,10 @@ class Container:
         """Tell those who wait for it that it came about."""
         for future in list(self._waiting.get(condition, ())):
             self.came_to(future)
+
+    def hold(self, connected: Connected) -> None:
+        """Its shim is there."""
+        self.task, self.channel = connected.task, connected.channel
 
     def let_go(self) -> None:
         """Close the connection to its shim, which goes on."""

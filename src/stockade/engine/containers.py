@@ -23,6 +23,7 @@ from stockade.engine import (
     signals,
     verbs,
 )
+from stockade.engine.ahead import Ahead
 from stockade.engine.answers import Change, Pruned, Waited
 from stockade.engine.container import Container, Joined
 from stockade.engine.copies import Copies
@@ -67,6 +68,7 @@ class Containers:
         self.journal = Journal(engine.store)
         self.table = engine.store.table("container", Record)
         self.copies = Copies()
+        self.ahead = Ahead(engine)
         self.boot = processes.boot_id()
         self.known: dict[str, dict[str, Container]] = {}
         self._tasks: set[asyncio.Task[Any]] = set()
@@ -117,6 +119,7 @@ class Containers:
     async def close(self) -> None:
         """See Engine.close."""
         self._closing = True
+        await self.ahead.close()
         for task in list(self._tasks):
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
@@ -161,6 +164,7 @@ class Containers:
         container = self.take(Record(wanted, State()))
         del own[wanted.id]
         self._reserved.add((wanted.namespace, wanted.name))
+        self.ahead.busy()
         try:
             await self.journal.run(
                 verbs.CREATE, Turn(self, container), wanted.id, {"wanted": msgspec.to_builtins(wanted)}
@@ -202,6 +206,7 @@ class Containers:
 
     async def begin(self, container: Container, turn: Turn, restarts: int = 0) -> None:
         """Start a container; the policy's own starts count."""
+        self.ahead.busy()
         async with container.lock:
             if container.state.status is Status.PAUSED:
                 raise Conflict("cannot start a paused container, try unpause instead")

@@ -83,6 +83,10 @@ class Engine:
         """Whether no container is called so, nor one that is being made."""
         return self.containers.is_free(name, namespace)
 
+    def next_id(self) -> str:
+        """The id that the next container is to have, if it is made at once."""
+        return self.containers.ahead.next_id()
+
     # What the other parts stand on ------------------------------------------------------------------------------
 
     def find(self, reference: str, namespace: str = NAMESPACE) -> Record:

@@ -18,6 +18,7 @@ from stockade.images.values import Accounts
 from stockade.model import RootfsMount
 from stockade.runtime import shim
 from stockade.runtime.task import Stdio, Task
+from stockade.snapshots import Snapshots
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -30,6 +31,14 @@ async def lay(engine: Engine, container: Container) -> None:
     await engine.snapshots.prepare(container.directory, found, host_ids(engine, container))
     with contextlib.suppress(FileExistsError):
         os.mkdir(f"{container.directory}/rootfs", 0o755)
+
+
+def lay_ahead(directory: str, ids: Ids) -> None:
+    """Make what every container has in its directory."""
+    Snapshots.make(directory, ids)
+    os.mkdir(f"{directory}/rootfs", 0o755)
+    for name in files.NAMES:
+        _write(f"{directory}/{name}", b"", 0o644, ids)
 
 
 async def mounts(engine: Engine, container: Container) -> tuple[RootfsMount, ...]:
@@ -197,8 +206,7 @@ def _write(path: str, content: bytes, mode: int, owner: Ids | None) -> None:
         file.write(content)
         file.truncate()
         os.fchmod(descriptor, mode)
-        if owner is not None:
-            os.fchown(descriptor, owner.base, owner.group_base)
+        os.fchown(descriptor, *ids.owner(owner))
 
 
 def stdio(container: Container) -> Stdio:

@@ -240,6 +240,10 @@ async def _remove_strays(containers: Containers) -> None:
     base = f"{containers.engine.paths.data}/engine"
     known = {identity for space in containers.known.values() for identity in space}
     busy = {operation.subject for operation in containers.journal.unfinished()}
-    for name in sorted(os.listdir(base)):
-        if name not in known and name not in busy and not os.path.exists(f"{base}/{name}/record.json"):
+    # Decided at once: what is made meanwhile is none.
+    strays = [
+        name for name in sorted(os.listdir(base)) if name not in known | busy and not containers.ahead.holds(name)
+    ]
+    for name in strays:
+        if not os.path.exists(f"{base}/{name}/record.json"):
             await ground.remove_tree(f"{base}/{name}")

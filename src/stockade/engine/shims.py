@@ -18,12 +18,54 @@ from stockade.runtime.task import Task
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from stockade.host.paths import Paths
+    from stockade.runtime.aio import Channel
 
 NAMESPACE = "stockade"
 _STALE = ("exit.json", "address", "attach", "shim.pid", "shim.json")
 _CLEAN_UP_WITHIN = 30.0
+USABLE = 25.0
+"""Seconds; a shim without a container leaves by itself after 30."""
 _DEAD_WITHIN = 10.0
 """Seconds from SIGKILL until a shim no longer answers, on a machine that has much else to do."""
+
+
+class Connected(NamedTuple):
+    """A shim that was started, and the connection to it."""
+
+    task: Task
+    channel: Channel
+    since: float
+    """By the loop's clock."""
+
+    @property
+    def usable(self) -> bool:
+        """Whether it is there, and will not leave in this moment for want of a container."""
+        return not self.channel.closed and asyncio.get_running_loop().time() - self.since < USABLE
+
+    async def dismiss(self) -> None:
+        """Let it go; it holds no container."""
+        with contextlib.suppress(StockadeError):
+            await self.task.shutdown()
+        self.channel.close()
+
+
+async def launch(paths: Paths, identity: str, directory: str) -> Connected:
+    """Start a shim for the container that will be in a directory, and connect.
+
+    Raises:
+        RuntimeFailed: it did not start.
+        Unavailable: systemd runs this host, and gives no cgroup to be in.
+    """
+    if delegated.missing():
+        await asyncio.to_thread(delegated.ask)
+    words = shim.start_words(shim.program(shim.PROGRAM), directory, identity, NAMESPACE)
+    environ = {"STOCKADE_RUN_DIR": paths.run, "STOCKADE_SHIM_CGROUP": delegated.shims()}
+    since = asyncio.get_running_loop().time()
+    answer = await spawn.run(words, environ=environ)
+    complaint = answer.complaint.decode(errors="replace").strip()
+    address = shim.started(identity, answer.status, answer.out.decode(errors="replace"), complaint)
+    channel = await World().connect(address)
+    return Connected(Task(channel, identity, directory), channel, since)
 
 
 class Shim(NamedTuple):
@@ -32,22 +74,11 @@ class Shim(NamedTuple):
     paths: Paths
     container: Container
 
-    async def launch(self) -> Task:
-        """Start it and connect.
-
-        Raises:
-            RuntimeFailed: it did not start.
-            Unavailable: systemd runs this host, and gives no cgroup to be in.
-        """
-        container = self.container
-        if delegated.missing():
-            await asyncio.to_thread(delegated.ask)
-        words = shim.start_words(shim.program(shim.PROGRAM), container.directory, container.id, NAMESPACE)
-        environ = {"STOCKADE_RUN_DIR": self.paths.run, "STOCKADE_SHIM_CGROUP": delegated.shims()}
-        answer = await spawn.run(words, environ=environ)
-        complaint = answer.complaint.decode(errors="replace").strip()
-        address = shim.started(container.id, answer.status, answer.out.decode(errors="replace"), complaint)
-        return await self._connect(address)
+    async def launch(self) -> Connected:
+        """Start it and connect; see `launch`."""
+        connected = await launch(self.paths, self.container.id, self.container.directory)
+        self.container.hold(connected)
+        return connected
 
     async def connected(self) -> Task:
         """The container in its shim, over the connection that is there or a new one.
@@ -55,14 +86,10 @@ class Shim(NamedTuple):
         Raises:
             Unavailable: no shim answers.
         """
-        if self.container.task is None:
-            return await self._connect(shim.address(self.container.directory))
-        return self.container.task
-
-    async def _connect(self, address: str) -> Task:
         container = self.container
-        container.channel = await World().connect(address)
-        container.task = Task(container.channel, container.id, container.directory)
+        if container.task is None:
+            container.channel = await World().connect(shim.address(container.directory))
+            container.task = Task(container.channel, container.id, container.directory)
         return container.task
 
     async def end(self) -> None:
@@ -73,7 +100,7 @@ class Shim(NamedTuple):
         """
         container = self.container
         if container.prelaunched is not None:
-            await self._dismiss(container.prelaunched)
+            await self.dismiss()
         try:
             gone = await self._end_politely()
         except StockadeError:
@@ -87,11 +114,12 @@ class Shim(NamedTuple):
             with contextlib.suppress(OSError):
                 os.unlink(f"{container.directory}/{name}")
 
-    async def _dismiss(self, ahead: asyncio.Task[Task]) -> None:
+    async def dismiss(self) -> None:
         """Let a shim go that was started ahead and holds no container."""
-        self.container.prelaunched = None
-        with contextlib.suppress(StockadeError):
-            await (await ahead).shutdown()
+        ahead, self.container.prelaunched = self.container.prelaunched, None
+        if ahead is not None:
+            with contextlib.suppress(StockadeError):
+                await (await ahead).dismiss()
         self.container.let_go()
         with contextlib.suppress(OSError):
             os.unlink(f"{self.container.directory}/shim.pid")

@@ -28,6 +28,7 @@ from stockade.store import Operation, Step, Verb
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from stockade.engine.ahead import Place
     from stockade.engine.containers import Containers
     from stockade.engine.engine import Engine
     from stockade.networks.coming import Coming
@@ -46,6 +47,8 @@ class Turn:
         self.containers = containers
         self.engine: Engine = containers.engine
         self.container = container
+        self.place: Place | None = None
+        """That was made ahead, and that it has taken."""
         self.gate: asyncio.Future[None] | None = None
         """Of a start that was prepared: opened by whoever starts it."""
         self.creating: asyncio.Task[int] | None = None
@@ -74,15 +77,19 @@ class Turn:
 
 
 async def _claim(turn: Turn) -> None:
-    container = turn.container
-    os.makedirs(container.directory, 0o700, exist_ok=True)
+    container, paths = turn.container, turn.engine.paths
+    turn.place = turn.containers.ahead.take(container.id)
+    if turn.place is None:
+        os.makedirs(container.directory, 0o700, exist_ok=True)
     if bundle.own_user_namespace(container.wanted):
-        container.ids = ids.claim(turn.engine.paths, container.directory)
+        container.ids = turn.place.ids if turn.place else ids.claim(paths, container.directory)
         slot = container.ids.slot
         container.record = msgspec.structs.replace(
             container.record, state=msgspec.structs.replace(container.state, slot=slot)
         )
         turn.operation.note(slot=slot)
+    elif turn.place is not None:
+        ids.release(paths, container.directory, turn.place.ids.slot)
 
 
 async def _unclaim(turn: Turn) -> None:
@@ -131,8 +138,15 @@ async def _render(turn: Turn) -> None:
 async def _launch_ahead(turn: Turn) -> None:
     """The shim starts beside what is left of creating, and beside the client's way from create to start."""
     container = turn.container
+    if turn.place is not None:
+        container.hold(turn.place.shim)
+        container.prelaunched = asyncio.get_running_loop().create_future()
+        container.prelaunched.set_result(turn.place.shim)
     if container.wanted.annotations:
         # One of them may say whose shim it shares; it reads that in config.json.
+        await turn.shim.dismiss()
+        return
+    if turn.place is not None:
         return
     container.prelaunched = turn.containers.spawn(turn.shim.launch(), f"prelaunch {container.id[:12]}")
     # The new task's turn: it goes as far as a process that starts.

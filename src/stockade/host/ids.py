@@ -59,6 +59,11 @@ class Ids(NamedTuple):
         return self.gid[0].host
 
 
+def owner(ids: Ids | None) -> tuple[int, int]:
+    """The host's ids of a container's root and its group; without ids of its own they are the host's root's."""
+    return (0, 0) if ids is None else (ids.base, ids.group_base)
+
+
 def claim(paths: Paths, directory: str) -> Ids:
     """Claim ids for the container at `directory`, which exists: a link to it is the claim."""
     if not paths.root:

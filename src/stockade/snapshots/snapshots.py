@@ -10,10 +10,11 @@ Where the file system of the layers knows no id-mapped mounts, a layer is copied
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
 from collections.abc import Iterable, Sequence
 
-from stockade.host.ids import Ids
+from stockade.host.ids import Ids, owner
 from stockade.host.paths import Paths
 from stockade.host.tool import Program
 from stockade.model import IdMap, RootfsMount
@@ -48,20 +49,21 @@ class Snapshots:
             layers: topmost first.
             ids: None: the host's own, as they are.
         """
-        for name in ("upper", "work"):
-            path = f"{bundle}/{name}"
-            try:
-                os.mkdir(path, 0o755)
-            except FileExistsError:
-                continue
-            if name == "upper":
-                os.chmod(path, os.stat(layers[0]).st_mode & 0o7777)
-            if ids is not None:
-                os.chown(path, ids.base, ids.group_base)
+        self.make(bundle, ids)
+        os.chmod(f"{bundle}/upper", os.stat(layers[0]).st_mode & 0o7777)
         if ids is not None and not self._is_mapped(layers[0]):
             await self._join(f"{self.shifted}/{ids.base}/{os.path.basename(one)}" for one in layers)
             for layer in layers:
                 await self._copy(layer, ids)
+
+    @staticmethod
+    def make(bundle: str, ids: Ids | None) -> None:
+        """Make the directories alone, for whichever layers will be beneath. Idempotent."""
+        for name in ("upper", "work"):
+            path = f"{bundle}/{name}"
+            with contextlib.suppress(FileExistsError):
+                os.mkdir(path, 0o755)
+            os.chown(path, *owner(ids))
 
     def mounts(self, bundle: str, layers: Sequence[str], ids: Ids | None) -> tuple[RootfsMount, ...]:
         """The rootfs list of CreateTask."""
