@@ -9,7 +9,6 @@ removes the directories, and a shim whose directory is gone leaves.
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import logging
 import os
 from typing import NamedTuple
@@ -47,11 +46,11 @@ class Ahead:
         self._engine = engine
         self._ready: dict[str, Place] = {}
         self._making: set[str] = set()
+        self._leaving: dict[str, Place] = {}
         self._wanted = 0
         self._last = 0.0
         self._fill: asyncio.Task[None] | None = None
-        self._end: asyncio.TimerHandle | None = None
-        self._ending: asyncio.Task[None] | None = None
+        self._end: asyncio.Task[None] | None = None
 
     def next_id(self) -> str:
         """The id of the container that is made next: that of a place, if there is one."""
@@ -67,7 +66,7 @@ class Ahead:
 
     def holds(self, identity: str) -> bool:
         """Whether a directory is that of a place."""
-        return identity in self._ready or identity in self._making
+        return identity in self._ready or identity in self._making or identity in self._leaving
 
     def busy(self) -> None:
         """A container is being made or started: no place is made beside it."""
@@ -85,6 +84,7 @@ class Ahead:
                 elif sum(place.shim.usable for place in self._ready.values()) < self._wanted:
                     await self._make()
                 else:
+                    self._engine.networks.node.begin_ahead(self._wanted)
                     self._wanted = 0
         except (StockadeError, OSError) as error:
             # Each container's own start says what is missing.
@@ -92,7 +92,8 @@ class Ahead:
             log.warning("nothing is made ready for the next container: %s", error)
         finally:
             self._fill = None
-        self._give_up_later()
+        if self._ready and self._end is None:
+            self._end = asyncio.create_task(self._end_unused(), name="give places up")
 
     async def _make(self) -> None:
         identity = names.new_id()
@@ -105,42 +106,42 @@ class Ahead:
             shim = await shims.launch(self._engine.paths, identity, directory)
             self._ready[identity] = Place(directory, claimed, shim)
         except BaseException:
-            await self._remove([directory])
+            await self._remove(directory)
             raise
         finally:
             self._making.discard(identity)
 
-    def _give_up_later(self) -> None:
-        if self._ready and self._end is None:
-            self._end = asyncio.get_running_loop().call_later(shims.USABLE, self._give_up_old)
-
-    def _give_up_old(self) -> None:
+    async def _end_unused(self) -> None:
+        """Give places up in time, until none is left."""
+        while self._ready:
+            await asyncio.sleep(shims.USABLE)
+            await self._let_go([identity for identity, place in self._ready.items() if not place.shim.usable])
         self._end = None
-        old = [identity for identity, place in self._ready.items() if not place.shim.usable]
-        self._ending = asyncio.create_task(self._give_up([self._ready.pop(one) for one in old]), name="give places up")
-        self._give_up_later()
+        await self._engine.networks.node.give_up()
 
-    async def _give_up(self, places: list[Place]) -> None:
-        for place in places:
+    async def _let_go(self, identities: list[str]) -> None:
+        # Whoever is cancelled in the midst of it leaves the rest to `give_up`.
+        self._leaving |= {identity: self._ready.pop(identity) for identity in identities}
+        for identity, place in list(self._leaving.items()):
             await place.shim.dismiss()
-        await self._remove([place.directory for place in places])
+            await self._remove(place.directory)
+            self._leaving.pop(identity, None)
 
-    async def _remove(self, directories: list[str]) -> None:
+    async def _remove(self, directory: str) -> None:
         """What is not removed now is a stray of the next start's."""
-        for directory in directories:
-            try:
-                await ground.remove_tree(directory)
-            except StockadeError as error:
-                log.warning("%s", error)
-            ids.release(self._engine.paths, directory)
+        try:
+            await ground.remove_tree(directory)
+        except StockadeError as error:
+            log.warning("%s", error)
+        ids.release(self._engine.paths, directory)
 
-    async def close(self) -> None:
-        """Leave no place."""
-        for task in (self._fill, self._ending):
+    async def give_up(self) -> None:
+        """Leave nothing that was made ahead."""
+        self._wanted = 0
+        for task in (self._fill, self._end):
             if task is not None:
                 task.cancel()
-                with contextlib.suppress(asyncio.CancelledError):
-                    await task
-        if self._end is not None:
-            self._end.cancel()
-        await self._give_up(list(self._ready.values()))
+                await asyncio.wait([task])
+        self._end = None
+        await self._let_go(list(self._ready))
+        await self._engine.networks.node.give_up()

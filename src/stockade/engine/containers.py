@@ -119,7 +119,7 @@ class Containers:
     async def close(self) -> None:
         """See Engine.close."""
         self._closing = True
-        await self.ahead.close()
+        await self.ahead.give_up()
         for task in list(self._tasks):
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
@@ -574,6 +574,7 @@ class Containers:
 
     async def prune(self, matches: Callable[[Record], bool], namespace: str) -> Pruned:
         """See Engine.prune."""
+        await self.ahead.give_up()
         idle = (Status.CREATED, Status.EXITED, Status.DEAD)
         found, reclaimed = [], 0
         for container in list(self.known.get(namespace, {}).values()):

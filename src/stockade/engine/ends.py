@@ -205,6 +205,9 @@ async def _change(turn: Turn, old: str, new: str) -> None:
     container = turn.container
     before, after = (msgspec.convert(turn.notes[word], Ends) for word in (old, new))
     if not container.alive:
+        if not after.wanted:
+            # No start of its own writes them any more.
+            await write(turn.engine, container, after)
         return
     if not _present(container):
         # It has ended, and nobody has recorded that yet: its end knows one side of the change only.

@@ -231,7 +231,7 @@ class Engine:
         return self.containers.waiting(self.containers.find(reference, namespace), condition)
 
     async def prune(self, matches: Callable[[Record], bool], namespace: str = NAMESPACE) -> Pruned:
-        """Remove the containers that do not run and that match."""
+        """Remove the containers that do not run and that match, and what was made ahead of the next ones."""
         return await self.containers.prune(matches, namespace)
 
     # Turns in a container's life, told to the other parts ---------------------------------------------------------

@@ -114,8 +114,10 @@ async def render(engine: Engine, container: Container, *, starting: bool = False
     given = Given(directory, name, own_ids(engine, container), accounts, joined, volumes, delegated.parent())
     text = bundle.render(wanted, given)
     owner = host_ids(engine, container)
-    for file, content in _names(engine, wanted, name, files.NOWHERE).items():
-        _write(f"{directory}/{file}", content.encode(), 0o644, owner)
+    # Where there are networks each start writes them, once the addresses are known; but they must be there to be bound.
+    if not wanted.networks or not os.path.exists(f"{directory}/{files.NAMES[-1]}"):
+        for file, content in _names(engine, wanted, name, files.NOWHERE).items():
+            _write(f"{directory}/{file}", content.encode(), 0o644, owner)
     _make_devices(wanted, directory, owner)
     _write(f"{directory}/config.json", text, 0o600, None)
 

@@ -43,6 +43,11 @@ class Child:
         self._pidfd = os.pidfd_open(pid)
         loop.add_reader(self._pidfd, self._collect)
 
+    @property
+    def runs(self) -> bool:
+        """Whether its end was not collected yet."""
+        return not self._ended.done()
+
     async def wait(self) -> int:
         """Its status (-n: signal n), once it has ended."""
         return await asyncio.shield(self._ended)

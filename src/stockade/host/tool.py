@@ -91,6 +91,11 @@ class Running:
         self._feeder: asyncio.Task[None] | None = None
         self._sentence = asyncio.create_task(self._read_sentence(), name=f"errors of {self._name}")
 
+    @property
+    def runs(self) -> bool:
+        """Whether it has not ended."""
+        return self._child.runs
+
     def tell(self, text: bytes) -> None:
         """Its standard input, all of it."""
         self._feeder = asyncio.create_task(spawn.feed(self._stdin, text), name=f"feed {self._name}")

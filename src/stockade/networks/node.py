@@ -8,7 +8,7 @@ import json
 import os
 import shutil
 import socket
-from collections.abc import AsyncIterator, Callable, Iterable
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterable
 from typing import Any
 
 from stockade.errors import Refused, RuntimeFailed, Unsupported
@@ -27,6 +27,8 @@ class Node:
     def __init__(self) -> None:
         self._turns = Turns()
         self._claim: socket.socket | None = None
+        self._ahead: list[Running] = []
+        """That wait, each for whoever begins one."""
         self._leaving: set[asyncio.Task[None]] = set()
         """Of programs that have done what they were asked."""
 
@@ -51,9 +53,25 @@ class Node:
         self._claim = found
 
     def begin(self) -> Running:
-        """Start the program that `apply` is given: it waits to be told, or to be stopped."""
+        """The program that `apply` is given: it waits to be told, or to be stopped."""
         self.claim()
+        while self._ahead:
+            program = self._ahead.pop()
+            if program.runs:
+                return program
+            self._leave(program.stop())
         return Program(PROGRAM).begin("apply")
+
+    def begin_ahead(self, count: int) -> None:
+        """Have so many programs wait for whoever begins one, if this daemon keeps networks."""
+        while self._claim is not None and len(self._ahead) < count:
+            self._ahead.append(Program(PROGRAM).begin("apply"))
+
+    async def give_up(self) -> None:
+        """Stop those that nobody began."""
+        ahead, self._ahead = self._ahead, []
+        for program in ahead:
+            await program.stop()
 
     async def apply(self, operations: Iterable[Operation], program: Running | None = None) -> dict[str, Any]:
         """Have operations done, all or none; beside others.
@@ -86,13 +104,16 @@ class Node:
         answers = program.answers()
         answer: dict[str, Any] = await anext(answers, {})
         if answer.get("done") == len(operations):
-            leaving = asyncio.create_task(answers.aclose(), name=f"end of {PROGRAM}")
-            self._leaving.add(leaving)
-            leaving.add_done_callback(self._leaving.discard)
+            self._leave(answers.aclose())
             return answer
         async for _ in answers:
             pass
         return answer
+
+    def _leave(self, end: Coroutine[Any, Any, None]) -> None:
+        leaving = asyncio.create_task(end, name=f"end of {PROGRAM}")
+        self._leaving.add(leaving)
+        leaving.add_done_callback(self._leaving.discard)
 
     async def routes(self) -> tuple[str, ...]:
         """Every subnet that the host has an address in or a route to."""
@@ -120,6 +141,7 @@ class Node:
 
     async def close(self) -> None:
         """Let go of the claim, once nobody is at work."""
+        await self.give_up()
         if self._leaving:
             await asyncio.wait(self._leaving)
         if self._claim is not None:
