@@ -5,39 +5,27 @@ from __future__ import annotations
 import os
 import signal
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
+from support import fixtures
 from support.census import IDS
-from support.daemon import IMAGE, Daemon, daemon
-from support.place import place
+from support.daemon import IMAGE, Daemon
+from support.patience import eventually
 
 pytestmark = [pytest.mark.root, pytest.mark.timeout(180)]
+_docker = fixtures.docker
 GIVEN_UP_WITHIN = 60
 """Seconds; the engine does it after 25."""
 
 
-@pytest.fixture(scope="module")
-def served() -> Iterator[Daemon]:
-    with place() as made, daemon(made) as found:
-        found.load()
-        yield found
-
-
 @pytest.fixture
-def box(served: Daemon) -> Iterator[Daemon]:
-    yield served
-    served.clear()
-    served.docker("container", "prune", "-f")
-
-
-def eventually(question: Callable[[], bool], patience: float = 20) -> None:
-    deadline = time.monotonic() + patience
-    while not question():
-        assert time.monotonic() < deadline, "it did not come about"
-        time.sleep(0.05)
+def box(docker: Daemon) -> Iterator[Daemon]:
+    yield docker
+    docker.clear()
+    docker.docker("container", "prune", "-f")
 
 
 def engine(box: Daemon) -> Path:
@@ -117,7 +105,7 @@ def test_as_many_are_ready_as_were_made_together(box: Daemon) -> None:
 
 def test_a_place_that_nobody_takes_is_given_up(box: Daemon) -> None:
     identity, pid = one_place(box)
-    eventually(lambda: identity not in os.listdir(engine(box)), GIVEN_UP_WITHIN)
+    eventually(lambda: identity not in os.listdir(engine(box)), patience=GIVEN_UP_WITHIN)
     assert claims(identity) == []
     eventually(lambda: not lives(pid))
     assert places(box) == {}
