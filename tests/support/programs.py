@@ -65,10 +65,10 @@ def go_module(named: str) -> Path:
     return Path(json.loads(go("mod", "download", "-json", named))["Dir"])
 
 
-def go_build(here: Path, name: str, package: str = ".") -> Path:
+def go_build(here: Path, name: str, package: str = ".", *flags: str) -> Path:
     """A Go program of the module in `here`, or of one that it names, built into the checkout's own directory."""
     built = TOP / "build" / name
-    go("build", "-o", str(built), package, here=here, CGO_ENABLED="0")
+    go("build", *flags, "-o", str(built), package, here=here, CGO_ENABLED="0")
     return built
 
 

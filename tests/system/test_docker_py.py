@@ -120,7 +120,7 @@ def test_the_daemon_itself(client: Any) -> None:
     assert {"create", "start", "die", "destroy"} <= set(said)
     assert client.ping()
     assert client.info()["OSType"] == "linux"
-    assert client.df()["Images"]
+    assert client.df()["ImageUsage"]["TotalCount"]
     assert {one.name for one in client.networks.list()} == {"bridge", "none", "host"}
     assert client.volumes.list() == []
     assert client.containers.prune()["SpaceReclaimed"] == 0

@@ -76,7 +76,7 @@ def test_ports_and_the_default_network(client: Any) -> None:
     assert 32768 <= int(found["82/udp"][0]["HostPort"]) < 61000
     assert [one["HostPort"] for one in found["83/tcp"] if one["HostIp"] == "0.0.0.0"] == ["8083", "8084"]
     gateway = client.networks.get("bridge").attrs["IPAM"]["Config"][0]["Gateway"]
-    assert box.attrs["NetworkSettings"]["Gateway"] == gateway
+    assert box.attrs["NetworkSettings"]["Networks"]["bridge"]["Gateway"] == gateway
     assert box.attrs["HostConfig"]["NetworkMode"] == "bridge"
     with pytest.raises(docker.errors.APIError, match="port is already allocated"):
         client.containers.run(IMAGE, ["true"], ports={"80/tcp": 8080})

@@ -17,8 +17,8 @@ from stockade.docker_api.query import Query, only, served
 from stockade.docker_api.router import Route
 from stockade.docker_api.selection import Listed
 from stockade.docker_api.times import moment, nanoseconds
-from stockade.docker_api.versions import Version
-from stockade.docker_api.wanted import Asked, Image, wanted
+from stockade.docker_api.versions import NO_LEGACY_SINCE, Version
+from stockade.docker_api.wanted import Asked, Image, since_1_52, wanted
 from stockade.engine import names
 from stockade.engine.answers import Change
 from stockade.engine.records import NAMESPACE, Record
@@ -35,6 +35,8 @@ MULTIPLEXED_SINCE = Version(1, 42)
 _STREAMS_CHOSEN_SINCE = Version(1, 42)
 """Before, a websocket carries all three streams, whatever is asked."""
 _BINARY_SINCE = Version(1, 28)
+_CLEARS_SINCE = Version(1, 55)
+"""From here on an empty list of an update clears the limits of devices."""
 _CONDITIONS = ("not-running", "next-exit", "removed")
 _LEAST_BODY = 7
 _ATTACH = served("detachKeys", "logs", "stream", "stdin", "stdout", "stderr")
@@ -134,6 +136,8 @@ class Containers:
         asked = Asked(self._engine.next_id(), name, time.time_ns(), self._processors, self._hostname, self._identity,
                       NAMESPACE, self._network)  # fmt: skip
         plan, warnings = wanted(body, image, asked)
+        if request.version >= NO_LEGACY_SINCE:
+            warnings = (*warnings, *since_1_52(body))
         record = await self._engine.create(plan)
         return json({"Id": record.wanted.id, "Warnings": list(warnings)}, 201)
 
@@ -173,10 +177,11 @@ class Containers:
         self._summaries.forget({record.wanted.id for record in everything})
         found = selection.choose(everything, listed)
         if query.flag("size"):
-            return json([await self._sized(record) for record in found])
+            return json([await self._sized(record, request.version) for record in found])
         now = time.time_ns()
         shown: dict[tuple[str, str], str] = {}
-        lines = [self._summaries.line(record, self._shown_image(record, shown), now) for record in found]
+        health = request.version >= NO_LEGACY_SINCE
+        lines = [self._summaries.line(record, self._shown_image(record, shown), now, health) for record in found]
         return Answer(200, b"[" + b",".join(lines) + b"]\n")
 
     def _listed(self, query: Query) -> Listed:
@@ -211,9 +216,11 @@ class Containers:
             found = shown[asked] = asked[0] if not known or known == (asked[1],) else asked[1]
         return found
 
-    async def _sized(self, record: Record) -> dict[str, Any]:
+    async def _sized(self, record: Record, version: Version) -> dict[str, Any]:
         found = render.summary(record, self._shown_image(record, {}))
         found["Status"] = render.status(record.state, time.time_ns())
+        if version >= NO_LEGACY_SINCE:
+            found["Health"] = render.health(record.state)
         found.update(await self._sizes(record))
         return found
 
@@ -232,6 +239,8 @@ class Containers:
         identity = record.wanted.id
         volumes = describe(record, self._engine.storage.volumes)
         found = render.inspect(record, self._engine.directory(identity), self._engine.execs.ids(identity), volumes)
+        if request.version < NO_LEGACY_SINCE:
+            render.add_legacy(found, record)
         if request.query.flag("size"):
             found.update(await self._sizes(record))
         return json(found)
@@ -289,7 +298,8 @@ class Containers:
     async def update(self, request: Request) -> Answer:
         """Docker's ContainerUpdate."""
         body = request.decode(fields.Update)
-        change = Change(limits.changed(body, self._processors), limits.restart_policy(body.restart_policy))
+        resources = limits.changed(body, self._processors, clears=request.version >= _CLEARS_SINCE)
+        change = Change(resources, limits.restart_policy(body.restart_policy))
         warnings = await self._engine.update(request.name, change)
         return json({"Warnings": list(warnings)})
 

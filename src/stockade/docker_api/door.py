@@ -15,6 +15,7 @@ from stockade.docker_api.registries import Registries
 from stockade.docker_api.router import Route, Router
 from stockade.docker_api.server import Server
 from stockade.docker_api.system import System
+from stockade.docker_api.usage import DiskUsage
 from stockade.docker_api.volumes import Volumes
 
 if TYPE_CHECKING:
@@ -30,7 +31,8 @@ def routes(engine: Engine, version: str) -> list[Route]:
         *Execs(engine).routes(),
         *Images(engine, registries).routes(),
         *registries.routes(),
-        *System(engine, version, volumes).routes(),
+        *System(engine, version).routes(),
+        *DiskUsage(engine, volumes).routes(),
         *Networks(engine).routes(),
         *Absent().routes(),
         *volumes.routes(),

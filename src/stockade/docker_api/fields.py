@@ -5,7 +5,7 @@ know may too, and else is named in a 400. `REFUSED` says why not; `NEUTRAL` name
 to any engine on Linux, or is another's business (the client's). All else is read by `wanted.py` and its neighbours,
 which a test holds: each field that is served changes what comes out.
 
-Names and types are those of the Engine API 1.51; that is a fact of its definition, which a test compares.
+Names and types are those of the Engine API 1.56; that is a fact of its definition, which a test compares.
 """
 
 from __future__ import annotations
@@ -319,6 +319,7 @@ class HostConfig(Resources, frozen=True, kw_only=True, rename=_rename):
     masked_paths: list[str] | None = None
     readonly_paths: list[str] | None = None
     init: bool | None = None
+    umask: Int | None = None
 
 
 class EndpointIpam(Fields, frozen=True, kw_only=True, rename=_rename):

@@ -6,16 +6,18 @@ import os
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, TypeVar
 
+from msgspec import Raw
+
 from stockade.docker_api import render
 from stockade.docker_api.answers import TAR, Answer, json
 from stockade.docker_api.containers import joined_reference
 from stockade.docker_api.query import served
-from stockade.docker_api.registries import Registries, check_platform
-from stockade.docker_api.router import Route
+from stockade.docker_api.registries import Registries, check_platform, platform_of
+from stockade.docker_api.router import PAGE_NOT_FOUND, Route
 from stockade.docker_api.telling import Telling
 from stockade.docker_api.times import moment, nanoseconds
-from stockade.docker_api.versions import Version
-from stockade.errors import BadValue
+from stockade.docker_api.versions import NO_LEGACY_SINCE, Version
+from stockade.errors import BadValue, NotFound
 from stockade.images import Happened, Image, Untagged, Use, filters, parse_address
 
 if TYPE_CHECKING:
@@ -28,6 +30,8 @@ _NONE_UNTIL = Version(1, 43)
 _VIRTUAL_UNTIL = Version(1, 44)
 _COUNTED_SINCE = Version(1, 51)
 _LEGACY_UNTIL = Version(1, 50)
+_IDENTITY_SINCE = Version(1, 53)
+_ATTESTED_SINCE = Version(1, 55)
 _MANIFEST = "application/vnd.oci.image.manifest.v1+json"
 _LEGACY_CONFIG = {
     "Hostname": "",
@@ -57,15 +61,15 @@ class Images:
 
     def routes(self) -> list[Route]:
         """Docker's table."""
-        listed = served("all", "filters", "shared-size", "filter", "manifests", neutral=("digests",))
-        platform = {"platform": _PLATFORM}
+        listed = served("all", "filters", "shared-size", "filter", "manifests", "identity", neutral=("digests",))
         return [
             Route("GET", "/images/json", self.listing, listed),
             Route("GET", "/images/get", self.save, served("names", "platform")),
             Route("GET", "/images/{name}/get", self.save, served("platform")),
             Route("GET", "/images/{name}/json", self.inspect, served("manifests", "platform")),
             Route("GET", "/images/{name}/history", self.history, served("platform")),
-            Route("POST", "/images/load", self.load, served("quiet", refused=platform), body="stream"),
+            Route("GET", "/images/{name}/attestations", self.attestations, served("platform", "type", "statement")),
+            Route("POST", "/images/load", self.load, served("quiet", "platform"), body="stream"),
             Route("POST", "/images/create", self.create, served(*_CREATE), body="stream"),
             Route("POST", "/images/{name}/tag", self.tag, served("repo", "tag")),
             Route("POST", "/images/prune", self.prune, served("filters")),
@@ -87,6 +91,9 @@ class Images:
         counts: dict[str, int] = {}
         for record in self._engine.list():
             counts[record.wanted.image_id] = counts.get(record.wanted.image_id, 0) + 1
+        identity = query.flag("identity")
+        if identity and not query.flag("manifests"):
+            raise BadValue("identity is of manifests: it needs manifests=1")
         lines = []
         for image in found:
             line = self._summary(image, request.version)
@@ -95,7 +102,7 @@ class Images:
             line["SharedSize"] = shared.get(image.id, (0, -1))[1]
             line["Containers"] = counts.get(image.id, 0) if request.version >= _COUNTED_SINCE else -1
             if query.flag("manifests"):
-                line["Manifests"] = [manifest(image, self._uses(image.id))]
+                line["Manifests"] = [manifest(image, self._uses(image.id), identity)]
             lines.append(line)
         return json(lines)
 
@@ -125,11 +132,7 @@ class Images:
             "Id": image.id,
             "RepoTags": self._images.names(image.id),
             "RepoDigests": self._images.digests(image.id),
-            "Parent": image.parent,
-            "Comment": of.comment,
             "Created": moment(created) if created else of.created,
-            "DockerVersion": of.docker_version,
-            "Author": of.author,
             "Config": image_config(image, request.version),
             "Architecture": of.architecture,
             "Os": of.os,
@@ -138,9 +141,16 @@ class Images:
             "RootFS": {"Type": "layers", "Layers": of.diff_ids},
             "Metadata": {"LastTagTime": moment(self._images.last_tagged(image.id))},
         }
+        old = request.version < NO_LEGACY_SINCE
+        more = {"Parent": image.parent, "Comment": of.comment, "DockerVersion": of.docker_version, "Author": of.author}
+        found |= {name: value for name, value in more.items() if value or old}
         if of.variant:
             found["Variant"] = of.variant
+        if request.version >= _IDENTITY_SINCE:
+            found |= identity_of(image)
         if request.query.flag("manifests"):
+            if request.query.text("platform"):
+                raise BadValue("conflicting options: manifests and platform")
             found["Manifests"] = [manifest(image, self._uses(image.id))]
         if request.version < _VIRTUAL_UNTIL:
             found["VirtualSize"] = image.size
@@ -167,14 +177,37 @@ class Images:
         ]
         return json(lines)
 
+    async def attestations(self, request: Request) -> Answer:
+        """Docker's ImageAttestations."""
+        query = request.query
+        if request.version < _ATTESTED_SINCE:
+            raise NotFound(PAGE_NOT_FOUND)
+        if len(query.texts("platform")) > 1:
+            raise BadValue("parameter platform: one is taken")
+        image = self._of_platform(request, request.name)
+        types = query.texts("type")
+        lines = []
+        for one in self._images.attestations(image):
+            if types and one.predicate not in types:
+                continue
+            line: dict[str, Any] = {"Descriptor": one.descriptor, "PredicateType": one.predicate}
+            if query.flag("statement"):
+                line["Statement"] = Raw(self._images.statement(one))
+            lines.append(line)
+        return json(lines)
+
     # What comes and goes -----------------------------------------------------------------------------------------
 
     async def load(self, request: Request) -> None:
         """Docker's ImageLoad."""
+        wanted = [platform_of(text) for text in request.query.texts("platform")]
+        if len(wanted) > 1:
+            raise BadValue(f"parameter platform, {len(wanted)} times: {_PLATFORM}")
         telling = Telling(request, quiet=request.query.flag("quiet", default=True))
         body = await request.body()
         try:
-            loaded = await telling.follow(self._images.load(body, telling.progress))
+            work = self._images.load(body, telling.progress, wanted[0] if wanted else None)
+            loaded = await telling.follow(work)
         finally:
             os.close(body.descriptor)
         for one in loaded:
@@ -187,7 +220,8 @@ class Images:
         if not names:
             raise BadValue("no image is named")
         for chosen in self._images.can_save(names):
-            check_platform(request.query.text("platform"), chosen.image.config, chosen.image.id[7:19])
+            for platform in request.query.texts("platform"):
+                check_platform(platform, chosen.image.config, chosen.image.id[7:19])
         out = await request.give(TAR)
         try:
             await self._images.save(names, out)
@@ -267,7 +301,13 @@ class Images:
         return found
 
 
-def manifest(image: Image, uses: Sequence[Use]) -> dict[str, Any]:
+def identity_of(image: Image) -> dict[str, Any]:
+    """Where an image comes from. Signatures are not verified and builds not served, so it says nothing of them."""
+    pulled = image.kept.pulled
+    return {"Identity": {"Pull": [{"Repository": name} for name in pulled]}} if pulled else {}
+
+
+def manifest(image: Image, uses: Sequence[Use], identity: bool = False) -> dict[str, Any]:
     """The one manifest of an image, as `docker images --tree` reads it."""
     of, kept = image.config, image.kept
     content = kept.config_size + kept.manifest_size + sum(layer.size for layer in image.layers)
@@ -286,6 +326,7 @@ def manifest(image: Image, uses: Sequence[Use]) -> dict[str, Any]:
             "Platform": platform,
             "Containers": [use.container for use in uses],
             "Size": {"Unpacked": image.size},
+            **(identity_of(image) if identity else {}),
         },
     }
 
@@ -294,7 +335,7 @@ def image_config(image: Image, version: Version) -> dict[str, Any]:
     """What an image says of its containers, as Docker's inspect has it."""
     of = image.config
     found: dict[str, Any] = dict(_LEGACY_CONFIG) if version < _LEGACY_UNTIL else {}
-    found |= {
+    usual: dict[str, Any] = {
         "User": of.user,
         "Env": of.env or None,
         "Cmd": of.cmd or None,
@@ -304,6 +345,7 @@ def image_config(image: Image, version: Version) -> dict[str, Any]:
         "OnBuild": of.onbuild or None,
         "Labels": of.labels or None,
     }
+    found |= {name: value for name, value in usual.items() if value or version < NO_LEGACY_SINCE}
     more = {
         "ExposedPorts": {port: {} for port in of.exposed_ports},
         "StopSignal": of.stop_signal,

@@ -18,8 +18,12 @@ def resources(asked: fields.Resources, processors: int) -> records.Resources:
     return records.Resources(**changed(asked, processors))
 
 
-def changed(asked: fields.Resources, processors: int) -> dict[str, Any]:
-    """The limits that were asked for, by the name that records.Resources gives them: what an update changes."""
+def changed(asked: fields.Resources, processors: int, *, clears: bool = False) -> dict[str, Any]:
+    """The limits that were asked for, by the name that records.Resources gives them: what an update changes.
+
+    Args:
+        clears: whether an empty list of devices asks for their limits to be taken away.
+    """
     check(asked, processors)
     plain = {
         "memory": asked.memory,
@@ -41,15 +45,16 @@ def changed(asked: fields.Resources, processors: int) -> dict[str, Any]:
     found: dict[str, Any] = {name: value for name, value in plain.items() if value}
     if asked.memory_swappiness not in (None, _NO_SWAPPINESS):
         found["memory_swappiness"] = asked.memory_swappiness
-    if asked.blkio_weight_device:
-        found["blkio_weight_device"] = tuple((one.path, one.weight) for one in asked.blkio_weight_device)
+    weights = asked.blkio_weight_device
+    if weights or (clears and weights is not None):
+        found["blkio_weight_device"] = tuple((one.path, one.weight) for one in weights)
     for name, devices in (
         ("blkio_read_bps", asked.blkio_device_read_bps),
         ("blkio_write_bps", asked.blkio_device_write_bps),
         ("blkio_read_iops", asked.blkio_device_read_iops),
         ("blkio_write_iops", asked.blkio_device_write_iops),
     ):
-        if devices:
+        if devices or (clears and devices is not None):
             found[name] = tuple((one.path, one.rate) for one in devices)
     if asked.devices:
         found["devices"] = tuple(_device(one) for one in asked.devices)

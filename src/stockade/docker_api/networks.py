@@ -13,7 +13,9 @@ from stockade.docker_api.query import Filters, only, served
 from stockade.docker_api.router import Route
 from stockade.docker_api.selection import until
 from stockade.docker_api.times import NEVER, moment
+from stockade.docker_api.versions import Version
 from stockade.errors import BadValue, NotFound, Refused
+from stockade.networks import pools
 from stockade.networks.options import Asked, Subnet
 from stockade.networks.values import DEFAULT, Network, Pool
 
@@ -25,6 +27,7 @@ WITHOUT = ("host", "none")
 """Always there, and nothing of ours."""
 _FILTERS = frozenset({"dangling", "driver", "id", "label", "name", "scope", "type"})
 _PRUNE = frozenset({"label", "label!", "until"})
+_STATUS_SINCE = Version(1, 52)
 
 
 class Networks:
@@ -62,10 +65,10 @@ class Networks:
         if request.query.text("scope") not in ("", "local"):
             raise NotFound(f"network {name} not found")
         if name == DEFAULT:
-            return json(self._render(await self._engine.networks.default()))
+            return json(self._inspected(await self._engine.networks.default(), request.version))
         found = self._engine.networks.get(name)
         if found is not None:
-            return json(self._render(found))
+            return json(self._inspected(found, request.version))
         for other in WITHOUT:
             if name == other or (len(name) >= 3 and network_id(other).startswith(name)):
                 return json(self._without(other))
@@ -147,6 +150,17 @@ class Networks:
                 if used == (values[0].lower() in ("true", "1")):
                     return False
         return _labelled(found["Labels"], filters)
+
+    def _inspected(self, network: Network, version: Version) -> dict[str, Any]:
+        found = self._render(network)
+        if version >= _STATUS_SINCE:
+            taken = self._engine.networks.ledger.addresses(network.id)
+            subnets = {}
+            for pool in network.pools:
+                used, free = pools.usage(pool, taken)
+                subnets[pool.subnet] = {"IPsInUse": used, "DynamicIPsAvailable": free}
+            found["Status"] = {"IPAM": {"Subnets": subnets}}
+        return found
 
     def _render(self, network: Network, inside: bool = True) -> dict[str, Any]:
         return {

@@ -16,6 +16,7 @@ from stockade.docker_api.router import Route
 from stockade.docker_api.telling import Telling
 from stockade.errors import BadValue, NotFound
 from stockade.images import Progress, Sending, Wanted
+from stockade.images.documents import Platform
 from stockade.registry import Credentials
 from stockade.registry.references import DEFAULT_DOMAIN, Reference, parse
 
@@ -171,20 +172,30 @@ def domain_of(address: str) -> str:
     return DEFAULT_DOMAIN if not found or found in _INDEX else found
 
 
+def platform_of(text: str) -> Platform:
+    """A platform, which Docker's clients send as JSON.
+
+    Raises:
+        BadValue: it is none.
+    """
+    try:
+        found = msgspec.json.decode(text, type=dict[str, Any])
+        return Platform(*(str(found.get(name) or "") for name in ("architecture", "os", "variant")))
+    except (msgspec.DecodeError, msgspec.ValidationError):
+        raise BadValue(f"parameter platform={text}: it is no platform in JSON") from None
+
+
 def check_platform(wanted: str, config: Any, name: str) -> None:
-    """Hold a platform, which Docker's clients send as JSON, against the one that an image here has.
+    """Hold a platform, as `platform_of` reads it, against the one that an image here has.
 
     Raises:
         NotFound: it is another one.
     """
     if not wanted:
         return
-    try:
-        asked = msgspec.json.decode(wanted, type=dict[str, Any])
-    except (msgspec.DecodeError, msgspec.ValidationError):
-        raise BadValue(f"parameter platform={wanted}: it is no platform in JSON") from None
+    asked = platform_of(wanted)
     here = {"os": config.os, "architecture": config.architecture, "variant": config.variant}
-    if any(asked.get(key) not in (None, "", value) for key, value in here.items()):
+    if any(getattr(asked, key) not in ("", value) for key, value in here.items()):
         raise NotFound(f"image {name} is here for {config.os}/{config.architecture} only")
 
 

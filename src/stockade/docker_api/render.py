@@ -90,6 +90,11 @@ def state(of: State) -> dict[str, Any]:
     return found
 
 
+def health(of: State) -> dict[str, Any]:
+    """What a list says of health."""
+    return {"Status": of.health, "FailingStreak": of.failing}
+
+
 def status(of: State, now: int) -> str:
     """The STATUS column of `docker ps`."""
     match of.status:
@@ -155,6 +160,12 @@ def inspect(
     }
 
 
+def add_legacy(found: dict[str, Any], record: Record) -> None:
+    """What an inspect tells before 1.52 besides."""
+    found["Config"].setdefault("OnBuild", None)
+    found["NetworkSettings"] = ends.legacy_settings(record) | found["NetworkSettings"]
+
+
 def log_path(wanted: Wanted, directory: str) -> str:
     """Where a container's output is kept; empty: nowhere."""
     return f"{directory}/log.json" if wanted.log.driver == "json-file" else ""
@@ -178,7 +189,6 @@ def config(wanted: Wanted) -> dict[str, Any]:
         "Volumes": {path: {} for path in wanted.volumes} or None,
         "WorkingDir": wanted.workdir,
         "Entrypoint": list(wanted.entrypoint) or None,
-        "OnBuild": None,
         "Labels": wanted.labels,
     }
     if wanted.exposed_ports:
@@ -229,6 +239,7 @@ def host_config(wanted: Wanted) -> dict[str, Any]:
         "ShmSize": wanted.shm_size,
         "OomScoreAdj": wanted.oom_score_adj,
         "Runtime": wanted.wall,
+        **({} if wanted.umask is None else {"Umask": wanted.umask}),
     }
 
 
@@ -301,16 +312,17 @@ class Summaries:
     """The lines of `docker ps`, each made once for each record."""
 
     def __init__(self) -> None:
-        self._made: dict[str, tuple[Record, str, bytes, bytes]] = {}
+        self._made: dict[str, tuple[Record, str, bytes, bytes, bytes]] = {}
 
-    def line(self, record: Record, image: str, now: int) -> bytes:
-        """One line. `image` is its image's name as things are now."""
+    def line(self, record: Record, image: str, now: int, healthy: bool = True) -> bytes:
+        """One line. `image` is its image's name as things are now; `healthy` whether it tells of health."""
         identity = record.wanted.id
         made = self._made.get(identity)
         if made is None or made[0] is not record or made[1] != image:
             head, tail = self._make(record, image)
-            self._made[identity] = made = (record, image, head, tail)
-        return made[2] + encode(status(record.state, now))[:-1] + made[3]
+            told = b',"Health":' + encode(health(record.state))[:-1]
+            self._made[identity] = made = (record, image, head, told, tail)
+        return made[2] + encode(status(record.state, now))[:-1] + (made[3] if healthy else b"") + made[4]
 
     def forget(self, known: set[str]) -> None:
         """Keep the lines of these containers only."""

@@ -8,11 +8,8 @@ from stockade.engine.ends import exposed
 from stockade.engine.records import Record
 from stockade.networks.values import DEFAULT, Endpoint, EndpointWanted
 
-_SETTINGS: dict[str, Any] = {
+_LEGACY: dict[str, Any] = {
     "Bridge": "",
-    "SandboxID": "",
-    "SandboxKey": "",
-    "Ports": {},
     "HairpinMode": False,
     "LinkLocalIPv6Address": "",
     "LinkLocalIPv6PrefixLen": 0,
@@ -31,12 +28,22 @@ _NO_END = Endpoint("", "", "", "", "", "")
 
 
 def settings(record: Record) -> dict[str, Any]:
-    """Docker's NetworkSettings; its older fields tell of the default network."""
-    found = {**_SETTINGS, "Ports": ports(record), "Networks": networks(record)}
+    """Docker's NetworkSettings."""
     state = record.state
-    if state.pid:
-        found |= {"SandboxID": record.wanted.id, "SandboxKey": f"/proc/{state.pid}/ns/net"}
-    for end in state.endpoints:
+    alive = {"SandboxID": record.wanted.id, "SandboxKey": f"/proc/{state.pid}/ns/net"} if state.pid else {}
+    return {
+        "SandboxID": "",
+        "SandboxKey": "",
+        **alive,
+        "Ports": ports(record),
+        "Networks": networks(record),
+    }
+
+
+def legacy_settings(record: Record) -> dict[str, Any]:
+    """The fields that it has before 1.52 too; they tell of the default network."""
+    found = dict(_LEGACY)
+    for end in record.state.endpoints:
         if end.network == DEFAULT:
             found |= _addresses(end)
     return found

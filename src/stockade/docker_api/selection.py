@@ -14,8 +14,8 @@ from stockade.errors import BadValue
 from stockade.model import parse_duration
 
 LIST = frozenset(
-    "ancestor before exited expose health id is-task isolation label label! name network publish since status "
-    "volume".split()
+    "ancestor annotation before exited expose health id is-task isolation label label! name network publish since "
+    "status volume".split()
 )
 PRUNE = frozenset({"label", "label!", "until"})
 RUNNING = frozenset({Status.RUNNING, Status.PAUSED, Status.RESTARTING})
@@ -64,6 +64,8 @@ def _checks(listed: Listed) -> Iterable[Check]:
     for name, make in _BY_NAME.items():
         if filters.get(name):
             yield make(filters[name])
+    for text in filters.get("annotation", ()):
+        yield lambda one, text=text: has_label(one.wanted.annotations, text)  # type: ignore[misc]
     yield from labels(filters)
 
 
@@ -76,7 +78,7 @@ def labels(filters: Filters) -> Iterable[Check]:
 
 
 def has_label(known: Mapping[str, str], text: str) -> bool:
-    """Whether there is the label `name`, or `name=value`."""
+    """Whether there is the label or annotation `name`, or `name=value`."""
     name, equals, value = text.partition("=")
     return name in known and (not equals or known[name] == value)
 

@@ -1,25 +1,25 @@
-"""The daemon itself: version, info, events, what the disk holds."""
+"""The daemon itself: version, info, events."""
 
 from __future__ import annotations
 
 import os
 import platform
+import re
 import sys
 import time
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from stockade.docker_api import render
-from stockade.docker_api.answers import Answer, encode, json
+from stockade.docker_api.answers import JSON, Answer, encode, json
 from stockade.docker_api.containers import architecture
 from stockade.docker_api.query import only, served
 from stockade.docker_api.router import Route
 from stockade.docker_api.times import NEVER, nanoseconds
-from stockade.docker_api.versions import NEWEST, OLDEST, Version
-from stockade.docker_api.volumes import Volumes
+from stockade.docker_api.versions import NEWEST, NO_LEGACY_SINCE, OLDEST, Version
 from stockade.engine import logdrivers
 from stockade.engine.events import Event
-from stockade.engine.records import NAMESPACE, Record, Status
+from stockade.engine.records import NAMESPACE, Status
 from stockade.errors import BadValue
 from stockade.runtime import walls
 
@@ -31,16 +31,18 @@ EVENT_FILTERS = frozenset(
     "config container daemon event image label network node plugin scope secret service type volume".split()
 )
 _IMAGE_CREATE_SINCE = Version(1, 46)
-_USAGE_TYPES = frozenset({"container", "image", "volume", "build-cache"})
+_LINES, _NEWLINES, _SEQUENCE = "application/jsonl", "application/x-ndjson", "application/json-seq"
+_LINES_SINCE = Version(1, 53)
+_RECORD_SEPARATOR = b"\x1e"
+"""Before each text of a sequence (RFC 7464)."""
 
 
 class System:
     """The routes of the daemon itself."""
 
-    def __init__(self, engine: Engine, version: str, volumes: Volumes) -> None:
+    def __init__(self, engine: Engine, version: str) -> None:
         self._engine = engine
         self._version = version
-        self._volumes = volumes
 
     def routes(self) -> list[Route]:
         """Docker's table."""
@@ -50,7 +52,6 @@ class System:
             Route("GET", "/version", self.version),
             Route("GET", "/info", self.info),
             Route("GET", "/events", self.events, served("since", "until", "filters"), waits=True),
-            Route("GET", "/system/df", self.disk_usage, served("type", neutral=("verbose",))),
         ]
 
     async def ping(self, request: Request) -> Answer:
@@ -170,50 +171,12 @@ class System:
             return event.namespace == NAMESPACE and event_matches(event, filters)
 
         listening = self._engine.events.listen(since, until, matches)
-        stream = await request.start()
+        kind = stream_kind(request.header(b"accept") or b"", request.version)
+        stream = await request.start(kind)
+        mark = _RECORD_SEPARATOR if kind == _SEQUENCE else b""
+        legacy = request.version < NO_LEGACY_SINCE
         async for event in listening:
-            await stream.write(encode(render_event(event)))
-
-    async def disk_usage(self, request: Request) -> Answer:
-        """Docker's SystemDataUsage."""
-        types = request.query.texts("type")
-        for text in types:
-            if text not in _USAGE_TYPES:
-                raise BadValue(f"unknown object type: {text}")
-        found: dict[str, Any] = {"LayersSize": 0, "Images": None, "Containers": None, "Volumes": None}
-        records = self._engine.list()
-        if not types or "image" in types:
-            usage = await self._engine.images.usage()
-            found["LayersSize"] = usage.total
-            found["Images"] = [self._image(image, usage, records) for image in self._engine.images.list()]
-        if not types or "container" in types:
-            found["Containers"] = [await self._container(record) for record in records]
-        if not types or "volume" in types:
-            found["Volumes"] = await self._volumes.usage()
-        found["BuildCache"] = [] if not types or "build-cache" in types else None
-        found["BuilderSize"] = 0
-        return json(found)
-
-    def _image(self, image: Any, usage: Any, records: list[Record]) -> dict[str, Any]:
-        size, shared = usage.images.get(image.id, (image.size, 0))
-        names = self._engine.images.names(image.id)
-        return {
-            "Id": image.id,
-            "ParentId": image.parent,
-            "RepoTags": names or None,
-            "RepoDigests": [],
-            "Created": nanoseconds(image.config.created) // 1_000_000_000,
-            "Size": size,
-            "SharedSize": shared,
-            "Labels": image.config.labels or None,
-            "Containers": sum(record.wanted.image_id == image.id for record in records),
-        }
-
-    async def _container(self, record: Record) -> dict[str, Any]:
-        found = render.summary(record, record.wanted.image)
-        found["Status"] = render.status(record.state, time.time_ns())
-        found["SizeRw"] = await self._engine.snapshots.usage(self._engine.directory(record.wanted.id))
-        return found
+            await stream.write(mark + encode(render_event(event, legacy)))
 
 
 _REGISTRIES = {
@@ -246,10 +209,28 @@ _NO_SWARM = {
 }
 
 
-def render_event(event: Event) -> dict[str, Any]:
-    """One event as Docker's clients read it, with the fields of old that they may still read."""
+def stream_kind(accept: bytes, version: Version) -> str:
+    """In which form events are told: the one that the client likes best of those that its version has (RFC 9110,
+    section 12.5.1); plain JSON where it names none of them."""
+    if version < NO_LEGACY_SINCE:
+        return JSON
+    offered = [_LINES] * (version >= _LINES_SINCE) + [_NEWLINES, _SEQUENCE, JSON]
+    liked = {}
+    for part in accept.decode("latin-1").lower().split(","):
+        kind, *parameters = (word.strip() for word in part.split(";"))
+        liked[kind] = max((_quality(word) for word in parameters if word.startswith("q=")), default=1.0)
+    best = max(offered, key=lambda kind: liked.get(kind, 0.0))
+    return best if liked.get(best, 0.0) > 0 else JSON
+
+
+def _quality(text: str) -> float:
+    return float(text[2:]) if re.fullmatch(r"q=[01](\.\d{0,3})?", text) else 0.0
+
+
+def render_event(event: Event, legacy: bool = False) -> dict[str, Any]:
+    """One event as Docker's clients read it; `legacy` with the fields that were told twice before 1.52."""
     found: dict[str, Any] = {}
-    if event.type in ("container", "image"):
+    if legacy and event.type in ("container", "image"):
         found = {"status": event.action, "id": event.id}
         if event.type == "container":
             found["from"] = event.attributes.get("image", "")

@@ -19,8 +19,11 @@ class Version(NamedTuple):
 
 
 OLDEST = Version(1, 24)
-NEWEST = Version(1, 51)
-"""That of docker 28.5, whose definition the tests hold the tables against."""
+NEWEST = Version(1, 56)
+"""That of docker 29.9, whose definition the tests hold the tables against."""
+
+NO_LEGACY_SINCE = Version(1, 52)
+"""From here on answers are without what was told twice since Docker 1.9: of events, networks' ends, empty fields."""
 
 _PREFIX = re.compile(r"/v([0-9]{1,4})\.([0-9]{1,4})(?=/)")
 

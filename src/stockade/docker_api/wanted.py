@@ -24,6 +24,7 @@ LOG_OPTIONS = {"max-size": "10m", "max-file": "3"}
 SHM_SIZE = 64 << 20
 _HOSTNAME = re.compile(r"[a-zA-Z0-9]([a-zA-Z0-9.-]{0,62}[a-zA-Z0-9])?")
 _LEAST_NANOSECONDS = 1_000_000
+_MOST_UMASK = 0o777
 _SIGNAL = re.compile(r"(SIG)?[A-Z0-9+-]+|\d{1,2}", re.IGNORECASE)
 
 
@@ -116,6 +117,24 @@ def wanted(body: fields.Create, image: Image | None, asked: Asked) -> tuple[Want
     return result, warnings
 
 
+def since_1_52(body: fields.Create) -> tuple[str, ...]:
+    """What the caller of this version and newer ones is to be warned of.
+
+    Raises:
+        BadValue: a field is no longer the container's but that of its ends.
+    """
+    if body.mac_address:
+        raise BadValue("MacAddress is not served since 1.52",
+                       hint="NetworkingConfig.EndpointsConfig[].MacAddress")  # fmt: skip
+    bindings = (body.host_config and body.host_config.port_bindings) or {}
+    return tuple(
+        f"PortBindings[{port!r}] is an empty list, which is taken for one free port; a later version of the API will"
+        " publish nothing for it"
+        for port, places in bindings.items()
+        if not places
+    )
+
+
 def _streams(body: fields.Create, host: fields.HostConfig) -> dict[str, Any]:
     size = host.console_size or (0, 0)
     if len(size) != 2 or not all(0 <= side < 1 << 16 for side in size):
@@ -139,6 +158,8 @@ def _of_host(host: fields.HostConfig) -> dict[str, Any]:
         raise BadValue(f"Invalid value {adjust}, range for oom score adj is [-1000, 1000]")
     if shm < 0:
         raise BadValue("SHM size can not be less than 0")
+    if not 0 <= (host.umask or 0) <= _MOST_UMASK:
+        raise BadValue(f"invalid umask {host.umask:#o}: it is from 0 to 0o777")
     return {
         "group_add": tuple(host.group_add or ()),
         "extra_hosts": tuple(_extra_host(one) for one in host.extra_hosts or ()),
@@ -153,6 +174,7 @@ def _of_host(host: fields.HostConfig) -> dict[str, Any]:
         "sysctls": host.sysctls or {},
         "shm_size": shm or SHM_SIZE,
         "oom_score_adj": adjust,
+        "umask": host.umask,
     }
 
 

@@ -152,6 +152,7 @@ def _process(wanted: Wanted, given: Given, who: Identity, held: tuple[str, ...])
             uid=who.uid,
             gid=who.gid,
             groups=who.groups,
+            umask=wanted.umask,
             terminal=wanted.tty,
             size=size,
             capabilities=Capabilities(held, ()),

@@ -6,6 +6,8 @@ import contextlib
 import os
 import socket
 import stat
+from collections.abc import Mapping
+from typing import Any
 
 from stockade.engine import bundle, files, logdrivers, resources
 from stockade.engine.bundle import Given, Joined
@@ -218,9 +220,13 @@ def stdio(container: Container) -> Stdio:
     return Stdio("", log, "" if wanted.tty else log, wanted.tty)
 
 
-async def update(task: Task, wanted: Wanted) -> None:
-    """Have a running container's limits follow its record."""
-    await task.update_resources(resources.render(wanted.resources, devices=False))
+async def update(task: Task, wanted: Wanted, before: Mapping[str, Any]) -> None:
+    """Have a running container's limits follow its record.
+
+    Args:
+        before: fields of records.Resources that were other ones, by name.
+    """
+    await task.update_resources(resources.render(wanted.resources, devices=False, before=before))
 
 
 async def remove_tree(directory: str) -> None:

@@ -47,7 +47,9 @@ def added(own: dict[str, Any], config: ExecConfig, who: Identity | None, size: t
     if config.tty and all(size):
         found["consoleSize"] = {"height": size[0], "width": size[1]}
     if who is not None:
-        found["user"] = {"uid": who.uid, "gid": who.gid, "additionalGids": list(who.groups)}
+        found["user"] = {
+            **own.get("user", {}), "uid": who.uid, "gid": who.gid, "additionalGids": list(who.groups)
+        }  # fmt: skip
     found["env"] = environment(own.get("env", ()), config.env, config.tty, own.get("terminal", False), who)
     found["capabilities"] = capabilities(own.get("capabilities") or {}, found["user"].get("uid", 0), config.privileged)
     return found

@@ -223,6 +223,8 @@ class Wanted(Struct, frozen=True, omit_defaults=True):
     sysctls: dict[str, str] = field(default_factory=dict)
     shm_size: int = 64 << 20
     oom_score_adj: int = 0
+    umask: int | None = None
+    """None: the runtime's own, 022."""
     time_limit: float = 0
     """Seconds from each start until everything inside is killed; 0: none."""
     origin: dict[str, object] = field(default_factory=dict)

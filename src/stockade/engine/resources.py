@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import re
 import stat
+from collections.abc import Mapping
 from typing import Any
 
 from stockade.engine.records import Device, Resources, Ulimit
@@ -15,6 +16,8 @@ _MEGA = 1 << 20
 SMALLEST = 6 * _MEGA
 """Of memory: Docker's."""
 _PERIOD = 100_000
+_USUAL_WEIGHT = 100
+"""Of a cgroup that was given none (BFQ)."""
 _RULE = re.compile(r"([acb]) (\d+|\*):(\d+|\*) ([rwm]{1,3})")
 ULIMITS = frozenset(
     "core cpu data fsize locks memlock msgqueue nice nofile nproc rss rtprio rttime sigpending stack".split()
@@ -94,8 +97,14 @@ def _check_ulimit(one: Ulimit) -> None:
         raise BadValue(f"ulimit soft limit must be less than or equal to hard limit: {one.soft} > {one.hard}")
 
 
-def render(wanted: Resources, *, privileged: bool = False, devices: bool = True) -> dict[str, Any]:
-    """The `linux.resources` object; without `devices`, as Update wants it."""
+def render(
+    wanted: Resources, *, privileged: bool = False, devices: bool = True, before: Mapping[str, Any] = {}
+) -> dict[str, Any]:
+    """The `linux.resources` object; without `devices`, as Update wants it.
+
+    Args:
+        before: fields that were other ones: the limits of devices that are no longer among them are taken away.
+    """
     found: dict[str, Any] = {}
     if devices:
         found["devices"] = _device_rules(wanted, privileged)
@@ -107,7 +116,7 @@ def render(wanted: Resources, *, privileged: bool = False, devices: bool = True)
         found["cpu"] = cpu
     if wanted.pids_limit:
         found["pids"] = {"limit": wanted.pids_limit}
-    block = _block(wanted)
+    block = _block(wanted, before)
     if block:
         found["blockIO"] = block
     return found
@@ -144,20 +153,22 @@ def _cpu(wanted: Resources) -> dict[str, Any]:
     return {name: value for name, value in found.items() if value}
 
 
-def _block(wanted: Resources) -> dict[str, Any]:
+def _block(wanted: Resources, before: Mapping[str, Any]) -> dict[str, Any]:
     found: dict[str, Any] = {}
     if wanted.blkio_weight:
         found["weight"] = wanted.blkio_weight
-    if wanted.blkio_weight_device:
-        found["weightDevice"] = [{**_numbers(path), "weight": weight} for path, weight in wanted.blkio_weight_device]
-    for name, limits in (
-        ("throttleReadBpsDevice", wanted.blkio_read_bps),
-        ("throttleWriteBpsDevice", wanted.blkio_write_bps),
-        ("throttleReadIOPSDevice", wanted.blkio_read_iops),
-        ("throttleWriteIOPSDevice", wanted.blkio_write_iops),
+    for field, name, key, none in (
+        ("blkio_weight_device", "weightDevice", "weight", wanted.blkio_weight or _USUAL_WEIGHT),
+        ("blkio_read_bps", "throttleReadBpsDevice", "rate", 0),
+        ("blkio_write_bps", "throttleWriteBpsDevice", "rate", 0),
+        ("blkio_read_iops", "throttleReadIOPSDevice", "rate", 0),
+        ("blkio_write_iops", "throttleWriteIOPSDevice", "rate", 0),
     ):
-        if limits:
-            found[name] = [{**_numbers(path), "rate": rate} for path, rate in limits]
+        limits = dict(getattr(wanted, field))
+        gone = [path for path, _ in before.get(field) or () if path not in limits and os.path.exists(path)]
+        lines = [{**_numbers(path), key: value} for path, value in (*limits.items(), *((path, none) for path in gone))]
+        if lines:
+            found[name] = lines
     return found
 
 

@@ -466,14 +466,15 @@ async def _keep_unchanged(turn: Turn) -> None:
     turn.container.keep(changed(turn.container.record, change))
 
 
-async def _apply(turn: Turn) -> None:
+async def _apply(turn: Turn, before: str = "old") -> None:
     if turn.container.alive:
-        await ground.update(await turn.shim.connected(), turn.container.wanted)
+        change = msgspec.convert(turn.notes[before], Change)
+        await ground.update(await turn.shim.connected(), turn.container.wanted, change.resources)
 
 
 async def _unapply(turn: Turn) -> None:
     await _keep_unchanged(turn)
-    await _apply(turn)
+    await _apply(turn, "new")
 
 
 async def _render_anew(turn: Turn) -> None:

@@ -83,6 +83,8 @@ class Planned(NamedTuple):
     manifest_type: str = documents.MANIFEST
     partial: bool = False
     """Whether of the index only this image is here."""
+    pulled: str = ""
+    """The repository that it comes from."""
 
 
 class _Choice(NamedTuple):

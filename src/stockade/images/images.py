@@ -20,9 +20,10 @@ from stockade.model.layers import LayerBlob
 from stockade.registry import references
 from stockade.store import NAMESPACE, Journal, Operation, Store
 
-from . import addresses, documents, filters, intake, making, platforms, reports, saving
+from . import addresses, attestations, documents, filters, intake, making, platforms, reports, saving
 from .addresses import Address
 from .archive import File
+from .attestations import Attested
 from .base import Base
 from .collect import Present, Root, garbage, root_of
 from .content import disk_errors, unlink
@@ -179,6 +180,14 @@ class Images:
         image = self.find(reference, namespace)
         return reports.history(image, self.names(image.id, namespace))
 
+    def attestations(self, image: Image) -> List[Attested]:
+        """What is attested of an image, as far as it is here. See attestations.of."""
+        return attestations.of(image.kept, self._base.content)
+
+    def statement(self, attested: Attested) -> bytes:
+        """A statement, as it is."""
+        return attestations.statement(attested, self._base.content)
+
     def commit_config(self, image: Image) -> dict[str, Any]:
         """An image's own `config` object, with every field that it has."""
         config = self._raw(image).get("config")
@@ -191,16 +200,24 @@ class Images:
     # Bringing -----------------------------------------------------------------------------------------------------
 
     async def load(
-        self, body: Body, tell: Callable[[Progress], object] = silently, namespace: str = NAMESPACE
+        self,
+        body: Body,
+        tell: Callable[[Progress], object] = silently,
+        platform: documents.Platform | None = None,
+        namespace: str = NAMESPACE,
     ) -> List[Loaded]:
         """Take the images of an archive: OCI layout, Docker's, or both at once; plain or compressed.
 
+        Args:
+            platform: which of several an image is to be for; None: this machine's, or the only one.
+
         Raises:
             BadValue: it is none, or says what its bytes do not.
+            NotFound: it has an image for another platform only.
             RuntimeFailed: it cannot be read or unpacked; the text is the program's.
         """
         work = Intake(self._base, namespace)
-        work.body, work.tell = body, tell
+        work.body, work.tell, work.platform = body, tell, platform
         await self._bring(intake.LOAD, work)
         for one in work.loaded:
             self._base.tell("load", one.id, one.names[0] if one.names else "")

@@ -17,13 +17,13 @@ import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any
 
-from stockade.errors import BadValue, RuntimeFailed
+from stockade.errors import BadValue, NotFound, RuntimeFailed
 from stockade.host.tool import Given
 from stockade.model.connection import Body
 from stockade.registry.references import Reference
 from stockade.store import NAMESPACE, Operation, Step, Verb
 
-from . import documents
+from . import documents, platforms
 from .archive import Contents, File, Planned, plan
 from .base import Base
 from .content import unlink
@@ -44,6 +44,8 @@ class Intake:
         self.namespace = namespace
         self.tell: Callable[[Progress], object] = silently
         self.body: Body | None = None
+        self.platform: documents.Platform | None = None
+        """What an archive's images are to be for; None: this machine, where there is a choice."""
         self.planned: tuple[Planned, ...] = ()
         self.parent = ""
         self.loaded: list[Loaded] = []
@@ -63,9 +65,16 @@ class Intake:
             contents = await received(self.base, self.body, self.room)
         except RuntimeFailed as error:
             raise RuntimeFailed(f"the archive of images cannot be read: {error.message}", hint=error.hint) from error
-        self.planned = await asyncio.to_thread(plan, contents, self.base.platform)
+        self.planned = await asyncio.to_thread(plan, contents, self.platform or self.base.platform)
         if not self.planned:
             raise BadValue("the archive holds no image")
+        for one in self.planned:
+            self._check_platform(one)
+
+    def _check_platform(self, one: Planned) -> None:
+        found = documents.Platform(one.config.architecture, one.config.os, one.config.variant)
+        if self.platform is not None and platforms.preference(found, self.platform, exactly=True) is None:
+            raise NotFound(f"the archive has image {one.id} for {found} only, not for {self.platform}")
 
     async def adopt(self) -> None:
         """Give every blob that belongs to an image its name."""
@@ -114,6 +123,7 @@ class Intake:
             parent=self.parent or (known.parent if known else ""),
             size=sum(sizes),
             sizes=sizes,
+            pulled=tuple(dict.fromkeys((*(known.kept.pulled if known else ()), *filter(None, (one.pulled,))))),
         )
         return Image(kept, one.config, chains)
 

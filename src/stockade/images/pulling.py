@@ -320,6 +320,7 @@ def _planned(
         names=called,
         manifest_type=kind_of(chosen.manifest),
         partial=True,
+        pulled=called[0].name,
     )
 
 

@@ -94,6 +94,8 @@ class Kept(Struct, frozen=True, omit_defaults=True):
     """Of its files, as its layers hold them."""
     sizes: tuple[int, ...] = ()
     """The same, by layer."""
+    pulled: tuple[str, ...] = ()
+    """The repositories that it was pulled from."""
 
     @property
     def blobs(self) -> tuple[str, ...]:

@@ -28,6 +28,7 @@ _NOBODYS = tuple(map(ip_network, ("0.0.0.0/8", "127.0.0.0/8", "224.0.0.0/4", "::
 _LARGEST4 = 30
 _LARGEST6 = 126
 _SEARCHED = 1 << 17
+_UINT64 = (1 << 64) - 1
 
 
 def default4(used: Iterable[str]) -> str:
@@ -128,6 +129,17 @@ def _candidates(net: Subnet, ip_range: str) -> Iterator[Address]:
         address = kind(number)
         if address not in beyond:
             yield address
+
+
+def usage(of: Pool, taken: Collection[str]) -> tuple[int, int]:
+    """How many addresses of a pool are in use or nobody's to have, and how many of those that are given out are free;
+    both at most 2**64 - 1."""
+    net = _network(of.subnet)
+    part = _network(of.ip_range) if of.ip_range else net
+    held = {ip_address(text) for text in (of.gateway, *of.auxiliary.values(), *taken)}
+    held |= {net.network_address, _last(net)}
+    free = part.num_addresses - sum(one in part for one in held)
+    return min(sum(one in net for one in held), _UINT64), min(max(free, 0), _UINT64)
 
 
 def _last(net: Subnet) -> Address:

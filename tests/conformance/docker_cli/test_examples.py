@@ -1,4 +1,5 @@
-"""What docker's reference shows for each command, with every client of Docker's on the machine: stories.txt.
+"""What docker's reference shows for each command: stories.txt, with the newest client, which is built from its module,
+and with every client of Docker's on the machine.
 
 Every command that a client offers is in a story, or among the refused with the words that it gets.
 """
@@ -15,20 +16,22 @@ from pathlib import Path
 
 import pytest
 
-from support import images, registries
+from support import images, programs, registries
 from support import place as places
 from support.daemon import Daemon, daemon
 
 pytestmark = [pytest.mark.root, pytest.mark.judge, pytest.mark.timeout(300)]
-TEXT = (Path(__file__).parent / "stories.txt").read_text()
-NEW = (23, 0)
+HERE = Path(__file__).parent
+TEXT = (HERE / "stories.txt").read_text()
+AFTER_20 = 23
 """The version after 20.10."""
 
 
 @dataclass(slots=True)
 class Line:
     command: str
-    newer: bool
+    since: int
+    """The major version of the first client that knows it."""
     code: int
     patterns: list[str] = field(default_factory=list)
 
@@ -42,8 +45,9 @@ def parse(text: str) -> dict[str, list[Line]]:
             lines = stories.setdefault(found[1], [])
         elif lines is None or not line.strip():
             continue
-        elif found := re.fullmatch(r"\$(\+?) (.*?)(?: -> (\d+))?", line):
-            lines.append(Line(found[2], bool(found[1]), int(found[3] or 0)))
+        elif found := re.fullmatch(r"\$(\+|\d\d|) (.*?)(?: -> (\d+))?", line):
+            since = AFTER_20 if found[1] == "+" else int(found[1] or 0)
+            lines.append(Line(found[2], since, int(found[3] or 0)))
         else:
             lines[-1].patterns.append(line)
     return stories
@@ -120,8 +124,15 @@ class Client:
         return found
 
 
+def newest() -> Client:
+    """The client that `_newest` builds."""
+    number = re.search(r"github.com/docker/cli v(\d+)\.(\d+)", (HERE / "go.mod").read_text())
+    assert number is not None
+    return Client(programs.TOP / "build/docker_cli/docker", (int(number[1]), int(number[2])))
+
+
 def clients() -> list[Client]:
-    found: dict[Path, Client] = {}
+    found: dict[Path, Client] = {Path(): newest()}
     for folder in ("/usr/local/bin", "/usr/bin"):
         program = shutil.which("docker", path=folder)
         if program is not None:
@@ -165,6 +176,15 @@ class Ground:
         self.docker.docker("load", "-i", str(images.busybox_archive()))
 
 
+@pytest.fixture(scope="module", autouse=True)
+def _newest() -> None:
+    """Its module names no version of Go, so the compiler is told; releases have their version told by the linker."""
+    version = ".".join(map(str, newest().version))
+    flags = ["-gcflags=github.com/docker/cli/...=-lang=go1.26",
+             f"-ldflags=-X github.com/docker/cli/cli/version.Version={version}"]  # fmt: skip
+    programs.go_build(HERE, "docker_cli/docker", "github.com/docker/cli/cmd/docker", *flags)
+
+
 @pytest.fixture(scope="module", name="served")
 def _served() -> Iterator[Ground]:
     with places.place() as place, daemon(place) as made, registries.docker_registry(place.top, made.ns) as registry:
@@ -183,7 +203,7 @@ def test_a_story(ground: Ground, client: Client, name: str, tmp_path: Path) -> N
     tmp_path.chmod(0o755)
     wrong = []
     for line in STORIES[name]:
-        if line.newer and client.version < NEW:
+        if client.version[0] < line.since:
             continue
         code, said = ground.sh(client, tmp_path, line.command)
         missed = [pattern for pattern in line.patterns if not _holds(pattern, said)]

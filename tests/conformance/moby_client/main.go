@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"strings"
 	"time"
 
 	"github.com/moby/moby/api/pkg/stdcopy"
@@ -42,6 +43,8 @@ func main() {
 	life(api, os.Args[2])
 	rest(api, os.Args[2])
 	exchange(api, os.Args[3])
+	attested(api, os.Args[4])
+	newer(api, os.Args[2])
 	fmt.Println("ALL")
 }
 
@@ -49,6 +52,19 @@ func exchange(api *client.Client, image string) {
 	pulling, err := api.ImagePull(ctx, image, client.ImagePullOptions{})
 	step("pull", pulling, err)
 	step("pulled", 0, pulling.Wait(ctx))
+	here, err := api.ImageInspect(ctx, image)
+	step("inspect of what was pulled", here, err)
+	pulled := here.Identity != nil && len(here.Identity.Pull) == 1
+	check("identity", pulled && strings.HasSuffix(here.Identity.Pull[0].Repository, "/box"), here.Identity)
+	listed, err := api.ImageList(ctx, client.ImageListOptions{Manifests: true, Identity: true})
+	step("list with identities", listed, err)
+	known := 0
+	for _, one := range listed.Items {
+		if one.Manifests[0].ImageData.Identity != nil {
+			known++
+		}
+	}
+	check("listed identities", known == 1, listed.Items)
 	there, err := api.DistributionInspect(ctx, image, client.DistributionInspectOptions{})
 	step("distribution", there, err)
 	check("platforms", len(there.Platforms) == 1 && there.Descriptor.Digest != "", there)
@@ -57,6 +73,50 @@ func exchange(api *client.Client, image string) {
 	step("pushed", 0, pushing.Wait(ctx))
 	_, err = api.ImagePull(ctx, image+"not", client.ImagePullOptions{})
 	check("what is not there", err != nil, err)
+}
+
+func attested(api *client.Client, image string) {
+	found, err := api.ImageAttestations(ctx, image)
+	step("attestations", found, err)
+	check("without statements", len(found.Items) == 2 && found.Items[0].Statement == nil, found.Items)
+	found, err = api.ImageAttestations(ctx, image, client.ImageAttestationsWithPredicateTypes("https://slsa.dev/provenance/v1"), client.ImageAttestationsWithStatement())
+	step("provenance", found, err)
+	check("statement", len(found.Items) == 1 && strings.Contains(string(*found.Items[0].Statement), "in-toto.io"), found.Items)
+}
+
+func newer(api *client.Client, image string) {
+	umask := uint32(0o27)
+	made, err := api.ContainerCreate(ctx, client.ContainerCreateOptions{
+		Config:     &container.Config{Image: image, Cmd: []string{"sleep", "1000"}},
+		HostConfig: &container.HostConfig{Umask: &umask, Annotations: map[string]string{"color": "red"}},
+	})
+	step("create with a umask", made, err)
+	begun := time.Now().Add(-time.Second)
+	_, err = api.ContainerStart(ctx, made.ID, client.ContainerStartOptions{})
+	step("start with a umask", 0, err)
+	listed, err := api.ContainerList(ctx, client.ContainerListOptions{Filters: make(client.Filters).Add("annotation", "color=red")})
+	step("list by annotation", listed, err)
+	check("health of a list", len(listed.Items) == 1 && listed.Items[0].Health.Status == container.NoHealthcheck, listed.Items)
+	found, err := api.ContainerInspect(ctx, made.ID, client.ContainerInspectOptions{})
+	step("inspect with a umask", found, err)
+	check("umask", *found.Container.HostConfig.Umask == umask, found.Container.HostConfig)
+	bridge, err := api.NetworkInspect(ctx, "bridge", client.NetworkInspectOptions{})
+	step("network", bridge, err)
+	for subnet, status := range bridge.Network.Status.IPAM.Subnets {
+		check("addresses of a network", subnet.Bits() == 16 && status.IPsInUse == 4 && status.DynamicIPsAvailable == 65532, bridge.Network.Status)
+	}
+	usage, err := api.DiskUsage(ctx, client.DiskUsageOptions{Containers: true, Images: true})
+	step("disk usage in short", usage, err)
+	check("sums", usage.Containers.ActiveCount == 1 && usage.Images.ActiveCount == 1 && usage.Images.TotalCount > 1 && usage.Containers.Items == nil, usage)
+	events := api.Events(ctx, client.EventsListOptions{Since: begun.Format(time.RFC3339Nano), Filters: make(client.Filters).Add("container", made.ID)})
+	select {
+	case event := <-events.Messages:
+		check("events", event.Actor.ID == made.ID, event)
+	case err := <-events.Err:
+		step("events", 0, err)
+	}
+	_, err = api.ContainerRemove(ctx, made.ID, client.ContainerRemoveOptions{Force: true})
+	step("the last one", 0, err)
 }
 
 func life(api *client.Client, image string) {

@@ -174,8 +174,9 @@ def test_a_query_is_bounded() -> None:
 
 def test_events() -> None:
     event = Event("container", "exec_create: sh", "1" * 64, {"image": "busybox:1", "name": "box", "k": "v"}, 5 * SECOND)
-    found = render_event(event)
+    found = render_event(event, legacy=True)
     assert (found["status"], found["from"], found["time"]) == ("exec_create: sh", "busybox:1", 5)
+    assert not {"status", "from", "id"} & set(render_event(event))
     for filters, passes in (
         ({"event": ("exec_create",)}, True),
         ({"type": ("image",)}, False),

@@ -190,9 +190,9 @@ GET = b"GET /%s HTTP/1.1\r\nHost: x\r\n\r\n"
     [
         (b"hello?a=b%20c", b"200", b'"a":"b c"'),
         (b"v1.41/hello", b"200", b'"version":"1.41"'),
-        (b"hello", b"200", b'"version":"1.51"'),
+        (b"hello", b"200", b'"version":"1.56"'),
         (b"v1.23/hello", b"400", b"client version 1.23 is too old. Minimum supported API version is 1.24"),
-        (b"v1.99/hello", b"400", b"client version 1.99 is too new. Maximum supported API version is 1.51"),
+        (b"v1.99/hello", b"400", b"client version 1.99 is too new. Maximum supported API version is 1.56"),
         (b"v2.0/hello", b"400", b"too new"),
         (b"nowhere", b"404", b'"message":"page not found"'),
         (b"hello?strange=1", b"400", b"unknown parameter 'strange'"),
@@ -208,7 +208,7 @@ def test_answers(running: Running, target: bytes, status: bytes, words: bytes) -
     said = running.say(GET % target)
     assert said.split(b" ", 2)[1] == status
     assert words in said
-    assert b"Api-Version: 1.51" in said
+    assert b"Api-Version: 1.56" in said
 
 
 def test_one_connection_serves_many_also_sent_at_once(running: Running) -> None:

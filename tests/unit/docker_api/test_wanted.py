@@ -59,6 +59,7 @@ CONFIG: dict[str, Any] = {
     "Shell": ["/bin/ash", "-c"],
 }
 HOST: dict[str, Any] = {
+    "Umask": 0o77,
     "Binds": ["/a:/b"],
     "LogConfig": {"Type": "none"},
     "NetworkMode": "host",

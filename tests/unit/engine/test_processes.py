@@ -34,6 +34,12 @@ def test_it_is_the_containers_with_other_words() -> None:
     assert OWN["args"] == ["sleep", "inf"]
 
 
+def test_the_umask_is_the_containers_whoever_it_runs_as() -> None:
+    own = {**OWN, "user": {"uid": 1000, "gid": 1000, "additionalGids": [5], "umask": 0o77}}
+    made = processes.added(own, ExecConfig(("id",), user="root"), Identity(0, 0, (), "/root"), (0, 0))
+    assert made["user"] == {"uid": 0, "gid": 0, "additionalGids": [], "umask": 0o77}
+
+
 def test_another_user_another_home_root_holds_what_the_container_may() -> None:
     made = processes.added(OWN, ExecConfig(("id",), user="root"), Identity(0, 0, (1, 2), "/root"), (0, 0))
     assert made["user"] == {"uid": 0, "gid": 0, "additionalGids": [1, 2]}

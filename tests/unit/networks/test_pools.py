@@ -92,6 +92,20 @@ def test_free_addresses() -> None:
     assert pools.free(Pool("fd00::/64", "fd00::1"), {"fd00::2"}) == "fd00::3"
 
 
+@pytest.mark.parametrize(
+    ("of", "taken", "found"),
+    [
+        (Pool("172.17.0.0/16", "172.17.0.1"), (), (3, 65533)),
+        (Pool("172.17.0.0/16", "172.17.0.1"), ("172.17.0.2", "172.17.0.3"), (5, 65531)),
+        (Pool("10.0.0.0/24", "10.0.0.1", "10.0.0.128/25", {"printer": "10.0.0.130"}), ("10.0.0.9",), (5, 126)),
+        (Pool("fd00::/96", "fd00::1"), ("fd00::2", "10.0.0.9"), (3, (1 << 32) - 3)),
+        (Pool("fd00::/48", "fd00::1"), (), (2, (1 << 64) - 1)),
+    ],
+)
+def test_how_many_are_in_use(of: Pool, taken: tuple[str, ...], found: tuple[int, int]) -> None:
+    assert pools.usage(of, taken) == found
+
+
 def test_a_bridge_has_an_end() -> None:
     taken = {f"10.0.{number // 256}.{number % 256}" for number in range(2, 1002)}
     with pytest.raises(Conflict, match="1000 ends"):
