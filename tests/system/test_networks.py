@@ -343,6 +343,18 @@ def test_ipv6(docker: Daemon, outside: Netns) -> None:
     assert any(one["Subnet"].startswith("fd") for one in made["IPAM"]["Config"])
 
 
+def test_a_new_network_is_reached_by_ipv6_at_once(docker: Daemon, outside: Netns) -> None:
+    """No address waits for its test (two seconds): also where another network than the port's leads out."""
+    docker.said("network", "create", "--ipv6", "n")
+    docker.said("network", "create", "--ipv6", "m")
+    server(docker, "web", "--network", "n", "-p", "8080:80")
+    assert ask_from(outside, "fd99::1", 8080, 0.5) == "fd99::2"
+    for network in ("m", "n"):
+        docker.said("network", "disconnect", network, "web") if network == "n" else None
+        docker.said("network", "connect", "--gw-priority", "5", network, "web")
+        assert ask_from(outside, "fd99::1", 8080, 0.5) == "fd99::2"
+
+
 def test_loopback_of_ipv6_without_an_ipv6_network(docker: Daemon) -> None:
     docker.said("network", "create", "n")
     server(docker, "web", "--network", "n", "-p", "8080:80")

@@ -116,7 +116,8 @@ fn is_made(socket: &mut Socket, inside: &mut Socket, wanted: &Attach) -> Result<
 }
 
 /// While the device is down: it tells its neighbours of its addresses when it comes up (another container may have had them
-/// a moment ago), and believes nobody who calls himself a router.
+/// a moment ago), and believes nobody who calls himself a router. Its address of the link is used at once: without it nobody
+/// else is found on behalf of an address of another device's.
 fn settings(wanted: &Attach) -> Result<()> {
     let has = |family| {
         let mut all = wanted.addresses.iter();
@@ -129,6 +130,7 @@ fn settings(wanted: &Attach) -> Result<()> {
     if has(Family::Six) {
         setting::device6(name, "disable_ipv6", "0", true)?;
         setting::device6(name, "accept_ra", "0", true)?;
+        setting::device6(name, "accept_dad", "0", true)?;
         setting::device6(name, "ndisc_notify", "1", true)
     } else {
         setting::device6(name, "disable_ipv6", "1", false)

@@ -73,6 +73,8 @@ fn settings(wanted: &Bridge) -> Result<()> {
     setting::device6(&wanted.name, "accept_ra", "0", six)?;
     if six {
         setting::device6(&wanted.name, "disable_ipv6", "0", true)?;
+        // Nobody is asked for on behalf of others before its own address of the link has passed its test.
+        setting::device6(&wanted.name, "accept_dad", "0", true)?;
     }
     if wanted.forward4 {
         setting::forward4()?;
