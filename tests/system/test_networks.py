@@ -343,6 +343,17 @@ def test_ipv6(docker: Daemon, outside: Netns) -> None:
     assert any(one["Subnet"].startswith("fd") for one in made["IPAM"]["Config"])
 
 
+def test_a_container_that_turns_ipv6_off(docker: Daemon) -> None:
+    docker.said("network", "create", "--ipv6", "n")
+    off = ("--sysctl", "net.ipv6.conf.all.disable_ipv6=1")
+    docker.run("--name", "web", "--network", "n", *off, IMAGE, "sleep", "1000")
+    assert address(docker, "web", "n", "GlobalIPv6Address") == ""
+    assert "inet6" not in docker.said("exec", "web", "busybox", "ip", "addr")
+    assert "fd" not in docker.said("run", "--rm", "--network", "n", IMAGE, "busybox", "nslookup", "web")
+    done = docker.docker("run", "--rm", "--network", "n", "--ip6", "fd00::9", *off, IMAGE, "true", check=False)
+    assert "has IPv6 turned off" in done.stderr
+
+
 def test_a_new_network_is_reached_by_ipv6_at_once(docker: Daemon, outside: Netns) -> None:
     """No address waits for its test (two seconds): also where another network than the port's leads out."""
     docker.said("network", "create", "--ipv6", "n")

@@ -5,7 +5,7 @@ Addresses and ports are recorded before anything is made of them. A container wi
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any, NamedTuple
 
 import msgspec
@@ -75,10 +75,15 @@ async def take(turn: Turn) -> None:
     networks = turn.engine.networks
     if any(one.network == DEFAULT for one in container.wanted.networks):
         await networks.default()
-    wish = Wish(container.id, container.wanted.networks, bindings(container.wanted), container.state.endpoints)
-    keep(turn.engine, container, Ends(container.wanted.networks, networks.decide(wish)))
+    wanted = container.wanted.networks
+    keep(turn.engine, container, Ends(wanted, networks.decide(_wish(container, wanted))))
     await write(turn.engine, container)
     turn.coming = networks.announce(held(container))
+
+
+def _wish(container: Container, wanted: Sequence[EndpointWanted]) -> Wish:
+    off = container.wanted.sysctls.get("net.ipv6.conf.all.disable_ipv6", "0") != "0"
+    return Wish(container.id, wanted, bindings(container.wanted), container.state.endpoints, ipv6=not off)
 
 
 async def give(turn: Turn) -> None:
@@ -143,8 +148,7 @@ def connected(engine: Engine, container: Container, end: EndpointWanted) -> Ends
     wanted = (*container.wanted.networks, end)
     if not container.alive:
         return Ends(wanted, container.state.endpoints)
-    wish = Wish(container.id, wanted, bindings(container.wanted), container.state.endpoints)
-    return Ends(wanted, engine.networks.decide(wish))
+    return Ends(wanted, engine.networks.decide(_wish(container, wanted)))
 
 
 def disconnected(engine: Engine, container: Container, network: str) -> Ends:
@@ -160,8 +164,7 @@ def disconnected(engine: Engine, container: Container, network: str) -> Ends:
         return Ends(wanted, container.state.endpoints)
     left = tuple(one for one in container.state.endpoints if one.network != network)
     # Ports stay what they are and go over to the end that leads out now.
-    wish = Wish(container.id, wanted, bindings(container.wanted), container.state.endpoints)
-    decided = engine.networks.decide(wish)
+    decided = engine.networks.decide(_wish(container, wanted))
     assert {one.network for one in decided} == {one.network for one in left}
     return Ends(wanted, decided)
 

@@ -25,6 +25,8 @@ class Wish(NamedTuple):
     ports: Sequence[PortBinding] = ()
     held: Sequence[Endpoint] = ()
     """What it has already, and keeps as far as it is wanted still."""
+    ipv6: bool = True
+    """Whether its kernel settings leave it any."""
 
 
 class Ground(NamedTuple):
@@ -55,33 +57,37 @@ def decide(wish: Wish, ground: Ground) -> tuple[Endpoint, ...]:
         if kept is None:
             others = [*(one.interface for one in (*wish.held, *found)),
                       *(name for network, name in named.items() if network != wanted.network)]  # fmt: skip
-            kept = _end(wanted, named[wanted.network], others, ground)
+            kept = _end(wanted, (named[wanted.network], others), wish.ipv6, ground)
         found.append(kept)
     return _with_ports(found, wish, ground)
 
 
-def _end(wanted: EndpointWanted, name: str, others: Sequence[str], ground: Ground) -> Endpoint:
+def _end(wanted: EndpointWanted, interface: tuple[str, Sequence[str]], six: bool, ground: Ground) -> Endpoint:
     network = ground.networks.get(wanted.network)
     if network is None:
         raise NotFound(f"network {wanted.network} not found")
     taken = ground.ledger.addresses(network.id)
     ipv4 = _address(network, 4, taken, wanted.ipv4, ground)
-    ipv6 = _address(network, 6, taken, wanted.ipv6, ground)
+    if not six and (wanted.ipv6 or network.pool4 is None):
+        raise Conflict(f"network {network.name} is to give an IPv6 address to a container that has IPv6 turned off",
+                       hint="--sysctl net.ipv6.conf.all.disable_ipv6=0")  # fmt: skip
+    pool6 = network.pool6 if six else None
+    ipv6 = _address(network, 6, taken, wanted.ipv6, ground) if six else ""
     identity = secrets.token_hex(32)
     outward = not network.internal
     return Endpoint(
         network=network.name,
         network_id=network.id,
         endpoint_id=identity,
-        interface=_interface(network.prefix, name, others),
+        interface=_interface(network.prefix, *interface),
         host_interface=f"veth{identity[:10]}",
         mac=wanted.mac or pools.mac_of(ipv4 or ipv6),
         ipv4=ipv4,
         prefix4=pools.prefix(network.pool4) if network.pool4 else 0,
         gateway4=network.pool4.gateway if network.pool4 and outward else "",
         ipv6=ipv6,
-        prefix6=pools.prefix(network.pool6) if network.pool6 else 0,
-        gateway6=network.pool6.gateway if network.pool6 and outward else "",
+        prefix6=pools.prefix(pool6) if pool6 else 0,
+        gateway6=pool6.gateway if pool6 and outward else "",
     )
 
 
