@@ -389,6 +389,31 @@ def test_release_agent(box: Box) -> None:
     assert box.python(AGENT).out in (b"unshared True\n", b"unshared False\n")
 
 
+LIMITS = (
+    SYSCALL
+    + """
+NEWNS, NEWCGROUP = 0x20000, 0x2000000
+print("unshared", libc.unshare(NEWNS | NEWCGROUP) == 0)
+for kind, options in ((b"cgroup", b"pids"), (b"cgroup2", None)):
+    if libc.mount(b"x", b"/vol", kind, 0, options) == 0:
+        for name in ("pids.max", "cgroup.procs"):
+            if os.path.exists("/vol/" + name):
+                try: open("/vol/" + name, "w").write("max" if name == "pids.max" else "0"); print("written", name)
+                except OSError as error: print(name, error.errno)
+        libc.umount(b"/vol")
+"""
+)
+
+
+def test_limits_are_not_its_own_to_raise(user_box: Box) -> None:
+    """Its own cgroup, mounted by itself with CAP_SYS_ADMIN, is the host's root's still."""
+    done = user_box.python(LIMITS, pids=50, capabilities=["CAP_SYS_ADMIN", "CAP_DAC_OVERRIDE"])
+    said = done.ok().splitlines()
+    assert said[0] == "unshared True"
+    assert "pids.max 13" in said
+    assert set(said[1:]) <= {"pids.max 13", "cgroup.procs 13"}
+
+
 KEYS = (
     SYSCALL
     + """

@@ -1,6 +1,6 @@
 """Programs that the daemon starts beside its loop: each has an owner who waits for it; their bytes pass elsewhere.
 
-The only module of `host` that knows asyncio; imported by the engine's side alone.
+Imports asyncio: for the engine's side alone.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """An OCI runtime command as a test sees it: a program, a state directory, bundles; ours or one that callers know.
 
-Law: every test drives the real program. What is written for `RUNTIMES` holds for runc and crun too, so that ours is
-measured by what callers are used to; what only ours promises takes the fixture `ours`.
+Law: every test drives the real program. What takes the fixture `runtime` holds for runc and crun too, so that
+ours is measured by what callers are used to; what only ours promises takes `ours`.
 """
 
 from __future__ import annotations
