@@ -243,7 +243,7 @@ def test_inspect_has_what_templates_ask(docker: Daemon) -> None:
     found: Any = docker.inspect("seen")
     assert found["State"]["Running"] is True
     assert found["State"]["Pid"] > 1
-    assert found["Config"]["Env"][-1] == "A=1"
+    assert found["Config"]["Env"][0] == "A=1"
     assert found["HostConfig"]["NetworkMode"] == "bridge"
     assert re.fullmatch(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d+)?Z", found["Created"])
     assert found["State"]["FinishedAt"] == "0001-01-01T00:00:00Z"

@@ -500,7 +500,7 @@ def test_what_cannot_be_connected(docker: Daemon) -> None:
         assert (done.returncode, said in done.stderr) == (1, True), done.stderr
     for words, said in (
         (["--network", "n", "--ip", "10.1.0.5"], "Address already in use"),
-        (["--network", "n", "--ip", "10.9.0.5"], "not within the subnet"),
+        (["--network", "n", "--ip", "10.9.0.5"], "no configured subnet contains IP address 10.9.0.5"),
         (["--network", "later"], "network later not found"),
     ):
         done = docker.docker("run", "--rm", *words, IMAGE, "true", check=False)

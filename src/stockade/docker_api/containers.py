@@ -13,6 +13,7 @@ import msgspec
 
 from stockade.docker_api import fields, limits, render, selection, websockets
 from stockade.docker_api.answers import MULTIPLEXED, NO_CONTENT, RAW, TAR, Answer, encode, json
+from stockade.docker_api.networks import WITHOUT, network_id
 from stockade.docker_api.query import Query, only, served
 from stockade.docker_api.router import Route
 from stockade.docker_api.selection import Listed
@@ -24,7 +25,7 @@ from stockade.engine.answers import Change
 from stockade.engine.records import NAMESPACE, Record
 from stockade.engine.requests import AttachOptions, CommitOptions, LogOptions, PutOptions
 from stockade.engine.storage import describe
-from stockade.errors import BadValue, NotFound, StockadeError
+from stockade.errors import BadValue, Conflict, NotFound, StockadeError
 from stockade.model.connection import Hijack
 
 if TYPE_CHECKING:
@@ -238,7 +239,9 @@ class Containers:
         record = self._engine.find(request.name)
         identity = record.wanted.id
         volumes = describe(record, self._engine.storage.volumes)
-        found = render.inspect(record, self._engine.directory(identity), self._engine.execs.ids(identity), volumes)
+        execs, known = self._engine.execs.ids(identity), self._engine.networks.all()
+        networks = {one.name: one.id for one in known} | {name: network_id(name) for name in WITHOUT}
+        found = render.inspect(record, self._engine.directory(identity), execs, volumes, networks)
         if request.version < NO_LEGACY_SINCE:
             render.add_legacy(found, record)
         if request.query.flag("size"):
@@ -300,8 +303,12 @@ class Containers:
         body = request.decode(fields.Update)
         resources = limits.changed(body, self._processors, clears=request.version >= _CLEARS_SINCE)
         change = Change(resources, limits.restart_policy(body.restart_policy))
-        warnings = await self._engine.update(request.name, change)
-        return json({"Warnings": list(warnings)})
+        try:
+            warnings = await self._engine.update(request.name, change)
+        except (BadValue, Conflict) as error:
+            identity = self._engine.find(request.name).wanted.id
+            raise type(error)(f"Cannot update container {identity}: {error.message}", hint=error.hint) from error
+        return json({"Warnings": list(warnings) or None})
 
     async def remove(self, request: Request) -> Answer:
         """Docker's ContainerDelete."""
@@ -353,7 +360,7 @@ class Containers:
         query = request.query
         stdout, stderr = query.flag("stdout"), query.flag("stderr")
         if not stdout and not stderr:
-            raise BadValue("Bad parameters: you must choose at least one stream")
+            raise BadValue("must specify at least one of 'stdout' or 'stderr'")
         tail = query.text("tail")
         options = LogOptions(
             follow=query.flag("follow"),
@@ -497,7 +504,7 @@ def path_stat(found: Any) -> tuple[str, str]:
 def _path(query: Query) -> str:
     path = query.text("path")
     if not path:
-        raise BadValue("bad parameter: pathcannot be empty")
+        raise BadValue("bad parameter: path cannot be empty")
     return path
 
 

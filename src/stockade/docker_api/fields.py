@@ -439,6 +439,11 @@ class Create(Config, frozen=True, kw_only=True):
 class Update(Resources, frozen=True, kw_only=True, rename=_rename):
     """The body of /containers/{id}/update."""
 
+    REFUSED = {
+        **Resources.REFUSED,
+        **dict.fromkeys(("devices", "device_cgroup_rules", "ulimits"), "a container that was made keeps what it has"),
+    }
+
     restart_policy: RestartPolicy | None = None
 
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from stockade.docker_api import ends, fields
 from stockade.docker_api.answers import Answer, json
-from stockade.docker_api.query import Filters, only, served
+from stockade.docker_api.query import Filters, only, served, truth
 from stockade.docker_api.router import Route
 from stockade.docker_api.selection import until
 from stockade.docker_api.times import NEVER, moment
@@ -85,7 +85,15 @@ class Networks:
         """Docker's NetworkDelete."""
         if request.name in WITHOUT:
             raise Refused(f"{request.name} is a pre-defined network and cannot be removed")
-        self._tell("destroy", await self._engine.networks.remove(request.name))
+        try:
+            self._tell("destroy", await self._engine.networks.remove(request.name))
+        except Refused as error:
+            found = self._engine.networks.get(request.name)
+            inside = self._inside(found.id) if found is not None else {}
+            if not inside:
+                raise
+            ends = ", ".join(f'name:"{one["Name"]}" id:"{one["EndpointID"][:12]}"' for one in inside.values())
+            raise Refused(f"{error.message} ({ends})", hint=error.hint) from error
         return Answer(204)
 
     async def prune(self, request: Request) -> Answer:
@@ -107,6 +115,7 @@ class Networks:
     async def connect(self, request: Request) -> Answer:
         """Docker's NetworkConnect."""
         body = request.decode(fields.NetworkConnect)
+        self._engine.find(body.container or "")
         network = await self._network(request.name)
         settings = body.endpoint_config or fields.EndpointSettings()
         await self._engine.connect(body.container or "", ends.endpoint(network.name, settings))
@@ -125,7 +134,7 @@ class Networks:
 
     async def _network(self, reference: str) -> Network:
         if reference == "host":
-            raise Refused("container cannot be connected to host network")
+            raise BadValue("cannot connect container to host network - container must be created in host network mode")
         if reference == "none":
             raise Refused("container cannot be connected to multiple networks with one of the networks in private "
                           "(none) mode")  # fmt: skip
@@ -137,6 +146,9 @@ class Networks:
 
     def _matches(self, found: Mapping[str, Any], filters: Filters) -> bool:
         builtin = found["Name"] in (DEFAULT, *WITHOUT)
+        for value in filters.get("type", ()):
+            if value not in ("builtin", "custom"):
+                raise BadValue("invalid value for filter 'type': must be 'builtin' or 'custom'")
         facts = {"scope": "local", "driver": found["Driver"], "type": "builtin" if builtin else "custom"}
         for key, values in filters.items():
             if key in facts and facts[key] not in values:
@@ -147,7 +159,7 @@ class Networks:
                 return False
             if key == "dangling":
                 used = builtin or self._engine.networks.ledger.in_use(found["Id"])
-                if used == (values[0].lower() in ("true", "1")):
+                if used == truth(values[0], "dangling"):
                     return False
         return _labelled(found["Labels"], filters)
 
@@ -260,12 +272,13 @@ def _pool(pool: Pool) -> dict[str, Any]:
 def _asked(body: fields.NetworkCreate) -> Asked:
     if body.scope not in (None, "", "local"):
         raise BadValue(f"Scope {body.scope}: there is no swarm")
-    if not body.name:
-        raise BadValue("network name cannot be empty")
+    name = body.name or ""
+    if not name.strip():
+        raise BadValue("invalid name: name is empty")
     ipam = body.ipam or fields.Ipam()
     options = body.options or {}
     return Asked(
-        name=body.name,
+        name=name,
         driver=body.driver or "bridge",
         internal=bool(body.internal),
         attachable=bool(body.attachable),

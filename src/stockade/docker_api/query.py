@@ -118,7 +118,7 @@ def parse_filters(text: str) -> Filters:
             raise TypeError
         return {name: _filter_values(values) for name, values in found.items()}
     except (msgspec.DecodeError, TypeError):
-        raise BadValue(f"invalid filter: {text}") from None
+        raise BadValue("invalid filter") from None
 
 
 def _filter_values(values: object) -> tuple[str, ...]:

@@ -12,6 +12,7 @@ from stockade.docker_api import render_ends as ends
 from stockade.docker_api.answers import encode
 from stockade.docker_api.times import human, moment
 from stockade.engine.records import Health, MountPoint, Record, State, Status, Wanted
+from stockade.runtime import spec
 
 DRIVER = "overlay2"
 
@@ -57,8 +58,8 @@ _HOST_CONFIG: dict[str, Any] = {
     "Devices": [],
     "DeviceCgroupRules": None,
     "DeviceRequests": None,
-    "MaskedPaths": None,
-    "ReadonlyPaths": None,
+    "MaskedPaths": list(spec.MASKED_PATHS),
+    "ReadonlyPaths": list(spec.READONLY_PATHS),
 }
 
 
@@ -121,12 +122,17 @@ def status(of: State, now: int) -> str:
 
 
 def inspect(
-    record: Record, directory: str, execs: Iterable[str] = (), volumes: Mapping[str, str] = {}
+    record: Record,
+    directory: str,
+    execs: Iterable[str] = (),
+    volumes: Mapping[str, str] = {},
+    networks: Mapping[str, str] = {},
 ) -> dict[str, Any]:
     """Docker's answer to inspect.
 
     Args:
         volumes: where each of its volumes lies, by name.
+        networks: the ids of networks, by name.
     """
     wanted = record.wanted
     arguments = (*wanted.entrypoint, *wanted.command)
@@ -156,7 +162,7 @@ def inspect(
         },
         "Mounts": mounts(wanted, volumes),
         "Config": config(wanted),
-        "NetworkSettings": ends.settings(record),
+        "NetworkSettings": ends.settings(record, networks),
     }
 
 
@@ -230,9 +236,10 @@ def host_config(wanted: Wanted) -> dict[str, Any]:
         "IpcMode": shared.ipc,
         "PidMode": _but_private(shared.pid),
         "UTSMode": _but_private(shared.uts),
-        "UsernsMode": _but_private(shared.user),
+        "UsernsMode": "host" if shared.user == "host" else "",
         "CgroupnsMode": shared.cgroup,
         "Privileged": wanted.security.privileged,
+        **_hidden(wanted),
         "CapAdd": list(wanted.security.cap_add) or None,
         "CapDrop": list(wanted.security.cap_drop) or None,
         "ReadonlyRootfs": wanted.security.readonly_root,
@@ -240,6 +247,17 @@ def host_config(wanted: Wanted) -> dict[str, Any]:
         "OomScoreAdj": wanted.oom_score_adj,
         "Runtime": wanted.wall,
         **({} if wanted.umask is None else {"Umask": wanted.umask}),
+    }
+
+
+def _hidden(wanted: Wanted) -> dict[str, Any]:
+    """Which paths of /proc and /sys it does not see, and may not write to."""
+    of = wanted.security
+    given = (("MaskedPaths", of.masked_paths), ("ReadonlyPaths", of.readonly_paths))
+    return {
+        name: None if of.privileged else list(paths or ())
+        for name, paths in given
+        if of.privileged or paths is not None
     }
 
 
@@ -262,7 +280,7 @@ def _resources(wanted: Wanted) -> dict[str, Any]:
         "CpusetCpus": of.cpuset_cpus,
         "CpusetMems": of.cpuset_mems,
         "MemoryReservation": of.memory_reservation,
-        "MemorySwap": of.memory_swap,
+        "MemorySwap": of.memory_swap or 2 * of.memory,
         "MemorySwappiness": None if of.memory_swappiness < 0 else of.memory_swappiness,
         "OomKillDisable": of.oom_kill_disable,
         "PidsLimit": of.pids_limit,
@@ -279,10 +297,15 @@ def mounts(wanted: Wanted, volumes: Mapping[str, str] = {}) -> list[dict[str, An
     asked = wanted.origin.get("HostConfig")
     hidden = asked.get("Tmpfs") if isinstance(asked, Mapping) else None
     shown = [one for one in wanted.mounts if not (isinstance(hidden, Mapping) and one.target in hidden)]
-    return [_mount(one) | ({"Source": volumes.get(one.source, "")} if one.kind == "volume" else {}) for one in shown]
+    given = asked.get("Mounts") if isinstance(asked, Mapping) else None
+    named = {one["Target"] for one in given or () if one.get("Type") == "volume"}
+    return [
+        _mount(one, one.target in named) | ({"Source": volumes.get(one.source, "")} if one.kind == "volume" else {})
+        for one in shown
+    ]
 
 
-def _mount(one: MountPoint) -> dict[str, Any]:
+def _mount(one: MountPoint, in_mounts: bool) -> dict[str, Any]:
     bound = one.kind == "bind"
     named = {"Name": one.source, "Driver": "local"} if one.kind == "volume" else {}
     propagation = next((word for word in one.options if word.endswith(("private", "shared", "slave"))), "")
@@ -291,17 +314,19 @@ def _mount(one: MountPoint) -> dict[str, Any]:
         **named,
         "Source": one.source if bound or one.kind == "image" else "",
         "Destination": one.target,
-        "Mode": _mode(one),
+        "Mode": _mode(one, in_mounts),
         "RW": "ro" not in one.options,
         "Propagation": propagation if bound else "",
     }
 
 
-def _mode(one: MountPoint) -> str:
+def _mode(one: MountPoint, in_mounts: bool) -> str:
     """The third word of `-v`, as Docker has it for mounts that were asked for otherwise too."""
     readonly = "ro" in one.options
     if one.kind == "volume":
-        return "ro" if readonly else "z"
+        if in_mounts:
+            return "z"
+        return "" if one.anonymous else "ro" if readonly else "z"
     return "ro" if readonly and one.create_source else ""
 
 

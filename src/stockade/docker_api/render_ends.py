@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 from stockade.engine.ends import exposed
@@ -24,19 +25,17 @@ _LEGACY: dict[str, Any] = {
     "IPv6Gateway": "",
     "MacAddress": "",
 }
-_NO_END = Endpoint("", "", "", "", "", "")
 
 
-def settings(record: Record) -> dict[str, Any]:
+def settings(record: Record, ids: Mapping[str, str] = {}) -> dict[str, Any]:
     """Docker's NetworkSettings."""
     state = record.state
-    alive = {"SandboxID": record.wanted.id, "SandboxKey": f"/proc/{state.pid}/ns/net"} if state.pid else {}
+    own = state.pid and not record.wanted.namespaces.network.startswith("container:")
     return {
-        "SandboxID": "",
-        "SandboxKey": "",
-        **alive,
+        "SandboxID": record.wanted.id if own else "",
+        "SandboxKey": f"/proc/{state.pid}/ns/net" if own else "",
         "Ports": ports(record),
-        "Networks": networks(record),
+        "Networks": networks(record, ids),
     }
 
 
@@ -49,15 +48,28 @@ def legacy_settings(record: Record) -> dict[str, Any]:
     return found
 
 
-def networks(record: Record) -> dict[str, Any]:
-    """The ends of its networks by the networks' names; a container within another's network has none."""
+def networks(record: Record, ids: Mapping[str, str] = {}) -> dict[str, Any]:
+    """The ends of its networks by the networks' names; a container within another's network has none.
+
+    Args:
+        ids: of the networks that it may have had once: Docker says them from the first start on.
+    """
     mode = record.wanted.namespaces.network
     if mode.startswith("container:"):
         return {}
     if mode in ("none", "host"):
-        return {mode: _end(record, EndpointWanted(mode), _NO_END)}
+        return {mode: _end(record, EndpointWanted(mode), Endpoint(mode, _id(record, mode, ids), "", "", "", ""))}
     held = {one.network: one for one in record.state.endpoints}
-    return {one.network: _end(record, one, held.get(one.network, _NO_END)) for one in record.wanted.networks}
+    return {
+        one.network: _end(
+            record, one, held.get(one.network, Endpoint(one.network, _id(record, one.network, ids), "", "", "", ""))
+        )
+        for one in record.wanted.networks
+    }
+
+
+def _id(record: Record, network: str, ids: Mapping[str, str]) -> str:
+    return ids.get(network, "") if record.state.has_run else ""
 
 
 def _end(record: Record, wanted: EndpointWanted, end: Endpoint) -> dict[str, Any]:

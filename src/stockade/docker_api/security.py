@@ -137,6 +137,16 @@ def _network(mode: str, resolve: Resolve) -> str:
     return mode
 
 
+_SPOKEN = {
+    "IpcMode": "IPC mode",
+    "PidMode": "PID mode",
+    "UTSMode": "UTS mode",
+    "CgroupnsMode": "cgroup namespace mode",
+    "UsernsMode": "UsernsMode",
+}
+"""How Docker's refusals say it."""
+
+
 def _shared(field: str, mode: str | None, known: tuple[str, ...], resolve: Resolve | None) -> str:
     if not mode:
         return "private"
@@ -144,4 +154,4 @@ def _shared(field: str, mode: str | None, known: tuple[str, ...], resolve: Resol
         return mode
     if resolve is not None and mode.startswith("container:"):
         return f"container:{resolve(mode.removeprefix('container:'))}"
-    raise BadValue(f"invalid {field}: {mode}")
+    raise BadValue(f"invalid {_SPOKEN[field]}: {mode}")

@@ -7,15 +7,15 @@ from collections.abc import Callable, Iterable, Mapping
 from typing import NamedTuple
 
 from stockade.docker_api.ends import port_range
-from stockade.docker_api.query import Filters, only
+from stockade.docker_api.query import Filters, only, truth
 from stockade.docker_api.times import nanoseconds
 from stockade.engine.records import Health, Record, Status
 from stockade.errors import BadValue
 from stockade.model import parse_duration
 
 LIST = frozenset(
-    "ancestor annotation before exited expose health id is-task isolation label label! name network publish since "
-    "status volume".split()
+    "ancestor annotation before exited expose health id is-task isolation label name network publish since status "
+    "volume".split()
 )
 PRUNE = frozenset({"label", "label!", "until"})
 RUNNING = frozenset({Status.RUNNING, Status.PAUSED, Status.RESTARTING})
@@ -128,14 +128,16 @@ def _ids(texts: tuple[str, ...]) -> Check:
 def _statuses(texts: tuple[str, ...]) -> Check:
     for text in texts:
         if text not in set(Status):
-            raise BadValue(f"invalid filter 'status={text}'")
+            known = "created, running, paused, restarting, removing, exited, dead"
+            raise BadValue(f"invalid filter 'status={text}': invalid value for state ({text}): must be one of {known}")
     return lambda one: one.state.status in texts
 
 
 def _healths(texts: tuple[str, ...]) -> Check:
     for text in texts:
         if text not in set(Health):
-            raise BadValue(f"invalid filter 'health={text}'")
+            known = "none, starting, healthy, unhealthy"
+            raise BadValue(f"invalid filter 'health={text}': invalid value for health ({text}): must be one of {known}")
     return lambda one: one.state.health in texts
 
 
@@ -185,7 +187,7 @@ def _published(texts: tuple[str, ...]) -> Check:
 
 
 def _tasks(texts: tuple[str, ...]) -> Check:
-    wanted = {text.lower() in ("true", "1") for text in texts}
+    wanted = {truth(text, "is-task") for text in texts}
     return lambda one: False in wanted
 
 

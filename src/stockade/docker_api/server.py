@@ -288,7 +288,8 @@ class Connection:
     async def _send(self, answer: Answer) -> None:
         fields = [(key.encode(), value.encode("latin-1")) for key, value in answer.headers]
         if answer.status not in (204, 304):
-            fields.append((b"Content-Type", answer.kind.encode()))
+            if answer.body:
+                fields.append((b"Content-Type", answer.kind.encode()))
             fields.append((b"Content-Length", str(len(answer.body)).encode()))
         if self._http.their_state in (h11.SEND_BODY, h11.ERROR):
             fields.append((b"Connection", b"close"))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import posixpath
 import re
 from collections.abc import Iterable, Mapping
+from ipaddress import ip_address
 from typing import Any, NamedTuple
 
 import msgspec
@@ -23,6 +24,7 @@ LOG_OPTIONS = {"max-size": "10m", "max-file": "3"}
 """Names of HostConfig.Runtime."""
 SHM_SIZE = 64 << 20
 _HOSTNAME = re.compile(r"[a-zA-Z0-9]([a-zA-Z0-9.-]{0,62}[a-zA-Z0-9])?")
+_LONGEST_HOSTNAME = 64
 _LEAST_NANOSECONDS = 1_000_000
 _MOST_UMASK = 0o777
 _SIGNAL = re.compile(r"(SIG)?[A-Z0-9+-]+|\d{1,2}", re.IGNORECASE)
@@ -163,7 +165,7 @@ def _of_host(host: fields.HostConfig) -> dict[str, Any]:
     return {
         "group_add": tuple(host.group_add or ()),
         "extra_hosts": tuple(_extra_host(one) for one in host.extra_hosts or ()),
-        "dns": tuple(host.dns or ()),
+        "dns": tuple(map(_resolver, host.dns or ())),
         "dns_search": tuple(host.dns_search or ()),
         "dns_options": tuple(host.dns_options or ()),
         "init": bool(host.init),
@@ -196,17 +198,16 @@ def _arguments(body: fields.Create, image: Image) -> tuple[tuple[str, ...], tupl
 
 def _environment(of_image: Iterable[str], given: Iterable[str]) -> tuple[str, ...]:
     """Given variables, and the image's that are not among them; one without `=` takes the image's away."""
-    found: dict[str, str] = {}
-    for variable in of_image:
-        found[variable.partition("=")[0]] = variable
+    found: dict[str, str | None] = {}
     for variable in given:
         name, equals, _ = variable.partition("=")
         if not name or "\0" in variable:
             raise BadValue(f"invalid environment variable: {variable}")
         found.pop(name, None)
-        if equals:
-            found[name] = variable
-    return tuple(found.values())
+        found[name] = variable if equals else None
+    for variable in of_image:
+        found.setdefault(variable.partition("=")[0], variable)
+    return tuple(variable for variable in found.values() if variable is not None)
 
 
 def _workdir(path: str) -> str:
@@ -218,6 +219,8 @@ def _workdir(path: str) -> str:
 def _hostname(body: fields.Create, uts: str, network: str, asked: Asked) -> str:
     given = body.hostname or ""
     if given and not _HOSTNAME.fullmatch(given):
+        if len(given) > _LONGEST_HOSTNAME:
+            raise BadValue(f'hostname "{given}" is too long (maximum {_LONGEST_HOSTNAME} bytes)')
         raise BadValue(f"invalid hostname format: {given}")
     if uts == "host":
         if given:
@@ -267,7 +270,7 @@ def _health(given: fields.Health | None, of_image: HealthCheck | None) -> Health
         ("StartInterval", given.start_interval),
     ):
         if value and value < _LEAST_NANOSECONDS:
-            raise BadValue(f"{name} in Healthcheck cannot be less than one millisecond (1ms)")
+            raise BadValue(f"{name} in Healthcheck cannot be less than 1ms")
     if given.retries is not None and given.retries < 0:
         raise BadValue("Retries in Healthcheck cannot be negative")
     test = words(given.test)
@@ -301,7 +304,22 @@ def _extra_host(text: str) -> str:
     return text
 
 
+def _resolver(text: str) -> str:
+    try:
+        ip_address(text.partition("%")[0])
+    except ValueError:
+        raise BadValue(f"invalid DNS address: {text} is no IP address") from None
+    return text
+
+
 def _origin(host: fields.HostConfig) -> dict[str, object]:
     """What was asked, without what asks for nothing."""
     found = msgspec.to_builtins(host)
-    return {name: value for name, value in found.items() if not fields.empty(value)}
+    return {name: _said(value) for name, value in found.items() if not fields.empty(value)}
+
+
+def _said(value: object) -> object:
+    """Without the members that are null."""
+    if isinstance(value, dict):
+        return {name: _said(item) for name, item in value.items() if item is not None}
+    return [_said(item) for item in value] if isinstance(value, list) else value

@@ -112,7 +112,7 @@ class Archive:
                 answer = await self._call(record, "copy-in", root, words, descriptors)
         finally:
             os.close(early)
-        _check(answer, reference, path)
+        _check(answer, reference, path, _within_mount(record, path))
         self._frame.tell("extract-to-dir", record)
 
     async def export(self, reference: str, take: Callable[[], Awaitable[int]]) -> None:
@@ -284,7 +284,7 @@ def stat_of(answer: dict[str, Any]) -> PathStat:
     )
 
 
-def _check(answer: Answer, reference: str, path: str) -> None:
+def _check(answer: Answer, reference: str, path: str, mounted: bool = False) -> None:
     """Raise what an exit code of stockade-layer says (docs/layer.md), in Docker's words."""
     said = answer.complaint.decode(errors="replace").strip().rpartition("\n")[2].removeprefix("stockade-layer: ")
     match answer.status:
@@ -297,7 +297,7 @@ def _check(answer: Answer, reference: str, path: str) -> None:
         case 6:
             raise BadValue(said)
         case 7:
-            raise BadValue("container rootfs is marked read-only")
+            raise BadValue(f"{'mounted volume' if mounted else 'container rootfs'} is marked read-only")
         case 8:
             raise RuntimeFailed(f"Error processing tar file: {said}")
         case _:

@@ -161,6 +161,7 @@ class Containers:
         wanted = self.engine.storage.complete(wanted)
         for word in bundle.joins(wanted):
             self.find(word, wanted.namespace)
+        ends.refuse(self.engine, wanted)
         container = self.take(Record(wanted, State()))
         del own[wanted.id]
         self._reserved.add((wanted.namespace, wanted.name))
@@ -470,7 +471,7 @@ class Containers:
         """See Engine.unpause."""
         async with container.lock:
             if container.state.status is not Status.PAUSED:
-                raise Conflict(f"container {container.id} is not paused")
+                raise Conflict(f"Container {container.id} is not paused")
             await self.journal.run(verbs.UNPAUSE, Turn(self, container), container.id)
         self.engine.resumed(container.id)
         self.engine.tell("unpause", container.record)
@@ -513,10 +514,10 @@ class Containers:
         """See Engine.update."""
         async with container.lock:
             before = container.record
+            if change.restart is not None and change.restart.name != "no" and before.wanted.auto_remove:
+                raise Conflict("Restart policy cannot be updated because AutoRemove is enabled for the container")
             after = verbs.changed(before, change)
             check(after.wanted)
-            if change.restart is not None and change.restart.name != "no" and before.wanted.auto_remove:
-                raise BadValue("Restart policy cannot be updated because AutoRemove is enabled for the container")
             old = Change(
                 {name: getattr(before.wanted.resources, name) for name in change.resources}, before.wanted.restart
             )

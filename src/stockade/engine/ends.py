@@ -6,6 +6,7 @@ Addresses and ports are recorded before anything is made of them. A container wi
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from ipaddress import ip_address, ip_network
 from typing import Any, NamedTuple
 
 import msgspec
@@ -14,7 +15,7 @@ from msgspec.structs import replace
 from stockade.engine import files, ground
 from stockade.engine.container import Container
 from stockade.engine.records import Record, Wanted
-from stockade.errors import Conflict, NotFound, Refused
+from stockade.errors import BadValue, Conflict, NotFound, Refused
 from stockade.host import processes
 from stockade.networks import plan
 from stockade.networks.ends import Wish
@@ -62,6 +63,27 @@ def exposed(wanted: Wanted) -> Iterator[tuple[int, str]]:
         if first.isdigit():
             for number in range(int(first), int(last or first) + 1):
                 yield number, (protocol or "tcp").lower()
+
+
+def refuse(engine: Engine, wanted: Wanted) -> None:
+    """Refuse ends that could not be made as things are; a network may still be made before the container starts.
+
+    Raises:
+        BadValue: it is linked to nobody, or its network has no such address.
+    """
+    for end in wanted.networks:
+        network = engine.networks.get(end.network)
+        pools = () if network is None else network.pools
+        for address in (end.ipv4, end.ipv6) if pools else ():
+            if address and not any(ip_address(address) in ip_network(pool.subnet) for pool in pools):
+                raise BadValue(f"invalid config for network {end.network}: invalid endpoint settings:\n"
+                               f"no configured subnet contains IP address {address}")  # fmt: skip
+        for link in end.links if end.network == DEFAULT else ():
+            name = link.partition(":")[0]
+            try:
+                engine.find(name, wanted.namespace)
+            except NotFound as error:
+                raise BadValue(f"could not get container for {name}: {error.message}") from None
 
 
 # Start and end ----------------------------------------------------------------------------------------------------

@@ -93,9 +93,9 @@ def running(frame: Frame, reference: str, verb: str = "") -> Record:
     record = frame.find(reference)
     status = record.state.status
     if status is Status.RESTARTING:
-        raise Conflict(f"container {record.wanted.id} is restarting, wait until the container is running")
+        raise Conflict(f"Container {record.wanted.id} is restarting, wait until the container is running")
     if status not in (Status.RUNNING, Status.PAUSED):
         raise Conflict(f"container {record.wanted.id} is not running")
     if verb and status is Status.PAUSED:
-        raise Conflict(f"container {reference} is paused, unpause the container before {verb}")
+        raise Conflict(f"Container {reference} is paused, unpause the container before {verb}")
     return record

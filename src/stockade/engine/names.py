@@ -47,14 +47,14 @@ def check_name(name: str) -> str:
     """The name as it is kept, or its refusal in Docker's words."""
     plain = name.removeprefix("/")
     if not _NAME.fullmatch(plain):
-        raise BadValue(f"Invalid container name ({name}), only {_NAME.pattern} are allowed")
+        raise BadValue(f"Invalid container name ({name}), only [a-zA-Z0-9][a-zA-Z0-9_.-] are allowed")
     return plain
 
 
 def choose(reference: str, ids: Mapping[str, V], by_name: Mapping[str, V]) -> V:
     """What a reference means: an id, a name, or the beginning of one id only."""
     if not reference:
-        raise BadValue("no container is named", hint="give a name, an id or the beginning of one")
+        raise BadValue('invalid name or ID supplied: ""', hint="give a name, an id or the beginning of one")
     plain = reference.removeprefix("/")
     found = ids.get(plain) or by_name.get(plain)
     if found is not None:

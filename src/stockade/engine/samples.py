@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from msgspec import Struct, field
+from msgspec import UNSET, Struct, UnsetType, field
 
 NEVER = "0001-01-01T00:00:00Z"
 
@@ -68,6 +68,19 @@ class Memory(Struct, frozen=True, omit_defaults=True):
     limit: int = 0
 
 
+class Network(Struct, frozen=True):
+    """What went through an interface."""
+
+    rx_bytes: int = 0
+    rx_packets: int = 0
+    rx_errors: int = 0
+    rx_dropped: int = 0
+    tx_bytes: int = 0
+    tx_packets: int = 0
+    tx_errors: int = 0
+    tx_dropped: int = 0
+
+
 class Sample(Struct, frozen=True):
     """One moment of a container."""
 
@@ -84,6 +97,8 @@ class Sample(Struct, frozen=True):
     precpu_stats: Cpu = Cpu()
     memory_stats: Memory = Memory()
     storage_stats: dict[str, int] = field(default_factory=dict)
+    networks: dict[str, Network] | UnsetType = UNSET
+    """By interface; unset where there is none but the loopback."""
 
 
 class Machine(Struct, frozen=True):
@@ -112,6 +127,18 @@ def machine(stat: str, meminfo: str) -> Machine:
         if line.startswith("MemTotal:"):
             memory = int(line.split()[1]) * 1024
     return Machine(memory, ticks * 10_000_000, processors)
+
+
+def interfaces(text: str) -> dict[str, Network]:
+    """From the text of /proc/PID/net/dev (proc_net(5)), without the loopback."""
+    found = {}
+    for line in text.splitlines()[2:]:
+        name, _, counted = line.partition(":")
+        numbers = [int(word) for word in counted.split()]
+        if name.strip() != "lo":
+            # Of each direction bytes, packets, errors and drops come first, of eight numbers.
+            found[name.strip()] = Network(*numbers[:4], *numbers[8:12])
+    return found
 
 
 def sample(identity: str, name: str, read: str, metrics: dict[str, Any], host: Machine) -> Sample:

@@ -8,11 +8,13 @@ import datetime
 import os
 import time
 
+import msgspec
+
 from stockade.engine import listing, samples
 from stockade.engine.frame import Frame, running
 from stockade.engine.records import Record, Status
 from stockade.engine.requests import Top
-from stockade.engine.samples import Sample
+from stockade.engine.samples import Network, Sample
 from stockade.errors import Conflict, NotFound, RuntimeFailed, StockadeError, Unsupported
 from stockade.host import spawn
 
@@ -106,11 +108,22 @@ class Statistics:
             return _empty(record)
         stat, meminfo = (_text(f"/proc/{name}") for name in ("stat", "meminfo"))
         moment = _moment(time.time_ns())
-        return samples.sample(record.wanted.id, record.wanted.name, moment, metrics, samples.machine(stat, meminfo))
+        found = samples.sample(record.wanted.id, record.wanted.name, moment, metrics, samples.machine(stat, meminfo))
+        return msgspec.structs.replace(found, networks=_interfaces(record) or msgspec.UNSET)
 
 
 def _empty(record: Record) -> Sample:
     return Sample(record.wanted.id, f"/{record.wanted.name}")
+
+
+def _interfaces(record: Record) -> dict[str, Network]:
+    """Those of a network namespace that is not the host's; none when it ended meanwhile."""
+    if record.wanted.namespaces.network == "host":
+        return {}
+    try:
+        return samples.interfaces(_text(f"/proc/{record.state.pid}/net/dev"))
+    except OSError:
+        return {}
 
 
 def _moment(nanoseconds: int) -> str:

@@ -66,9 +66,9 @@ class Streams:
         record = self._frame.find(reference)
         status = record.state.status
         if status is Status.PAUSED:
-            raise Conflict(f"container {reference} is paused, unpause the container before attach")
+            raise Conflict(f"Container {reference} is paused, unpause the container before attach")
         if status is Status.RESTARTING:
-            raise Conflict(f"container {reference} is restarting, wait until the container is running")
+            raise Conflict(f"Container {reference} is restarting, wait until the container is running")
         if options.logs and not logdrivers.keeps(record.wanted.log):
             raise Unsupported("configured logging driver does not support reading")
         connection = await take(not record.wanted.tty)

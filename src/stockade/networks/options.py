@@ -52,6 +52,10 @@ def check(asked: Asked) -> None:
         raise BadValue(f"invalid network name: {asked.name!r}: only {_NAME.pattern} are allowed")
     if asked.name in (*BUILT_IN, "default") or asked.name.startswith("container:"):
         raise Refused(f"operation is not permitted on predefined {asked.name} network")
+    if asked.name == "container":
+        raise Refused('network name "container" is reserved and cannot be created')
+    if asked.driver in ("host", "null"):
+        raise Refused(f'only one instance of "{asked.driver}" network is allowed')
     if asked.driver not in ("", "bridge", "default"):
         raise Unsupported(f"could not find plugin {asked.driver} in v1 plugin registry: this driver is not served",
                           hint="--driver bridge")  # fmt: skip

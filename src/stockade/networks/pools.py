@@ -63,6 +63,8 @@ def pool(subnet: str, gateway: str, ip_range: str, auxiliary: dict[str, str]) ->
         BadValue: something in it is no address, or lies outside.
     """
     net = _asked(subnet)
+    if ip_address(subnet.partition("/")[0]) != net.network_address:
+        raise BadValue(f"invalid network config:\ninvalid subnet {subnet}: it should be {net}")
     if net.prefixlen > (_LARGEST4 if net.version == 4 else _LARGEST6):
         raise BadValue(f"invalid subnet {subnet}: it has no room for a gateway and a container")
     if any(net.version == other.version and net.overlaps(other) for other in _NOBODYS):
@@ -73,7 +75,9 @@ def pool(subnet: str, gateway: str, ip_range: str, auxiliary: dict[str, str]) ->
     if ip_range:
         part = _asked(ip_range)
         if part.version != net.version or not part.subnet_of(net):  # type: ignore[arg-type]
-            raise BadValue(f"invalid ip-range {ip_range}: it is not within the subnet {subnet}")
+            raise BadValue(
+                f"invalid network config:\ninvalid ip-range {ip_range}: parent subnet {net} doesn't contain ip-range"
+            )
     others = {name: str(_inside(text, net, f"auxiliary address {name}")) for name, text in auxiliary.items()}
     return Pool(str(net), str(own), ip_range, others, bool(gateway))
 

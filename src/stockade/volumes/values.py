@@ -67,11 +67,11 @@ def check_name(name: str) -> str:
         BadValue: it is none.
     """
     if len(name) == 1:
-        raise BadValue("volume name is too short, names should be at least two alphanumeric characters")
+        raise BadValue(f"create {name}: volume name is too short, names should be at least two alphanumeric characters")
     if not NAME.fullmatch(name):
         raise BadValue(
-            f'"{name}" includes invalid characters for a local volume name, only "[a-zA-Z0-9][a-zA-Z0-9_.-]" are'
-            " allowed. If you intended to pass a host directory, use absolute path"
+            f'create {name}: "{name}" includes invalid characters for a local volume name, only'
+            ' "[a-zA-Z0-9][a-zA-Z0-9_.-]" are allowed. If you intended to pass a host directory, use absolute path'
         )
     return name
 

@@ -26,6 +26,15 @@ def test_the_machine() -> None:
     assert samples.Machine(1_024_000, 63 * 10_000_000, 2) == HOST
 
 
+def test_interfaces() -> None:
+    head = (
+        "Inter-|   Receive   |  Transmit\n face |bytes    packets errs drop fifo frame compressed multicast|bytes ...\n"
+    )
+    lines = "    lo: 1 1 0 0 0 0 0 0 1 1 0 0 0 0 0 0\n  eth0: 596 6 1 2 0 0 0 0 84 3 4 5 0 0 0 0\n"
+    assert samples.interfaces(head + lines) == {"eth0": samples.Network(596, 6, 1, 2, 84, 3, 4, 5)}
+    assert samples.interfaces("") == {}
+
+
 def test_version_one() -> None:
     found = samples.sample("id", "name", "now", metrics(
         V1,
