@@ -115,6 +115,21 @@ def test_pull_run_push_and_look(ground: Ground) -> None:
     ground.clear()
 
 
+def test_skopeo_takes_images_from_the_daemon_and_gives_it_some(ground: Ground, tmp_path: Path) -> None:
+    """Debian's names version 1.22 of the API."""
+    base, place = f"{ground.open.authority}/busybox:latest", f"unix://{ground.docker.socket}"
+    ground.docker.docker("pull", "-q", base)
+    identity = ground.docker.said("images", "-q", "--no-trunc", base)
+    ground.inside("skopeo", "copy", "-q", "--src-daemon-host", place, f"docker-daemon:{base}", f"dir:{tmp_path}/box")
+    ground.clear()
+    ground.inside("skopeo", "copy", "-q", "--dest-daemon-host", place, f"dir:{tmp_path}/box", "docker-daemon:back:1")
+    assert ground.docker.said("images", "-q", "--no-trunc", "back:1") == identity
+    assert ground.docker.said("run", "--rm", "--network", "none", "back:1", "echo", "hello") == "hello"
+    seen = json.loads(ground.inside("skopeo", "inspect", "--daemon-host", place, "docker-daemon:back:1"))
+    assert seen["Architecture"] == "amd64"
+    ground.clear()
+
+
 def test_a_commit_goes_out_and_comes_back(ground: Ground) -> None:
     name = f"{ground.open.authority}/made/by:hand"
     base = f"{ground.open.authority}/busybox:latest"

@@ -19,6 +19,9 @@ class Version(NamedTuple):
 
 
 OLDEST = Version(1, 24)
+_AS_OLDEST = Version(1, 22)
+"""From here on clients are answered as the oldest: skopeo's and buildah's library names this one (containers/image,
+docker_client), and what it asks has not changed since."""
 NEWEST = Version(1, 56)
 """That of docker 29.9, whose definition the tests hold the tables against."""
 
@@ -34,11 +37,11 @@ def split_version(path: str) -> tuple[Version, str]:
     if found is None:
         return NEWEST, path
     version = Version(int(found[1]), int(found[2]))
-    if version < OLDEST:
+    if version < _AS_OLDEST:
         raise BadValue(
             f"client version {version} is too old. Minimum supported API version is {OLDEST}, "
             "please upgrade your client to a newer version"
         )
     if version > NEWEST:
         raise BadValue(f"client version {version} is too new. Maximum supported API version is {NEWEST}")
-    return version, path[found.end() :]
+    return max(version, OLDEST), path[found.end() :]

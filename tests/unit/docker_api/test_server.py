@@ -191,7 +191,7 @@ GET = b"GET /%s HTTP/1.1\r\nHost: x\r\n\r\n"
         (b"hello?a=b%20c", b"200", b'"a":"b c"'),
         (b"v1.41/hello", b"200", b'"version":"1.41"'),
         (b"hello", b"200", b'"version":"1.56"'),
-        (b"v1.23/hello", b"400", b"client version 1.23 is too old. Minimum supported API version is 1.24"),
+        (b"v1.21/hello", b"400", b"client version 1.21 is too old. Minimum supported API version is 1.24"),
         (b"v1.99/hello", b"400", b"client version 1.99 is too new. Maximum supported API version is 1.56"),
         (b"v2.0/hello", b"400", b"too new"),
         (b"nowhere", b"404", b'"message":"page not found"'),
