@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from urllib.parse import urlsplit
 
 from support.netns import Netns
+from support.server import accept, end, listening
 
 _PIECE = 64 << 10
 
@@ -33,15 +34,7 @@ class Proxy:
         port = self.listener.getsockname()[1]
         return f"http://{self.user}{'@' if self.user else ''}127.0.0.1:{port}"
 
-    def serve(self) -> None:
-        while True:
-            try:
-                peer, _ = self.listener.accept()
-            except OSError:  # closed
-                return
-            threading.Thread(target=self._lead, args=(peer,), daemon=True).start()
-
-    def _lead(self, peer: socket.socket) -> None:
+    def converse(self, peer: socket.socket) -> None:
         with peer, contextlib.suppress(OSError, ValueError, EOFError):
             head = b""
             while not head.endswith(b"\r\n\r\n"):
@@ -85,14 +78,10 @@ def _pass(one: socket.socket, other: socket.socket) -> None:
 @contextlib.contextmanager
 def proxy(ns: Netns, leads: Mapping[str, int], user: str = "") -> Iterator[Proxy]:
     """One on a free port of the namespace's loopback."""
-    listener = ns.socket()
-    listener.bind(("127.0.0.1", 0))
-    listener.listen(64)
+    listener = listening(ns)
     made = Proxy(ns, listener, leads, user)
-    threading.Thread(target=made.serve, daemon=True).start()
+    accept(listener, made.converse)
     try:
         yield made
     finally:
-        with contextlib.suppress(OSError):
-            listener.shutdown(socket.SHUT_RDWR)
-        listener.close()
+        end(listener)

@@ -74,16 +74,8 @@ class Server:
     def url(self) -> str:
         return f"{'https' if self.tls else 'http'}://127.0.0.1:{self.port}"
 
-    def serve(self) -> None:
-        while True:
-            try:
-                peer, _ = self.listener.accept()
-            except OSError:  # closed
-                return
-            self.peers.append(peer)
-            threading.Thread(target=self._converse, args=(peer,), daemon=True).start()
-
-    def _converse(self, peer: socket.socket) -> None:
+    def converse(self, peer: socket.socket) -> None:
+        self.peers.append(peer)
         # Clients leave when they like, and not all speak HTTP.
         with peer, contextlib.suppress(OSError, EOFError, ValueError):
             plain = self.tls.wrap_socket(peer, server_side=True) if self.tls else peer
@@ -94,12 +86,39 @@ class Server:
 
     def close(self) -> None:
         """End it; twice is once."""
-        with contextlib.suppress(OSError):
-            self.listener.shutdown(socket.SHUT_RDWR)
-        self.listener.close()
+        end(self.listener)
         for peer in self.peers:
             with contextlib.suppress(OSError):
                 peer.shutdown(socket.SHUT_RDWR)
+
+
+def listening(ns: Netns) -> socket.socket:
+    """A socket that listens at a free port of a namespace's 127.0.0.1."""
+    listener = ns.socket()
+    listener.bind(("127.0.0.1", 0))
+    listener.listen(64)
+    return listener
+
+
+def accept(listener: socket.socket, converse: Callable[[socket.socket], None]) -> None:
+    """Have a thread for each client that comes, until the listener is ended."""
+
+    def serve() -> None:
+        while True:
+            try:
+                peer, _ = listener.accept()
+            except OSError:  # ended
+                return
+            threading.Thread(target=converse, args=(peer,), daemon=True).start()
+
+    threading.Thread(target=serve, daemon=True).start()
+
+
+def end(listener: socket.socket) -> None:
+    """Let go of a listener; twice is once."""
+    with contextlib.suppress(OSError):
+        listener.shutdown(socket.SHUT_RDWR)
+    listener.close()
 
 
 def _read(reader) -> Request | None:  # type: ignore[no-untyped-def]
@@ -132,11 +151,9 @@ def _chunks(reader) -> Iterator[bytes]:  # type: ignore[no-untyped-def]
 @contextlib.contextmanager
 def server(ns: Netns, answer: Answer, tls: ssl.SSLContext | None = None) -> Iterator[Server]:
     """Serve on a free port of 127.0.0.1 until the end of the block."""
-    listener = ns.socket()
-    listener.bind(("127.0.0.1", 0))
-    listener.listen(64)
+    listener = listening(ns)
     made = Server(listener, listener.getsockname()[1], answer, tls)
-    threading.Thread(target=made.serve, daemon=True).start()
+    accept(listener, made.converse)
     try:
         yield made
     finally:
