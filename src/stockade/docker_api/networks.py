@@ -166,10 +166,10 @@ class Networks:
     def _inspected(self, network: Network, version: Version) -> dict[str, Any]:
         found = self._render(network)
         if version >= _STATUS_SINCE:
-            taken = self._engine.networks.ledger.addresses(network.id)
+            ledger = self._engine.networks.ledger
             subnets = {}
             for pool in network.pools:
-                used, free = pools.usage(pool, taken)
+                used, free = pools.usage(pool, ledger.addresses(network.id, 6 if ":" in pool.subnet else 4))
                 subnets[pool.subnet] = {"IPsInUse": used, "DynamicIPsAvailable": free}
             found["Status"] = {"IPAM": {"Subnets": subnets}}
         return found

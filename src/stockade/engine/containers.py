@@ -6,7 +6,7 @@ import asyncio
 import contextlib
 import logging
 import time
-from collections.abc import Callable, Coroutine, Iterable
+from collections.abc import Callable, Coroutine, Iterable, Iterator
 from typing import Any
 
 import msgspec
@@ -80,6 +80,9 @@ class Containers:
     def find(self, reference: str, namespace: str = NAMESPACE) -> Container:
         """See Engine.find."""
         own = self.known.get(namespace, {})
+        whole = own.get(reference)
+        if whole is not None:
+            return whole
         return names.choose(reference, own, {one.wanted.name: one for one in own.values()})
 
     def list(self, namespace: str | None) -> list[Record]:
@@ -178,16 +181,27 @@ class Containers:
 
     def is_free(self, name: str, namespace: str) -> bool:
         """See Engine.is_free."""
-        taken = (one.wanted.name for one in self.known.get(namespace, {}).values())
-        return (namespace, name) not in self._reserved and name not in taken
+        return (namespace, name) not in self._reserved and self._named(name, namespace) is None
+
+    def _named(self, name: str, namespace: str) -> Container | None:
+        # Of a thousand, at each creation: plain attributes, no properties.
+        return next((one for one in self.known.get(namespace, {}).values() if one.record.wanted.name == name), None)
+
+    def linking(self, namespace: str) -> Iterator[Container]:
+        """Those with links of the default network."""
+        for one in self.known.get(namespace, {}).values():
+            for end in one.record.wanted.networks:
+                if end.links:
+                    yield one
+                    break
 
     def _refuse_name(self, name: str, namespace: str) -> None:
-        for one in self.known.get(namespace, {}).values():
-            if one.wanted.name == name:
-                raise Conflict(
-                    f'Conflict. The container name "/{name}" is already in use by container "{one.id}". You have to'
-                    " remove (or rename) that container to be able to reuse that name."
-                )
+        one = self._named(name, namespace)
+        if one is not None:
+            raise Conflict(
+                f'Conflict. The container name "/{name}" is already in use by container "{one.id}". You have to'
+                " remove (or rename) that container to be able to reuse that name."
+            )
         if (namespace, name) in self._reserved:
             raise Conflict(f'Conflict. The container name "/{name}" is already in use by a container being made.')
 

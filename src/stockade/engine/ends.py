@@ -295,10 +295,9 @@ def _linked(engine: Engine, container: Container, ends: Ends) -> Iterator[tuple[
 def _rewrite_linking(engine: Engine, container: Container) -> None:
     """Those that are linked to it learn its address."""
     own = {container.id, container.wanted.name}
-    for other in engine.containers.known.get(container.wanted.namespace, {}).values():
-        if other.state.endpoints and any(
-            link.partition(":")[0] in own for end in other.wanted.networks for link in end.links
-        ):
+    for other in engine.containers.linking(container.wanted.namespace):
+        links = (link for end in other.wanted.networks for link in end.links)
+        if other.state.endpoints and any(link.partition(":")[0] in own for link in links):
             ground.write_names(engine, other, placed(engine, other, Ends.of(other)))
 
 

@@ -66,13 +66,12 @@ def _end(wanted: EndpointWanted, interface: tuple[str, Sequence[str]], six: bool
     network = ground.networks.get(wanted.network)
     if network is None:
         raise NotFound(f"network {wanted.network} not found")
-    taken = ground.ledger.addresses(network.id)
-    ipv4 = _address(network, 4, taken, wanted.ipv4, ground)
+    ipv4 = _address(network, 4, wanted.ipv4, ground)
     if not six and (wanted.ipv6 or network.pool4 is None):
         raise Conflict(f"network {network.name} is to give an IPv6 address to a container that has IPv6 turned off",
                        hint="--sysctl net.ipv6.conf.all.disable_ipv6=0")  # fmt: skip
     pool6 = network.pool6 if six else None
-    ipv6 = _address(network, 6, taken, wanted.ipv6, ground) if six else ""
+    ipv6 = _address(network, 6, wanted.ipv6, ground) if six else ""
     identity = secrets.token_hex(32)
     outward = not network.internal
     return Endpoint(
@@ -91,14 +90,18 @@ def _end(wanted: EndpointWanted, interface: tuple[str, Sequence[str]], six: bool
     )
 
 
-def _address(network: Network, family: int, taken: set[str], asked: str, ground: Ground) -> str:
+def _address(network: Network, family: int, asked: str, ground: Ground) -> str:
     pool = network.pool4 if family == 4 else network.pool6
     if pool is None:
         if asked:
             raise Conflict(f"network {network.name} has no IPv{family}: {asked} cannot be had")
         return ""
-    own = {one for one in taken if (":" in one) == (family == 6)}
-    return pools.free(pool, own, asked)
+    taken = ground.ledger.addresses(network.id, family)
+    if asked:
+        return pools.free(pool, taken, asked)
+    found = pools.free(pool, taken, lowest=ground.ledger.lowest(network.id, family))
+    ground.ledger.searched(network.id, found)
+    return found
 
 
 def _interface(prefix: str, asked: str, others: Sequence[str]) -> str:

@@ -13,13 +13,18 @@ FIRST, LAST = 32768, 60999
 Probe = Callable[[str, str, int], bool]
 """Whether nobody on the host has a port: protocol, address, number."""
 _Key = tuple[str, int]
+_Side = tuple[str, int]
+"""A network's id, and a family."""
+_FAMILIES = (4, 6)
 
 
 class Ledger:
     """Everything that is held by ends."""
 
     def __init__(self) -> None:
-        self._addresses: dict[str, set[str]] = {}
+        self._addresses: dict[_Side, set[str]] = {}
+        self._lowest: dict[_Side, str] = {}
+        """No address below it is free: that of the last search, unless a lower one was given back since."""
         self._ports: dict[_Key, dict[str, str]] = {}
         """Protocol and number → address of the host → whose it is."""
         self._next = FIRST
@@ -27,14 +32,19 @@ class Ledger:
     def take(self, container: str, ends: Iterable[Endpoint]) -> None:
         """They are held from now on."""
         for end in ends:
-            self._addresses.setdefault(end.network_id, set()).update(filter(None, (end.ipv4, end.ipv6)))
+            for address in filter(None, (end.ipv4, end.ipv6)):
+                self._addresses.setdefault(_side(end.network_id, address), set()).add(address)
             for one in end.published:
                 self._ports.setdefault((one.protocol, one.host_port), {})[one.host_ip] = container
 
     def give(self, container: str, ends: Iterable[Endpoint]) -> None:
         """They are free again. Idempotent."""
         for end in ends:
-            self._addresses.get(end.network_id, set()).difference_update((end.ipv4, end.ipv6))
+            for address in filter(None, (end.ipv4, end.ipv6)):
+                side = _side(end.network_id, address)
+                self._addresses.get(side, set()).discard(address)
+                if side in self._lowest:
+                    self._lowest[side] = str(min(ip_address(address), ip_address(self._lowest[side])))
             for one in end.published:
                 held = self._ports.get((one.protocol, one.host_port), {})
                 if held.get(one.host_ip) == container:
@@ -42,17 +52,27 @@ class Ledger:
                 if not held:
                     self._ports.pop((one.protocol, one.host_port), None)
 
-    def addresses(self, network: str) -> set[str]:
-        """Those that are taken on a network, by its id."""
-        return self._addresses.setdefault(network, set())
+    def addresses(self, network: str, family: int) -> set[str]:
+        """Those of a family that are taken on a network, by its id."""
+        return self._addresses.get((network, family), set())
+
+    def lowest(self, network: str, family: int) -> str:
+        """No address below it is free; empty: that is not known."""
+        return self._lowest.get((network, family), "")
+
+    def searched(self, network: str, found: str) -> None:
+        """A search from the lowest address upwards has found this one to be free, and none below it."""
+        self._lowest[_side(network, found)] = found
 
     def forget(self, network: str) -> None:
         """A network is gone."""
-        self._addresses.pop(network, None)
+        for family in _FAMILIES:
+            self._addresses.pop((network, family), None)
+            self._lowest.pop((network, family), None)
 
     def in_use(self, network: str) -> bool:
         """Whether any end of a network is held."""
-        return bool(self._addresses.get(network))
+        return any(self._addresses.get((network, family)) for family in _FAMILIES)
 
     def publish(self, bindings: Iterable[PortBinding], binding: str, both: bool, probe: Probe) -> tuple[Published, ...]:
         """Decide the ports of the host's for a container.
@@ -99,6 +119,10 @@ class Ledger:
 
     def _free(self, host: str, key: _Key, own: dict[_Key, list[str]]) -> bool:
         return not any(_clash(host, other) for other in (*self._ports.get(key, ()), *own.get(key, ())))
+
+
+def _side(network: str, address: str) -> _Side:
+    return network, 6 if ":" in address else 4
 
 
 def _clash(one: str, other: str) -> bool:

@@ -98,8 +98,11 @@ def refuse_overlap(subnet: str, networks: Iterable[tuple[str, str]]) -> None:
             )
 
 
-def free(of: Pool, taken: Collection[str], asked: str = "") -> str:
+def free(of: Pool, taken: Collection[str], asked: str = "", lowest: str = "") -> str:
     """An address of a pool that is free: the one that was asked for, or the lowest.
+
+    Args:
+        lowest: none below it is free; empty: that is not known.
 
     Raises:
         BadValue: what was asked for is not of the subnet.
@@ -117,19 +120,19 @@ def free(of: Pool, taken: Collection[str], asked: str = "") -> str:
         if found in taken or found in held or ip_address(found) in (net.network_address, _last(net)):
             raise Conflict("Address already in use", hint=f"{asked} is taken in {of.subnet}")
         return found
-    for address in _candidates(net, of.ip_range):
+    for address in _candidates(net, of.ip_range, int(ip_address(lowest)) if lowest else 0):
         text = str(address)
         if text not in taken and text not in held:
             return text
     raise Conflict(f"no available IPv{net.version} addresses on this network's address pools: {of.subnet}")
 
 
-def _candidates(net: Subnet, ip_range: str) -> Iterator[Address]:
+def _candidates(net: Subnet, ip_range: str, lowest: int) -> Iterator[Address]:
     part = _network(ip_range) if ip_range else net
     first, last = int(part.network_address), int(part.broadcast_address)
     kind = IPv4Address if net.version == 4 else IPv6Address
     beyond = (net.network_address, _last(net))
-    for number in range(first, min(last, first + _SEARCHED) + 1):
+    for number in range(max(first, lowest), min(last, first + _SEARCHED) + 1):
         address = kind(number)
         if address not in beyond:
             yield address

@@ -51,6 +51,22 @@ def test_what_others_hold_is_taken() -> None:
     assert not ledger.in_use(ONE.id)
 
 
+def test_what_is_given_back_is_the_lowest_again() -> None:
+    ledger = Ledger()
+
+    def given() -> tuple[Endpoint, ...]:
+        found = decide(Wish("c", [EndpointWanted("one")]), ground(ledger))
+        ledger.take("c", found)
+        return found
+
+    held = [given() for _ in range(5)]
+    for number in (3, 1):
+        ledger.give("c", held[number])
+    again = [given()[0] for _ in range(3)]
+    assert [one.ipv4 for one in again] == ["172.18.0.3", "172.18.0.5", "172.18.0.7"]
+    assert [one.ipv6 for one in again] == ["fd00:1::3", "fd00:1::5", "fd00:1::7"]
+
+
 def test_a_network_that_is_gone() -> None:
     with pytest.raises(NotFound, match="network none-such not found"):
         ends("none-such")
