@@ -73,7 +73,7 @@ def load(args: Args) -> int:
     except OSError as error:
         raise NotFound(f"cannot read {path}: {error.strerror}") from error
     try:
-        for said in Client().load(descriptor):
+        for said in Client().load(descriptor, platform=args["platform"] or ""):
             if "stream" in said:
                 out(said["stream"].rstrip("\n"))
             elif not args["quiet"] and sys.stderr.isatty():
@@ -256,6 +256,7 @@ COMMANDS = {
         options=(
             Option("--input", "a file in place of standard input", "-i", "FILE", completes="file"),
             Option("--quiet", "no progress", "-q"),
+            _PLATFORM,
         ),
         examples=(("docker save debian | stockade load", "an image that docker has"),),
     ),

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 from stockade.cli.table import Args, Option
 from stockade.errors import BadValue
 from stockade.model import parse_size
@@ -29,7 +31,16 @@ def _weighed(text: str) -> dict[str, Any]:
     return {"Path": path, "Weight": int(weight)}
 
 
+def _octal(text: str) -> int:
+    if not re.fullmatch("0?[0-7]{1,3}", text):
+        raise BadValue(f"{text!r} is no umask", hint="three octal digits, as 027")
+    return int(text, 8)
+
+
 _MEMBERS = {
+    "Umask": Option(
+        "--umask", "permissions that new files do not get, as 027 (022)", "", "MODE", _octal, heading=_INSIDE
+    ),
     "DnsSearch": Option("--dns-search", "a domain to look names up in", "", "DOMAIN", many=True, heading=_INSIDE),
     "DnsOptions": Option("--dns-option", "a word of resolv.conf's options", "", "WORD", many=True, heading=_INSIDE),
     "VolumeDriver": Option("--volume-driver", "local: there is no other", "", "DRIVER", heading=_INSIDE),
@@ -73,5 +84,5 @@ def members(args: Args) -> dict[str, Any]:
     return {
         name: list(value) if isinstance(value, tuple) else value
         for name, value in found.items()
-        if value not in (None, (), False)
+        if value is not None and value is not False and value != ()
     }

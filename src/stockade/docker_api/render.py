@@ -50,11 +50,6 @@ _HOST_CONFIG: dict[str, Any] = {
     "ShmSize": 64 << 20,
     "Runtime": "native",
     "Isolation": "",
-    "BlkioWeightDevice": [],
-    "BlkioDeviceReadBps": [],
-    "BlkioDeviceWriteBps": [],
-    "BlkioDeviceReadIOps": [],
-    "BlkioDeviceWriteIOps": [],
     "Devices": [],
     "DeviceCgroupRules": None,
     "DeviceRequests": None,
@@ -273,6 +268,11 @@ def _resources(wanted: Wanted) -> dict[str, Any]:
         "NanoCpus": of.nano_cpus,
         "CgroupParent": of.cgroup_parent,
         "BlkioWeight": of.blkio_weight,
+        "BlkioWeightDevice": _of_devices(of.blkio_weight_device, "Weight"),
+        "BlkioDeviceReadBps": _of_devices(of.blkio_read_bps),
+        "BlkioDeviceWriteBps": _of_devices(of.blkio_write_bps),
+        "BlkioDeviceReadIOps": _of_devices(of.blkio_read_iops),
+        "BlkioDeviceWriteIOps": _of_devices(of.blkio_write_iops),
         "CpuPeriod": of.cpu_period,
         "CpuQuota": of.cpu_quota,
         "CpuRealtimePeriod": of.cpu_realtime_period,
@@ -290,6 +290,10 @@ def _resources(wanted: Wanted) -> dict[str, Any]:
         "IOMaximumIOps": 0,
         "IOMaximumBandwidth": 0,
     }
+
+
+def _of_devices(limits: Iterable[tuple[str, int]], what: str = "Rate") -> list[dict[str, Any]]:
+    return [{"Path": path, what: value} for path, value in limits]
 
 
 def mounts(wanted: Wanted, volumes: Mapping[str, str] = {}) -> list[dict[str, Any]]:

@@ -12,6 +12,7 @@ import time
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
+import msgspec
 from msgspec import Struct
 
 from stockade.errors import RuntimeFailed
@@ -91,8 +92,20 @@ class Pushes:
             else:
                 digest, size = await self._image(image, reference.tag, repository, tell, wish.namespace)
         name = reference._replace(tag="", digest=digest)
-        self._base.catalog.add((), {str(name): Name(image.id, time.time_ns())}, wish.namespace)
+        self._base.catalog.add(
+            self._known_there(image, reference, wish.namespace),
+            {str(name): Name(image.id, time.time_ns())},
+            wish.namespace,
+        )
         return Pushed(reference.tag, digest, size)
+
+    def _known_there(self, image: Image, reference: Reference, namespace: str) -> tuple[Image, ...]:
+        """The image's record with the repository that has it now; none where it has that, or is gone meanwhile."""
+        found = self._base.catalog.get(image.id, namespace)
+        if found is None or reference.name in found.kept.pulled:
+            return ()
+        kept = msgspec.structs.replace(found.kept, pulled=(*found.kept.pulled, reference.name))
+        return (msgspec.structs.replace(found, kept=kept),)
 
     async def _image(
         self, image: Image, wanted: str, repository: Repository, tell: Tell, namespace: str

@@ -95,7 +95,7 @@ class Kept(Struct, frozen=True, omit_defaults=True):
     sizes: tuple[int, ...] = ()
     """The same, by layer."""
     pulled: tuple[str, ...] = ()
-    """The repositories that it was pulled from."""
+    """The repositories that it was pulled from, or pushed to."""
 
     @property
     def blobs(self) -> tuple[str, ...]:

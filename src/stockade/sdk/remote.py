@@ -99,18 +99,22 @@ class AsyncClient:
         """Summaries as Docker's ImageList has them."""
         return _list(await self.call("GET", f"/images/json{_query(all=all, filters=filters)}"))
 
-    async def load(self, descriptor: int) -> AsyncGenerator[Json, None]:
+    async def load(self, descriptor: int, *, platform: str = "") -> AsyncGenerator[Json, None]:
         """Take in the images of an archive (OCI layout or docker-archive); gives what the daemon says of its progress.
+
+        Args:
+            platform: of several images under one name the one to take, as `linux/arm64`; empty: this machine's.
 
         Raises:
             BadValue: the archive is none, or broken.
+            NotFound: it has an image for another platform only.
         """
         path = await self.socket()
         async with await http.connect(self.io, path) as exchange:
             await exchange.send(
                 http.head(
                     "POST",
-                    _versioned("/images/load?quiet=0"),
+                    _versioned(f"/images/load{_query(quiet='0', platform=_platform(platform))}"),
                     {"Content-Type": "application/x-tar", "Transfer-Encoding": "chunked"},
                 )
             )

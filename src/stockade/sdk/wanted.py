@@ -219,9 +219,8 @@ class Wanted(NamedTuple):
                 "LogConfig": {"Type": driver, "Config": dict(options)} if driver or options else {},
                 "Annotations": dict(self.annotations),
                 **resources(self.limits),
-                **self.host,
             }
-        )
+        ) | dict(self.host)
 
 
 def resources(limits: Limits) -> dict[str, Any]:

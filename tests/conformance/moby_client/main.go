@@ -71,6 +71,8 @@ func exchange(api *client.Client, image string) {
 	pushing, err := api.ImagePush(ctx, image, client.ImagePushOptions{RegistryAuth: "e30="})
 	step("push", pushing, err)
 	step("pushed", 0, pushing.Wait(ctx))
+	here, err = api.ImageInspect(ctx, image)
+	check("one identity", err == nil && len(here.Identity.Pull) == 1, here.Identity)
 	_, err = api.ImagePull(ctx, image+"not", client.ImagePullOptions{})
 	check("what is not there", err != nil, err)
 }

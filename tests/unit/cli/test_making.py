@@ -86,6 +86,17 @@ def test_members_of_the_host_configuration(tmp_path: Path) -> None:
     assert "CpuPeriod" not in host
 
 
+@pytest.mark.parametrize(("word", "umask"), [("077", 63), ("0027", 23), ("0", 0)])
+def test_the_umask(word: str, umask: int) -> None:
+    assert body("--umask", word)["HostConfig"]["Umask"] == umask
+
+
+@pytest.mark.parametrize("word", ["8", "1000", "-1", "0o77", ""])
+def test_what_no_umask_is(word: str) -> None:
+    with pytest.raises(BadValue, match="is no umask"):
+        body("--umask", word)
+
+
 def test_what_docker_has_and_this_has_not_is_refused_with_its_reason() -> None:
     with pytest.raises(BadValue, match="does not serve --gpus: devices by request"):
         cli.load("create").parse(["--gpus", "all", "image"])
