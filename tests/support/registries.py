@@ -25,6 +25,7 @@ from urllib.parse import parse_qs, urlsplit
 
 from support.images import INDEX, MANIFEST, TestImage, dump, sha256
 from support.netns import Netns
+from support.patience import eventually
 
 PROGRAM = "/usr/bin/docker-registry"
 SALT = b"$2y$05$abcdefghijklmnopqrstuu"
@@ -71,10 +72,7 @@ class DockerRegistry:
     def keep(self, repository: str, value: str) -> None:
         """Wait until it keeps the blob of this SHA-256, and as one of a repository."""
         link = self.top / "data/docker/registry/v2/repositories" / repository / "_layers/sha256" / value / "link"
-        deadline = time.monotonic() + 20
-        while not (link.exists() and self.blob(f"sha256:{value}").exists()):
-            assert time.monotonic() < deadline, f"the registry did not keep {value}"
-            time.sleep(0.02)
+        eventually(lambda: link.exists() and self.blob(f"sha256:{value}").exists(), f"the registry keeps {value}")
 
     def ask(self, method: str, path: str, body: bytes = b"", headers: Mapping[str, str] | None = None) -> Any:
         """One request by a plain client: status, headers, body."""

@@ -17,6 +17,7 @@ import pytest
 from support import fixtures
 from support.command import environment, start, stockade
 from support.daemon import IMAGE, Daemon, daemon
+from support.patience import eventually
 from support.place import Place
 
 pytestmark = pytest.mark.root
@@ -209,10 +210,8 @@ def test_ctrl_c_ends_what_ignores_it_and_leaves_nothing(engine: Daemon, cli: Cal
 def test_a_container_whose_shim_was_killed_says_so(cli: Callable[..., Done], engine: Daemon) -> None:
     identity = cli("run", "-d", "--name", "orphan", IMAGE, "sleep", "1000").stdout.decode().strip()
     os.kill(int((engine.place.data / "engine" / identity / "shim.pid").read_text()), signal.SIGKILL)
-    deadline = time.monotonic() + 5
-    while cli("inspect", "--format", "{{.State.Status}}", "orphan").stdout == b"running\n":
-        assert time.monotonic() < deadline
-        time.sleep(0.05)
+    look = ("inspect", "--format", "{{.State.Status}}", "orphan")
+    eventually(lambda: cli(*look).stdout != b"running\n", "it has ended", patience=5)
     assert cli("inspect", "--format", "{{.State.ExitCode}}", "orphan").stdout == b"137\n"
     cli("rm", "orphan")
 

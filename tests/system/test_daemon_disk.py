@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 
 from support.daemon import Daemon, daemon
+from support.patience import eventually
 from support.place import Place, place
 
 pytestmark = [pytest.mark.root, pytest.mark.timeout(120)]
@@ -45,10 +46,7 @@ def fill(made: Place) -> Path:
 
 
 def until_exited(box: Daemon, name: str) -> object:
-    deadline = time.monotonic() + 30
-    while box.inspect(name, "{{json .State.Status}}") != "exited":
-        assert time.monotonic() < deadline
-        time.sleep(0.1)
+    eventually(lambda: box.inspect(name, "{{json .State.Status}}") == "exited", "it has ended", patience=30)
     return box.inspect(name, "{{json .State.ExitCode}}")
 
 

@@ -17,6 +17,7 @@ import pytest
 
 from support import fixtures
 from support.command import report, start, stockade
+from support.patience import eventually
 from support.place import Place
 from support.place import place as place_of_tests
 
@@ -63,10 +64,7 @@ def test_the_view_is_built_anew_and_the_old_one_goes_beside(project: Path) -> No
         (view / f"{old}.seen").write_text("")
         done = stockade(own, "do", "--stats", "true", cwd=project)
         assert (done.returncode, os.readlink(view / "current") != old, (view / old).exists()) == (0, True, False)
-        deadline = time.monotonic() + 20
-        while any(name.startswith(".old-") for name in os.listdir(view)):
-            assert time.monotonic() < deadline
-            time.sleep(0.05)
+        eventually(lambda: not any(name.startswith(".old-") for name in os.listdir(view)), "old trees are gone")
 
 
 def test_an_init_collects_orphans_and_has_nothing(place: Place, project: Path) -> None:

@@ -24,6 +24,7 @@ import pytest
 
 from support import fixtures
 from support.daemon import IMAGE, Daemon
+from support.patience import eventually
 
 pytestmark = pytest.mark.root
 
@@ -167,10 +168,8 @@ def test_pause_rename_update_top(docker: Daemon) -> None:
 
 def test_a_restart_policy(docker: Daemon) -> None:
     docker.run("--name", "again", "--restart", "on-failure:2", IMAGE, "false")
-    deadline = time.monotonic() + 30
-    while docker.said("inspect", "-f", "{{.RestartCount}} {{.State.Status}}", "again") != "2 exited":
-        assert time.monotonic() < deadline
-        time.sleep(0.1)
+    look = ("inspect", "-f", "{{.RestartCount}} {{.State.Status}}", "again")
+    eventually(lambda: docker.said(*look) == "2 exited", "it is tried twice", patience=30)
 
 
 def test_names(docker: Daemon) -> None:

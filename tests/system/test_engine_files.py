@@ -6,7 +6,6 @@ import io
 import socket
 import subprocess
 import tarfile
-import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -14,6 +13,7 @@ import pytest
 
 from support import fixtures
 from support.daemon import IMAGE, Daemon
+from support.patience import eventually
 
 pytestmark = pytest.mark.root
 
@@ -30,10 +30,7 @@ def box(docker: Daemon, request: pytest.FixtureRequest) -> Iterator[str]:
     if request.param == "stopped":
         docker.docker("wait", identity)
     else:
-        deadline = time.monotonic() + 20
-        while docker.docker("exec", identity, "test", "-e", "/etc/group", check=False).returncode == 0:
-            assert time.monotonic() < deadline
-            time.sleep(0.05)
+        eventually(lambda: docker.docker("exec", identity, "test", "-e", "/etc/group", check=False).returncode != 0)
     yield identity
     docker.docker("rm", "-f", identity)
 
@@ -149,10 +146,7 @@ def ask(docker: Daemon, text: str, body: bytes = b"") -> socket.socket:
 @pytest.mark.parametrize("running", [True, False])
 def test_clients_that_hang_up_leave_nothing(docker: Daemon, running: bool) -> None:
     identity = docker.run(IMAGE, "sh", "-c", "dd if=/dev/zero of=/big bs=1M count=20; echo made; sleep 1000")
-    deadline = time.monotonic() + 30
-    while "made" not in docker.said("logs", identity):
-        assert time.monotonic() < deadline
-        time.sleep(0.05)
+    eventually(lambda: "made" in docker.said("logs", identity), patience=30)
     if not running:
         docker.docker("stop", "-t", "0", identity)
     for path in ("archive?path=/big", "export"):
@@ -169,7 +163,4 @@ def test_clients_that_hang_up_leave_nothing(docker: Daemon, running: bool) -> No
         stalled.close()
     else:
         docker.docker("rm", "-f", identity)
-    deadline = time.monotonic() + 10
-    while [line for line in docker.place.processes().values() if "stockade-layer" in line]:
-        assert time.monotonic() < deadline
-        time.sleep(0.05)
+    eventually(lambda: not [line for line in docker.place.processes().values() if "stockade-layer" in line])

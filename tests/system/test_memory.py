@@ -14,6 +14,7 @@ import pytest
 from support import counted
 from support.api import ask, begin, create, must, remove
 from support.daemon import Daemon, daemon
+from support.patience import eventually
 from support.place import place
 
 pytestmark = [pytest.mark.root, pytest.mark.timeout(300)]
@@ -38,10 +39,7 @@ def count(docker: Daemon) -> dict[str, int]:
     told.unlink(missing_ok=True)
     time.sleep(0.5)  # copies of records, programs that remove trees
     docker.process.send_signal(signal.SIGUSR2)
-    deadline = time.monotonic() + 30
-    while not told.exists():
-        assert time.monotonic() < deadline, "the daemon does not count"
-        time.sleep(0.01)
+    eventually(told.exists, "the daemon counts", patience=30)
     found: dict[str, int] = json.loads(told.read_text())
     return found
 

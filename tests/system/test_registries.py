@@ -24,6 +24,7 @@ from support.api import must
 from support.daemon import Daemon, daemon
 from support.images import TestImage
 from support.netns import Netns
+from support.patience import eventually
 from support.registries import DockerRegistry, Reply, Said, digest
 
 pytestmark = [pytest.mark.root, pytest.mark.timeout(180)]
@@ -346,10 +347,7 @@ LAYER = digest(gzip.compress(BOX.layers[0], 1, mtime=0))
 def begun_pull(ground: Ground, one: registries.Server) -> subprocess.Popen[bytes]:
     """A pull in whose middle the daemon is."""
     pulling = ground.docker.begin("pull", f"{one.authority}/slow:1")
-    deadline = time.monotonic() + 20
-    while f"GET /v2/slow/blobs/{LAYER}" not in one.paths():
-        assert time.monotonic() < deadline
-        time.sleep(0.02)
+    eventually(lambda: f"GET /v2/slow/blobs/{LAYER}" in one.paths(), "the layer is asked for")
     time.sleep(0.2)
     return pulling
 

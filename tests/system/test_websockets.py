@@ -19,6 +19,7 @@ import pytest
 from support import fixtures
 from support.api import must
 from support.daemon import IMAGE, Daemon
+from support.patience import eventually
 
 websocket: Any = pytest.importorskip("websocket")
 pytestmark = pytest.mark.root
@@ -33,10 +34,7 @@ _docker = fixtures.docker
 def _nothing_left(docker: Daemon) -> Iterator[None]:
     yield
     docker.clear()
-    deadline = time.monotonic() + 10
-    while relays(docker):
-        assert time.monotonic() < deadline, "a relay is left"
-        time.sleep(0.05)
+    eventually(lambda: not relays(docker), "no relay is left", patience=10)
 
 
 def relays(docker: Daemon) -> list[str]:

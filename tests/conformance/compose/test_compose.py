@@ -6,7 +6,6 @@ import json
 import os
 import shutil
 import subprocess
-import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,6 +16,7 @@ import pytest
 from support import images, programs
 from support import place as places
 from support.daemon import Daemon, daemon
+from support.patience import eventually
 
 pytestmark = [pytest.mark.root, pytest.mark.judge]
 HERE = Path(__file__).parent
@@ -163,10 +163,8 @@ def test_watch_brings_files_as_they_change(compose: Compose) -> None:
         said = next(line for line in watching.stdout if "Watch enabled" in line)
         assert said
         (compose.directory / "site/new").write_text("fresh\n")
-        deadline = time.monotonic() + 60
-        while compose.run("exec", "-T", "--index", "2", "web", "cat", "/www/site/new", check=False).stdout != "fresh\n":
-            assert time.monotonic() < deadline, "the file did not come"
-            time.sleep(0.5)
+        look = ("exec", "-T", "--index", "2", "web", "cat", "/www/site/new")
+        eventually(lambda: compose.run(*look, check=False).stdout == "fresh\n", "the file comes", patience=60)
     finally:
         watching.terminate()
         watching.wait(30)

@@ -16,6 +16,7 @@ from contract.fetch.answers import by_turns, content_range, cut_after, ranges, w
 from contract.fetch.conftest import Serve
 from support.archives import archive, entry
 from support.fetch import Fetch, digest
+from support.patience import eventually
 from support.server import Connection, Request, head
 
 pytestmark = pytest.mark.root
@@ -206,10 +207,9 @@ def test_a_kill_while_ranges_stand_apart(fetch: Fetch, serve: Serve) -> None:
     begun = fetch.start("get", fetch.asked(LARGE, serve(answer).url, stall=60))
     assert begun.stdout is not None
     try:
-        deadline = time.monotonic() + 60
-        while not (fetch.blob.exists() and fetch.blob.stat().st_size == len(LARGE)):
-            assert time.monotonic() < deadline
-            time.sleep(0.05)
+        eventually(
+            lambda: fetch.blob.exists() and fetch.blob.stat().st_size == len(LARGE), "the blob is whole", patience=60
+        )
         time.sleep(0.5)
     finally:
         begun.kill()

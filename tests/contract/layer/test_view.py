@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 
 from support.layer import Layer
+from support.patience import eventually
 
 pytestmark = pytest.mark.root
 
@@ -140,10 +141,7 @@ def test_pruning_beside_answers_first(layer: Layer, host: Path) -> None:
     answer = layer.answer("view", "--dest", host.parent / "v", "--prune", "--beside")
     assert answer == {"removed": [first["stamp"]]}
     assert not Path(str(first["path"])).exists()
-    deadline = time.monotonic() + 10
-    while any(path.name.startswith(".old-") for path in (host.parent / "v").iterdir()):
-        assert time.monotonic() < deadline
-        time.sleep(0.01)
+    eventually(lambda: not list((host.parent / "v").glob(".old-*")), "old trees are gone")
     assert Path(str(second["path"])).is_dir()
 
 
