@@ -295,7 +295,15 @@ class Containers:
 
     async def rename(self, request: Request) -> Answer:
         """Docker's ContainerRename."""
-        await self._engine.rename(request.name, request.query.text("name"))
+        name = request.query.text("name")
+        if not name:
+            raise BadValue("Neither old nor new names may be empty")
+        try:
+            await self._engine.rename(request.name, name)
+        except (BadValue, Conflict) as error:
+            if name.removeprefix("/") == self._engine.find(request.name).wanted.name:
+                raise
+            raise type(error)(f"Error when allocating new name: {error.message}", hint=error.hint) from error
         return NO_CONTENT
 
     async def update(self, request: Request) -> Answer:
@@ -381,7 +389,8 @@ class Containers:
     async def resize(self, request: Request) -> Answer:
         """Docker's ContainerResize."""
         height, width = request.query.unsigned("h", "resize height"), request.query.unsigned("w", "resize width")
-        await self._engine.streams.resize(request.name, height, width)
+        if self._engine.find(request.name).wanted.tty:
+            await self._engine.streams.resize(request.name, height, width)
         return Answer(200)
 
     async def stats(self, request: Request) -> Answer | None:

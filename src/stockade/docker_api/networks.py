@@ -92,7 +92,10 @@ class Networks:
             inside = self._inside(found.id) if found is not None else {}
             if not inside:
                 raise
-            ends = ", ".join(f'name:"{one["Name"]}" id:"{one["EndpointID"][:12]}"' for one in inside.values())
+            ends = ", ".join(
+                f'name:"{one["Name"]}" id:"{one["EndpointID"][:12]}"'
+                for one in sorted(inside.values(), key=lambda one: one["Name"])
+            )
             raise Refused(f"{error.message} ({ends})", hint=error.hint) from error
         return Answer(204)
 
@@ -124,6 +127,8 @@ class Networks:
     async def disconnect(self, request: Request) -> Answer:
         """Docker's NetworkDisconnect; with `force` what is not there is gone already."""
         body = request.decode(fields.NetworkDisconnect)
+        if not body.force:
+            self._engine.find(body.container or "")
         network = await self._network(request.name)
         try:
             await self._engine.disconnect(body.container or "", network.name)

@@ -288,7 +288,7 @@ class Connection:
     async def _send(self, answer: Answer) -> None:
         fields = [(key.encode(), value.encode("latin-1")) for key, value in answer.headers]
         if answer.status not in (204, 304):
-            if answer.body:
+            if answer.body or answer.kind != JSON:
                 fields.append((b"Content-Type", answer.kind.encode()))
             fields.append((b"Content-Length", str(len(answer.body)).encode()))
         if self._http.their_state in (h11.SEND_BODY, h11.ERROR):

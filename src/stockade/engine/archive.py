@@ -163,7 +163,7 @@ class Archive:
             message=options.message,
             created_by=" ".join(wanted.command),
         )
-        said = {"comment": options.message, "imageID": image.id, "imageRef": options.reference}
+        said = {"comment": options.message, "imageID": image.id, "imageRef": images.spoken(options.reference)}
         self._frame.tell("commit", record, said)
         return image.id
 

@@ -235,6 +235,7 @@ class Containers:
                 await self._failed(container, error)
                 raise
             self.follow(container)
+        self.engine.storage.started(container.wanted)
         self._tell_ends("connect", container, container.state.endpoints)
         self.engine.tell("start", container.record)
         self.engine.started(container.id)
@@ -335,9 +336,10 @@ class Containers:
         self.engine.ended(container.id)
         if state.oom_killed:
             self.engine.tell("oom", container.record)
+        self._tell_ends("disconnect", container, left)
+        self.engine.storage.left(container.wanted)
         ran = max(0, state.finished - state.started) // 1_000_000_000
         self.engine.tell("die", container.record, {"exitCode": str(state.exit_code), "execDuration": str(ran)})
-        self._tell_ends("disconnect", container, left)
         container.came("ended")
         container.came("next-exit")
         if then.then is policy.Then.RESTART:

@@ -250,7 +250,6 @@ class Engine:
 
     def started(self, identity: str) -> None:
         """It runs from now on."""
-        self.storage.started(self.containers.by_id(identity).wanted)
         self.streams.started(identity)
         self.health.started(identity)
 

@@ -179,11 +179,15 @@ class Storage:
             if not self.volumes.has(point.source, wanted.namespace):
                 continue
             volume = self.volumes.find(point.source, wanted.namespace)
-            attributes = {"container": wanted.id, "driver": "local"}
-            self._engine.events.publish("volume", "unmount", point.source, attributes, wanted.namespace)
             if not any(one.state.pid and one.wanted.id != wanted.id for one in self.users(volume)):
                 with contextlib.suppress(Conflict):
                     await self.volumes.unmount(volume)
+
+    def left(self, wanted: Wanted) -> None:
+        """Tell that its volumes are unmounted."""
+        for point in _volumes(wanted):
+            attributes = {"container": wanted.id, "driver": "local"}
+            self._engine.events.publish("volume", "unmount", point.source, attributes, wanted.namespace)
 
     def anonymous(self, wanted: Wanted) -> list[str]:
         """The volumes that go with a container."""

@@ -406,6 +406,7 @@ async def _stop_first(turn: Turn) -> None:
     if container.alive:
         await _ask_to_end(turn)
         await _await_end(turn)
+        turn.engine.tell("stop", container.record)
 
 
 async def _start_then(turn: Turn) -> None:

@@ -220,7 +220,7 @@ class Images:
         work.body, work.tell, work.platform = body, tell, platform
         await self._bring(intake.LOAD, work)
         for one in work.loaded:
-            self._base.tell("load", one.id, one.names[0] if one.names else "")
+            self._base.tell("load", one.id)
         return work.loaded
 
     async def import_(
@@ -261,7 +261,9 @@ class Images:
         finally:
             await asyncio.to_thread(unlink, [room])
         image = work.images[0]
-        self._base.tell("import", image.id, names[0].familiar if names else "", image.config.labels)
+        for name in names:
+            self._base.tell("tag", image.id, name.familiar, image.config.labels)
+        self._base.tell("import", image.id, "", image.config.labels)
         return image
 
     async def _layer_of(self, source: Body | Address | str, path: str, tell: Tell) -> Layer:
@@ -321,7 +323,16 @@ class Images:
             await self._bring(intake.COMMIT, work, room)
         finally:
             await asyncio.to_thread(unlink, [room, diff.path])
-        return work.images[0]
+        image = work.images[0]
+        self._base.tell("create", image.id, "", image.config.labels)
+        for name in names:
+            self._base.tell("tag", image.id, name.familiar, image.config.labels)
+        return image
+
+    @staticmethod
+    def spoken(reference: str) -> str:
+        """A name that an image is to have, as it is said to people."""
+        return references.parse_tag(reference).familiar if reference else ""
 
     async def _bring(self, verb: Any, work: Intake, room: str = "") -> None:
         """Perform a verb that brings something."""
@@ -365,7 +376,7 @@ class Images:
             text = b"".join(msgspec.json.encode(line) + b"\n" for line in lines)
             await self._base.program.call("send", "--to", str(out), given=Given((out,), text))
         for one in chosen:
-            self._base.tell("save", one.image.id, one.names[0].familiar if one.names else "")
+            self._base.tell("save", one.image.id)
 
     def _choose(self, wanted: Sequence[str], namespace: str) -> List[saving.Chosen]:
         """Images with the names that they were asked by; a repository alone means all of its tags."""

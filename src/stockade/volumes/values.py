@@ -76,7 +76,7 @@ def check_name(name: str) -> str:
     return name
 
 
-def check_driver(driver: str) -> None:
+def check_driver(name: str, driver: str) -> None:
     """Refuse a driver that would be a plug-in.
 
     Raises:
@@ -84,7 +84,8 @@ def check_driver(driver: str) -> None:
     """
     if driver not in ("", DRIVER):
         raise BadValue(
-            f'error looking up volume plugin {driver}: plugin "{driver}" not found', hint="the driver `local` is served"
+            f'create {name}: error looking up volume plugin {driver}: plugin "{driver}" not found',
+            hint="the driver `local` is served",
         )
 
 
@@ -98,14 +99,14 @@ def device(name: str, options: Mapping[str, str]) -> Device | None:
         if option == "size":
             raise BadValue(f"volume {name}: the option size needs quotas of the file system, which are not served")
         if option not in _OPTIONS:
-            raise BadValue(f'invalid option: "{option}"', hint="type, o and device are served")
+            raise BadValue(f'create {name}: invalid option: "{option}"', hint="type, o and device are served")
     if not any(options.values()):
         return None
     found = Device(options.get("type", ""), options.get("device", ""), options.get("o", ""))
     if not found.source:
-        raise BadValue(f"missing required option: device of volume {name}")
+        raise BadValue(f'create {name}: missing required option: "device"')
     if not found.kind and not found.bind:
-        raise BadValue(f"missing required option: type of volume {name}")
+        raise BadValue(f'create {name}: missing required option: "type"')
     if found.bind and not found.source.startswith("/"):
         raise BadValue(f"volume {name}: the device {found.source!r} of a bind is no absolute path")
     return found

@@ -103,7 +103,7 @@ class Volumes:
             BadValue: the name, the driver or an option makes no sense.
         """
         check_name(asked.name)
-        check_driver(asked.driver)
+        check_driver(asked.name, asked.driver)
         device(asked.name, asked.options)
         known = self._known.get((namespace, asked.name))
         if known is not None:
