@@ -9,7 +9,7 @@ use std::io::BufRead;
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::rc::Rc;
 
-use rustix::fs::{AtFlags, FileType, Mode, OFlags, Statx, XattrFlags};
+use rustix::fs::{AtFlags, FileType, Mode, OFlags, Statx, Timestamps, XattrFlags};
 use rustix::io::Errno;
 
 use super::inside::{Asked, within};
@@ -108,6 +108,24 @@ struct Into<'a> {
     skipped_xattrs: u64,
 }
 
+/// What an entry becomes: a name in a directory that is open.
+struct Made<'a> {
+    parent: &'a OwnedFd,
+    name: &'a [u8],
+    /// Below the destination.
+    whole: &'a [u8],
+    entry: &'a Entry,
+    /// On this host.
+    owner: (u32, u32),
+}
+
+impl Made<'_> {
+    fn times(&self) -> Timestamps {
+        let (seconds, nanoseconds) = self.entry.mtime;
+        disk::times(seconds, nanoseconds)
+    }
+}
+
 /// Makes files as the container's root from here on: through an id-mapped mount nobody else can. Rights stay as they are.
 fn become_root_of(options: &Options) -> Result<u32> {
     let own = rustix::process::geteuid().as_raw();
@@ -144,26 +162,30 @@ impl Into<'_> {
         let (parent, name) = disk::split(&whole);
         let parent = self.directory(parent)?;
         let merged = self.make_room(&parent, name, &whole, entry.kind == Kind::Directory)?;
-        let owner = self.owner(entry)?;
+        let at = Made {
+            parent: &parent,
+            name,
+            whole: &whole,
+            entry,
+            owner: self.owner(entry)?,
+        };
         match entry.kind {
             Kind::Directory => {
                 if !merged {
                     rustix::fs::mkdirat(&parent, name, Mode::RWXU).on("make directory", &whole)?;
                 }
-                self.finish_directory(&parent, name, &whole, (entry, owner))
+                self.finish_directory(&at)
             }
-            Kind::File => self.file(&parent, name, archive, (entry, owner)),
+            Kind::File => self.file(&at, archive),
             Kind::HardLink => self.hard_link(&parent, name, entry),
             Kind::Symlink => {
                 if entry.link.is_empty() || entry.link.contains(&0) {
                     return Err(refused(entry, "its target is empty or has a NUL byte"));
                 }
                 rustix::fs::symlinkat(&entry.link, &parent, name).on("link", &whole)?;
-                self.finish_node(&parent, name, &whole, (entry, owner))
+                self.finish_node(&at)
             }
-            Kind::Char | Kind::Block | Kind::Fifo => {
-                self.node(&parent, name, &whole, (entry, owner))
-            }
+            Kind::Char | Kind::Block | Kind::Fifo => self.node(&at),
         }
     }
 
@@ -264,38 +286,26 @@ impl Into<'_> {
         ))
     }
 
-    fn finish_directory(
-        &mut self,
-        parent: &OwnedFd,
-        name: &[u8],
-        whole: &[u8],
-        (entry, owner): (&Entry, (u32, u32)),
-    ) -> Result<()> {
+    fn finish_directory(&mut self, at: &Made) -> Result<()> {
         let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW;
-        let open = disk::beneath(parent, name, flags).on("open", whole)?;
-        self.finish(&open, whole, (entry, owner))?;
-        let found = disk::look_at(&open).on("look at", whole)?;
-        self.dates.push((whole.to_vec(), found, entry.mtime));
+        let open = disk::beneath(at.parent, at.name, flags).on("open", at.whole)?;
+        self.finish(&open, at.whole, at)?;
+        let found = disk::look_at(&open).on("look at", at.whole)?;
+        self.dates.push((at.whole.to_vec(), found, at.entry.mtime));
         Ok(())
     }
 
-    fn file<R: BufRead>(
-        &mut self,
-        parent: &OwnedFd,
-        name: &[u8],
-        archive: &mut Reader<R>,
-        (entry, owner): (&Entry, (u32, u32)),
-    ) -> Result<()> {
-        let open = rustix::fs::openat(parent, name, NEW_FILE, Mode::RUSR | Mode::WUSR)
-            .on("create", &entry.path)?;
+    fn file<R: BufRead>(&mut self, at: &Made, archive: &mut Reader<R>) -> Result<()> {
+        let path = &at.entry.path;
+        let open = rustix::fs::openat(at.parent, at.name, NEW_FILE, Mode::RUSR | Mode::WUSR)
+            .on("create", path)?;
         let mut file = File::from(open);
-        intake::fill(&mut file, archive, entry).map_err(|source| Error::Fill {
-            path: shown(&entry.path),
+        intake::fill(&mut file, archive, at.entry).map_err(|source| Error::Fill {
+            path: shown(path),
             source,
         })?;
-        self.finish(&file, &entry.path, (entry, owner))?;
-        rustix::fs::futimens(&file, &disk::times(entry.mtime.0, entry.mtime.1))
-            .on("date", &entry.path)?;
+        self.finish(&file, path, at)?;
+        rustix::fs::futimens(&file, &at.times()).on("date", path)?;
         Ok(())
     }
 
@@ -310,13 +320,8 @@ impl Into<'_> {
         Ok(())
     }
 
-    fn node(
-        &mut self,
-        parent: &OwnedFd,
-        name: &[u8],
-        whole: &[u8],
-        (entry, owner): (&Entry, (u32, u32)),
-    ) -> Result<()> {
+    fn node(&mut self, at: &Made) -> Result<()> {
+        let entry = at.entry;
         let kind = match entry.kind {
             Kind::Char if (entry.major, entry.minor) == (0, 0) => {
                 return Err(refused(entry, "a device 0:0 would delete what lies below"));
@@ -327,21 +332,16 @@ impl Into<'_> {
         };
         let device = rustix::fs::makedev(entry.major, entry.minor);
         let mode = Mode::from_raw_mode(entry.mode & 0o777);
-        rustix::fs::mknodat(parent, name, kind, mode, device).on("make node", whole)?;
-        self.finish_node(parent, name, whole, (entry, owner))
+        rustix::fs::mknodat(at.parent, at.name, kind, mode, device).on("make node", at.whole)?;
+        self.finish_node(at)
     }
 
     /// Owner and time of what cannot be opened for writing: of what lies there, if it is still what was made.
-    fn finish_node(
-        &mut self,
-        parent: &OwnedFd,
-        name: &[u8],
-        whole: &[u8],
-        (entry, owner): (&Entry, (u32, u32)),
-    ) -> Result<()> {
+    fn finish_node(&mut self, at: &Made) -> Result<()> {
+        let (entry, whole) = (at.entry, at.whole);
         self.skipped_xattrs += entry.attributes.len() as u64;
         let made =
-            disk::beneath(parent, name, OFlags::PATH | OFlags::NOFOLLOW).on("open", whole)?;
+            disk::beneath(at.parent, at.name, OFlags::PATH | OFlags::NOFOLLOW).on("open", whole)?;
         let found = disk::look_at(&made).on("look at", whole)?;
         let made_here = found.stx_nlink == 1
             && found.stx_uid == self.natural
@@ -349,27 +349,24 @@ impl Into<'_> {
         if !made_here {
             return Err(Errno::STALE).on("set owner of", whole)?;
         }
-        disk::own(&made, owner).on("set owner of", whole)?;
+        disk::own(&made, at.owner).on("set owner of", whole)?;
         if entry.kind != Kind::Symlink && entry.mode & 0o7000 != 0 {
             // What a handle refers to, without its name.
             let handle = format!("/proc/self/fd/{}", made.as_raw_fd());
             rustix::fs::chmod(handle, Mode::from_raw_mode(entry.mode)).on("set mode of", whole)?;
         }
         let flags = AtFlags::SYMLINK_NOFOLLOW;
-        let times = disk::times(entry.mtime.0, entry.mtime.1);
-        Ok(rustix::fs::utimensat(parent, name, &times, flags).on("date", whole)?)
+        Ok(rustix::fs::utimensat(at.parent, at.name, &at.times(), flags).on("date", whole)?)
     }
 
     /// Owner, attributes and mode of what is open: in this order, as a change of owner takes from the others.
-    fn finish(
-        &mut self,
-        open: impl AsFd,
-        path: &[u8],
-        (entry, owner): (&Entry, (u32, u32)),
-    ) -> Result<()> {
-        disk::own(&open, owner).on("set owner of", path)?;
-        self.attributes(&open, entry)?;
-        Ok(rustix::fs::fchmod(&open, Mode::from_raw_mode(entry.mode)).on("set mode of", path)?)
+    fn finish(&mut self, open: impl AsFd, path: &[u8], at: &Made) -> Result<()> {
+        disk::own(&open, at.owner).on("set owner of", path)?;
+        self.attributes(&open, at.entry)?;
+        Ok(
+            rustix::fs::fchmod(&open, Mode::from_raw_mode(at.entry.mode))
+                .on("set mode of", path)?,
+        )
     }
 
     fn attributes(&mut self, file: impl AsFd, entry: &Entry) -> Result<()> {
