@@ -79,7 +79,7 @@ def pool(subnet: str, gateway: str, ip_range: str, auxiliary: dict[str, str]) ->
                 f"invalid network config:\ninvalid ip-range {ip_range}: parent subnet {net} doesn't contain ip-range"
             )
     others = {name: str(_inside(text, net, f"auxiliary address {name}")) for name, text in auxiliary.items()}
-    return Pool(str(net), str(own), ip_range, others, bool(gateway))
+    return Pool(str(net), str(own), ip_range, others)
 
 
 def refuse_overlap(subnet: str, networks: Iterable[tuple[str, str]]) -> None:

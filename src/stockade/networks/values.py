@@ -21,7 +21,6 @@ class Pool(Struct, frozen=True, omit_defaults=True):
     """Where free addresses are taken from; empty: all of the subnet."""
     auxiliary: dict[str, str] = field(default_factory=dict)
     """Name → an address that is somebody else's."""
-    gateway_given: bool = False
 
 
 class Network(Struct, frozen=True, omit_defaults=True):

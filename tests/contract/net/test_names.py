@@ -21,8 +21,8 @@ HERE, HERE6 = "172.30.0.1", "fd30::1"
 REFUSED, FAILED, ABSENT = 5, 2, 3
 
 
-@pytest.fixture(name="boxes2")
-def _boxes2(host: Host, boxes: Callable[[], Netns], server: Server) -> tuple[Netns, Netns]:
+@pytest.fixture(name="pair")
+def _pair(host: Host, boxes: Callable[[], Netns], server: Server) -> tuple[Netns, Netns]:
     """Two containers on one network: web and db."""
     web, db = boxes(), boxes()
     host.apply(bridge(), attach(web, 2), attach(db, 3))
@@ -40,8 +40,8 @@ def _other(host: Host) -> Iterator[Callable[..., list[bytes]]]:
         yield lambda address, *answers: stack.enter_context(dns.upstream(host.ns, address, *answers))
 
 
-def test_containers_find_each_other(boxes2: tuple[Netns, Netns], server: Server) -> None:
-    web, db = boxes2
+def test_containers_find_each_other(pair: tuple[Netns, Netns], server: Server) -> None:
+    web, db = pair
     assert dns.ask(web, HERE, "db").records == ("172.30.0.3",)
     assert dns.ask(db, HERE, "WEB.back").records == ("172.30.0.2",)
     assert dns.ask(db, HERE, "web", dns.AAAA).records == ("fd30::2",)
@@ -57,19 +57,15 @@ def test_containers_find_each_other(boxes2: tuple[Netns, Netns], server: Server)
     assert dns.ask(web, HERE, "db").code == FAILED
 
 
-def test_the_host_and_strangers_are_refused(
-    boxes2: tuple[Netns, Netns], host: Host, boxes: Callable[[], Netns]
-) -> None:
+def test_the_host_and_strangers_are_refused(pair: tuple[Netns, Netns], host: Host, boxes: Callable[[], Netns]) -> None:
     assert dns.ask(host.ns, HERE, "db").code == REFUSED
     stranger = boxes()
     host.apply(attach(stranger, 9))
     assert dns.ask(stranger, HERE, "db").code == REFUSED
 
 
-def test_what_is_not_ours_goes_on(
-    boxes2: tuple[Netns, Netns], server: Server, other: Callable[..., list[bytes]]
-) -> None:
-    web, _ = boxes2
+def test_what_is_not_ours_goes_on(pair: tuple[Netns, Netns], server: Server, other: Callable[..., list[bytes]]) -> None:
+    web, _ = pair
     asked = other("127.0.0.53", dns.says(0, ("9.9.9.9",)))
     server.write("upstreams", {"servers": ["127.0.0.53"], "search": ["example.org"]})
     assert server.tell({"upstreams": True})["ok"]
@@ -88,9 +84,9 @@ def test_what_is_not_ours_goes_on(
 
 
 def test_another_server_is_asked_when_one_fails(
-    boxes2: tuple[Netns, Netns], server: Server, other: Callable[..., list[bytes]]
+    pair: tuple[Netns, Netns], server: Server, other: Callable[..., list[bytes]]
 ) -> None:
-    web, _ = boxes2
+    web, _ = pair
     silent = other("127.0.0.2", lambda data: b"")
     broken = other("127.0.0.3", dns.says(FAILED))
     other("127.0.0.4", dns.says(ABSENT))
@@ -105,9 +101,9 @@ def test_another_server_is_asked_when_one_fails(
 
 
 def test_what_is_cut_off_is_asked_again_by_tcp(
-    boxes2: tuple[Netns, Netns], server: Server, other: Callable[..., list[bytes]]
+    pair: tuple[Netns, Netns], server: Server, other: Callable[..., list[bytes]]
 ) -> None:
-    web, _ = boxes2
+    web, _ = pair
     other("127.0.0.2", dns.says(flags=0x200), dns.says(0, ("9.9.9.9",) * 100))
     server.endpoint("web", end("172.30.0.2", "web"), dns=["127.0.0.2"])
     assert dns.ask(web, HERE, "example.org").truncated
@@ -115,9 +111,9 @@ def test_what_is_cut_off_is_asked_again_by_tcp(
 
 
 def test_an_answer_to_something_else_is_not_believed(
-    boxes2: tuple[Netns, Netns], server: Server, other: Callable[..., list[bytes]]
+    pair: tuple[Netns, Netns], server: Server, other: Callable[..., list[bytes]]
 ) -> None:
-    web, _ = boxes2
+    web, _ = pair
     wrong: list[Callable[[bytes], bytes]] = [
         lambda data: bytes((data[0] ^ 1, data[1])) + dns.says(0, ("6.6.6.6",))(data)[2:],
         lambda data: dns.says(0, ("6.6.6.6",))(data[:2] + dns.query("other.org")[2:]),
@@ -149,9 +145,9 @@ def dns_socket(ns: Netns) -> socket.socket:
 
 
 def test_from_inside_nothing_goes_out(
-    boxes2: tuple[Netns, Netns], server: Server, other: Callable[..., list[bytes]]
+    pair: tuple[Netns, Netns], server: Server, other: Callable[..., list[bytes]]
 ) -> None:
-    web, _ = boxes2
+    web, _ = pair
     asked = other("127.0.0.2", dns.says())
     server.network("n1", [HERE], name="back", internal=True)
     server.endpoint("web", end("172.30.0.2", "web"), dns=["127.0.0.2"])
@@ -160,8 +156,8 @@ def test_from_inside_nothing_goes_out(
     assert asked == []
 
 
-def test_hostile_packets_break_nothing(boxes2: tuple[Netns, Netns], server: Server) -> None:
-    web, _ = boxes2
+def test_hostile_packets_break_nothing(pair: tuple[Netns, Netns], server: Server) -> None:
+    web, _ = pair
     chance = random.Random(5)
     good = dns.query("db", edns=1232)
     with dns_socket(web) as asking:
@@ -185,9 +181,9 @@ def test_hostile_packets_break_nothing(boxes2: tuple[Netns, Netns], server: Serv
 
 
 def test_one_that_floods_does_not_silence_the_others(
-    boxes2: tuple[Netns, Netns], server: Server, other: Callable[..., list[bytes]]
+    pair: tuple[Netns, Netns], server: Server, other: Callable[..., list[bytes]]
 ) -> None:
-    web, db = boxes2
+    web, db = pair
     other("127.0.0.2", lambda data: b"")
     other("127.0.0.3", dns.says(0, ("9.9.9.9",)))
     server.endpoint("web", end("172.30.0.2", "web"), dns=["127.0.0.2"])
@@ -214,8 +210,8 @@ def test_a_taken_port_of_names_is_said_and_taken_later(host: Host, server: Serve
     assert server.tell({"network": "n1"}) == {"ok": True, "failed": []}
 
 
-def test_a_record_that_is_none_is_said_and_the_old_one_stays(boxes2: tuple[Netns, Netns], server: Server) -> None:
-    web, _ = boxes2
+def test_a_record_that_is_none_is_said_and_the_old_one_stays(pair: tuple[Netns, Netns], server: Server) -> None:
+    web, _ = pair
     path = Path("endpoints/db")
     server.write(str(path), "{")
     answer = server.tell({"endpoint": "db"})

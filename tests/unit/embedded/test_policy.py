@@ -13,7 +13,7 @@ HOMES = frozenset({"/home/alice", "/root"})
 
 
 @pytest.mark.parametrize(
-    "directory", ["/home/alice/project", "/srv/data", "/work/x", "/tmp/x", "/root/x", "/optical", "/usrlocal"]
+    "directory", ["/home/alice/project", "/srv/data", "/data/x", "/tmp/x", "/root/x", "/optical", "/usrlocal"]
 )
 @pytest.mark.parametrize("named", [True, False])
 def test_a_place_for_work_is_given(directory: str, named: bool) -> None:

@@ -41,7 +41,7 @@ def test_the_machines_own_ipv6_prefix() -> None:
 def test_a_pool_as_it_is_asked_for() -> None:
     assert pools.pool("10.0.0.0/24", "", "", {}) == Pool("10.0.0.0/24", "10.0.0.1")
     assert pools.pool("10.0.0.0/24", "10.0.0.9", "10.0.0.128/25", {"a": "10.0.0.2"}) == Pool(
-        "10.0.0.0/24", "10.0.0.9", "10.0.0.128/25", {"a": "10.0.0.2"}, True
+        "10.0.0.0/24", "10.0.0.9", "10.0.0.128/25", {"a": "10.0.0.2"}
     )
     assert pools.pool("fd00::/64", "", "", {}).gateway == "fd00::1"
     six = pools.pool("fd00::/64", "FD00::9", "", {"a": "fd00:0::2"})
