@@ -645,7 +645,7 @@ def check(wanted: Wanted) -> None:
         raise BadValue(f"--init is served by the native wall only, not by {wall.name}")
     capabilities.granted(wanted.security)
     resources.check(wanted.resources)
-    logdrivers.target("/", wanted.log)
+    logdrivers.target_of(wanted, "/")
     if wanted.stop_signal:
         signals.number(wanted.stop_signal)
     restart = wanted.restart

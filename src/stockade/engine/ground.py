@@ -216,7 +216,7 @@ def _write(path: str, content: bytes, mode: int, owner: Ids | None) -> None:
 def stdio(container: Container) -> Stdio:
     """Where its streams go: to its log, if it has one; clients are attached beside."""
     wanted = container.wanted
-    log = logdrivers.target(container.directory, wanted.log)
+    log = logdrivers.target_of(wanted, container.directory)
     return Stdio("", log, "" if wanted.tty else log, wanted.tty)
 
 

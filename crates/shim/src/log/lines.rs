@@ -27,7 +27,7 @@ impl Stream {
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Format {
-    /// `{"log":"…\n","stream":"stdout","time":"…"}`
+    /// `{"log":"…\n","stream":"stdout","attrs":{…},"time":"…"}`
     Json,
     /// `TIME stdout F …`, or P for a part of a line.
     Cri,
@@ -47,6 +47,8 @@ enum End {
 pub struct Lines {
     format: Format,
     stream: Stream,
+    /// What stands between text and time of a JSON entry.
+    middle: Vec<u8>,
     /// The beginning of a line that has not ended.
     carry: Vec<u8>,
     /// The current line had an entry already.
@@ -54,10 +56,19 @@ pub struct Lines {
 }
 
 impl Lines {
-    pub fn new(format: Format, stream: Stream) -> Lines {
+    /// `attrs` is a JSON object that each JSON entry has; empty: none.
+    pub fn new(format: Format, stream: Stream, attrs: &str) -> Lines {
+        let mut middle = [b"\",\"stream\":\"", stream.name(), b"\","].concat();
+        if !attrs.is_empty() {
+            middle.extend_from_slice(b"\"attrs\":");
+            middle.extend_from_slice(attrs.as_bytes());
+            middle.push(b',');
+        }
+        middle.extend_from_slice(b"\"time\":\"");
         Lines {
             format,
             stream,
+            middle,
             carry: Vec::new(),
             cut: false,
         }
@@ -129,9 +140,7 @@ impl Lines {
         if end == End::Newline {
             out.extend_from_slice(b"\\n");
         }
-        out.extend_from_slice(b"\",\"stream\":\"");
-        out.extend_from_slice(self.stream.name());
-        out.extend_from_slice(b"\",\"time\":\"");
+        out.extend_from_slice(&self.middle);
         out.extend_from_slice(stamp.as_bytes());
         out.extend_from_slice(b"\"}\n");
     }
@@ -169,7 +178,7 @@ mod tests {
     const T: &str = "T";
 
     fn run(format: Format, pieces: &[&[u8]]) -> String {
-        let mut lines = Lines::new(format, Stream::Stdout);
+        let mut lines = Lines::new(format, Stream::Stdout, "");
         let mut out = Vec::new();
         for piece in pieces {
             assert_eq!(lines.push(piece, T, &mut out, usize::MAX), piece.len());
@@ -180,6 +189,15 @@ mod tests {
 
     fn json(log: &str) -> String {
         format!("{{\"log\":\"{log}\",\"stream\":\"stdout\",\"time\":\"T\"}}\n")
+    }
+
+    #[test]
+    fn attributes_stand_in_each_entry() {
+        let mut lines = Lines::new(Format::Json, Stream::Stderr, r#"{"a":"b"}"#);
+        let mut out = Vec::new();
+        lines.push(b"one\n", T, &mut out, usize::MAX);
+        let expected = r#"{"log":"one\n","stream":"stderr","attrs":{"a":"b"},"time":"T"}"#;
+        assert_eq!(String::from_utf8_lossy(&out), format!("{expected}\n"));
     }
 
     #[test]
@@ -243,7 +261,7 @@ mod tests {
 
     #[test]
     fn a_batch_stops_at_the_limit() {
-        let mut lines = Lines::new(Format::Cri, Stream::Stderr);
+        let mut lines = Lines::new(Format::Cri, Stream::Stderr, "");
         let mut out = Vec::new();
         assert_eq!(lines.push(b"one\ntwo\nthree\n", T, &mut out, 1), 4);
         assert_eq!(out, b"T stderr F one\n");

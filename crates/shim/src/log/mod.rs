@@ -42,12 +42,18 @@ pub struct Log {
 }
 
 impl Log {
-    pub fn open(path: &Path, format: Format, rotation: Option<Rotation>) -> io::Result<Log> {
+    /// `attrs` is a JSON object that each entry of a JSON log has; empty: none.
+    pub fn open(
+        path: &Path,
+        format: Format,
+        rotation: Option<Rotation>,
+        attrs: &str,
+    ) -> io::Result<Log> {
         let file = open(path)?;
         let size = file.metadata()?.len();
         let streams = [
-            Lines::new(format, Stream::Stdout),
-            Lines::new(format, Stream::Stderr),
+            Lines::new(format, Stream::Stdout, attrs),
+            Lines::new(format, Stream::Stderr, attrs),
         ];
         Ok(Log {
             path: path.to_owned(),
@@ -195,6 +201,7 @@ mod tests {
                 max_size: 2 * entry,
                 max_files: 3,
             }),
+            "",
         )
         .unwrap();
         write(&mut log, "0\n1\n2\n3\n4\n5\n6\n7\n8\n");
@@ -222,6 +229,7 @@ mod tests {
                 max_size: 10,
                 max_files: 1,
             }),
+            "",
         )
         .unwrap();
         write(&mut log, "one\ntwo\n");
@@ -233,7 +241,7 @@ mod tests {
     fn a_renamed_file_is_begun_anew_on_demand() {
         let dir = Scratch::new("reopen");
         let path = dir.0.join("log");
-        let mut log = Log::open(&path, Format::Raw, None).unwrap();
+        let mut log = Log::open(&path, Format::Raw, None, "").unwrap();
         write(&mut log, "before");
         std::fs::rename(&path, dir.0.join("old")).unwrap();
         log.reopen().unwrap();
@@ -247,7 +255,7 @@ mod tests {
 
     #[test]
     fn a_full_disk_drops_and_counts() {
-        let mut log = Log::open(Path::new("/dev/full"), Format::Raw, None).unwrap();
+        let mut log = Log::open(Path::new("/dev/full"), Format::Raw, None, "").unwrap();
         write(&mut log, "lost");
         assert_eq!(log.dropped(), 4);
     }

@@ -199,11 +199,13 @@ impl Io {
                 path,
                 format,
                 rotation,
+                attrs,
             } => {
-                let log = Log::open(path, *format, *rotation).map_err(|source| Error::Open {
-                    path: path.clone(),
-                    source,
-                })?;
+                let log =
+                    Log::open(path, *format, *rotation, attrs).map_err(|source| Error::Open {
+                        path: path.clone(),
+                        source,
+                    })?;
                 self.logs.push(log);
                 Ok(Some(self.logs.len() - 1))
             }

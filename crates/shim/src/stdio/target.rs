@@ -5,10 +5,11 @@
 //! | empty | nothing |
 //! | `/path`, `fifo:///path` | a FIFO (or a regular file, appended to) |
 //! | `file:///path` | appended to as it is |
-//! | `json-file:///path?max-size=BYTES&max-file=N` | Docker's format |
+//! | `json-file:///path?max-size=BYTES&max-file=N&attrs=JSON` | Docker's format, each entry with these attributes |
 //! | `cri:///path?max-size=BYTES&max-file=N` | Kubernetes' format |
 //! | `binary:///path?KEY=VALUE` | containerd's logging binary |
 
+use std::collections::BTreeMap;
 use std::path::PathBuf;
 
 use crate::log::{Format, Rotation};
@@ -21,6 +22,8 @@ pub enum Target {
         path: PathBuf,
         format: Format,
         rotation: Option<Rotation>,
+        /// A JSON object for each entry of Docker's format; empty: none.
+        attrs: String,
     },
     Binary {
         path: PathBuf,
@@ -38,6 +41,8 @@ pub enum Error {
     Relative(String),
     #[error("log target {0:?}: {1:?} is not an option")]
     Option(String, String),
+    #[error("log target {0:?}: attrs must be a JSON object of texts")]
+    Attributes(String),
     #[error("log target {0:?}: {1} must be a number above 0")]
     Number(String, &'static str),
     #[error("log target {0:?}: not valid percent-encoding")]
@@ -74,17 +79,19 @@ impl Target {
             "cri" => Format::Cri,
             _ => return Err(Error::Scheme(field.into())),
         };
+        let (rotation, attrs) = options(field, query, format)?;
         Ok(Target::Log {
             path,
             format,
-            rotation: rotation(field, query)?,
+            rotation,
+            attrs,
         })
     }
 }
 
 /// Without `max-size` a file grows for ever; without `max-file` one that is full begins anew.
-fn rotation(field: &str, query: &str) -> Result<Option<Rotation>, Error> {
-    let (mut max_size, mut max_files) = (None, 1);
+fn options(field: &str, query: &str, format: Format) -> Result<(Option<Rotation>, String), Error> {
+    let (mut max_size, mut max_files, mut attrs) = (None, 1, String::new());
     for (key, value) in pairs(query) {
         let number = || value.parse::<u64>().ok().filter(|&number| number > 0);
         match key {
@@ -95,13 +102,23 @@ fn rotation(field: &str, query: &str) -> Result<Option<Rotation>, Error> {
                 let files = number().and_then(|number| u32::try_from(number).ok());
                 max_files = files.ok_or_else(|| Error::Number(field.into(), "max-file"))?;
             }
+            "attrs" if format == Format::Json => attrs = attributes(field, value)?,
             _ => return Err(Error::Option(field.into(), key.into())),
         }
     }
-    Ok(max_size.map(|max_size| Rotation {
+    let rotation = max_size.map(|max_size| Rotation {
         max_size,
         max_files,
-    }))
+    });
+    Ok((rotation, attrs))
+}
+
+/// The object written anew: on one line, whatever was given.
+fn attributes(field: &str, value: &str) -> Result<String, Error> {
+    let text = decode(value).ok_or_else(|| Error::Encoding(field.into()))?;
+    serde_json::from_str::<BTreeMap<String, String>>(&text)
+        .and_then(|found| serde_json::to_string(&found))
+        .map_err(|_| Error::Attributes(field.into()))
 }
 
 /// Each key becomes an argument, followed by its value unless that is empty.
@@ -156,7 +173,28 @@ mod tests {
             path: path.into(),
             format,
             rotation,
+            attrs: String::new(),
         })
+    }
+
+    #[test]
+    fn attributes() {
+        let field = "json-file:///l?attrs=%7B%22b%22%3A%20%22%5Cn%22%2C%22a%22%3A%221%22%7D";
+        match Target::parse(field) {
+            Ok(Target::Log { attrs, .. }) => assert_eq!(attrs, r#"{"a":"1","b":"\n"}"#),
+            other => panic!("{other:?}"),
+        }
+        for field in [
+            "json-file:///l?attrs=%5B%5D",
+            "json-file:///l?attrs=%7B%22a%22%3A1%7D",
+        ] {
+            assert_eq!(Target::parse(field), Err(Error::Attributes(field.into())));
+        }
+        let field = "cri:///l?attrs=%7B%7D";
+        assert_eq!(
+            Target::parse(field),
+            Err(Error::Option(field.into(), "attrs".into()))
+        );
     }
 
     #[test]
