@@ -260,9 +260,17 @@ class Server:
 
 @contextlib.contextmanager
 def server(
-    answer: Callable[[Said], Reply], tls: Certificate | None = None, ns: Netns | None = None, port: int = 0
+    answer: Callable[[Said], Reply],
+    tls: Certificate | None = None,
+    ns: Netns | None = None,
+    port: int = 0,
+    mutual: bool = False,
 ) -> Iterator[Server]:
-    """Such a server, until the end of the context; without a port at one that is free."""
+    """Such a server, until the end of the context; without a port at one that is free.
+
+    Args:
+        mutual: whoever asks must have a certificate of the same authority.
+    """
     made = Server(0, answer, secure=tls is not None)
 
     class Handler(BaseHTTPRequestHandler):
@@ -307,6 +315,9 @@ def server(
     if tls is not None:
         context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
         context.load_cert_chain(tls.certificate, tls.key)
+        if mutual:
+            context.verify_mode = ssl.CERT_REQUIRED
+            context.load_verify_locations(tls.authority)
         listening.socket = context.wrap_socket(listening.socket, server_side=True, do_handshake_on_connect=False)
     made.port = int(listening.socket.getsockname()[1])
     thread = threading.Thread(target=listening.serve_forever, kwargs={"poll_interval": 0.05})

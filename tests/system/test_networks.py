@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -344,13 +346,13 @@ def test_ipv6(docker: Daemon, outside: Netns) -> None:
 
 
 def test_a_container_that_turns_ipv6_off(docker: Daemon) -> None:
-    docker.said("network", "create", "--ipv6", "n")
+    docker.said("network", "create", "--ipv6", "--subnet", "10.7.0.0/24", "--subnet", "fd07::/64", "n")
     off = ("--sysctl", "net.ipv6.conf.all.disable_ipv6=1")
     docker.run("--name", "web", "--network", "n", *off, IMAGE, "sleep", "1000")
     assert address(docker, "web", "n", "GlobalIPv6Address") == ""
     assert "inet6" not in docker.said("exec", "web", "busybox", "ip", "addr")
-    assert "fd" not in docker.said("run", "--rm", "--network", "n", IMAGE, "busybox", "nslookup", "web")
-    done = docker.docker("run", "--rm", "--network", "n", "--ip6", "fd00::9", *off, IMAGE, "true", check=False)
+    assert "fd07" not in docker.said("run", "--rm", "--network", "n", IMAGE, "busybox", "nslookup", "web")
+    done = docker.docker("run", "--rm", "--network", "n", "--ip6", "fd07::9", *off, IMAGE, "true", check=False)
     assert "has IPv6 turned off" in done.stderr
 
 
@@ -390,6 +392,62 @@ def test_whom_a_server_sees(docker: Daemon, outside: Netns) -> None:
         theirs.settimeout(1)
         with pytest.raises(OSError):
             theirs.connect(("127.0.0.1", 7001))
+
+
+def test_datagrams_follow_their_port(docker: Daemon, outside: Netns) -> None:
+    """A client that goes on sending from one port is led to whoever has the port now, and to nobody else."""
+    docker.said("network", "create", "n")
+
+    def serving(name: str, *options: str) -> socket.socket:
+        docker.run("--name", name, "--network", "n", *options, IMAGE, "sleep", "1000")
+        pid = int(docker.said("inspect", "--format", "{{.State.Pid}}", name))
+        made = Netns(pid).socket(socket.AF_INET, socket.SOCK_DGRAM)
+        made.settimeout(3)
+        made.bind(("0.0.0.0", 53))
+        return made
+
+    with outside.socket(socket.AF_INET, socket.SOCK_DGRAM) as client:
+        client.bind(("10.99.0.2", 4000))
+
+        def send(word: bytes) -> None:
+            client.sendto(word, ("10.99.0.1", 5353))
+
+        send(b"nobody")
+        with serving("one", "-p", "5353:53/udp") as one:
+            send(b"one")
+            assert one.recvfrom(16) == (b"one", ("10.99.0.2", 4000))
+        docker.docker("rm", "-f", "one")
+        with serving("other") as other:
+            send(b"nobody")
+            other.settimeout(0.3)
+            with pytest.raises(TimeoutError):
+                other.recvfrom(16)
+            with serving("two", "-p", "5353:53/udp") as two:
+                send(b"two")
+                assert two.recvfrom(16) == (b"two", ("10.99.0.2", 4000))
+            with pytest.raises(TimeoutError):
+                other.recvfrom(16)
+
+
+def test_datagrams_find_their_port_again_when_the_table_is_back(docker: Daemon, outside: Netns) -> None:
+    docker.said("network", "create", "n")
+    docker.run("--name", "one", "--network", "n", "-p", "5353:53/udp", IMAGE, "sleep", "1000")
+    pid = int(docker.said("inspect", "--format", "{{.State.Pid}}", "one"))
+    kinds = (socket.AF_INET, socket.SOCK_DGRAM)
+    with outside.socket(*kinds) as client, Netns(pid).socket(*kinds) as one:
+        client.connect(("10.99.0.1", 5353))
+        one.bind(("0.0.0.0", 53))
+        one.settimeout(0.1)
+
+        def arrives() -> bool:
+            with contextlib.suppress(OSError):
+                client.send(b"x")
+                return one.recv(16) == b"x"
+            return False
+
+        host(docker).run(["nft", "delete", "table", "inet", "stockade"])
+        assert not arrives()
+        assert eventually(arrives)
 
 
 def test_every_port_and_ranges(docker: Daemon) -> None:

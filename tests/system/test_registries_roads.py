@@ -91,6 +91,42 @@ def test_what_the_proxy_does_not_lead_to(docker: Daemon, far: tuple[DockerRegist
     assert far[2].asked == []
 
 
+def test_a_mirror_that_wants_to_know_whom_it_serves(docker: Daemon) -> None:
+    """The daemon asks for documents, a program for layers: both show the certificate and the headers, to it alone."""
+    blobs, manifest = registries.of_image(BOX)
+    top, domain = docker.place.top, "mutual.test"
+    (top / "mutual").mkdir()
+    tls = registries.certificate(top / "mutual")
+    sound = registries.repository(blobs, {"1": (MANIFEST, manifest), digest(manifest): (MANIFEST, manifest)})
+
+    def answer(said: Said) -> Reply:
+        if said.headers.get("x-team") != "blue" or said.query.get("ns") != [domain]:
+            return Reply(403, b"{}")
+        return sound(Said(said.method, said.path.removeprefix("/cache"), said.query, said.headers, said.body))
+
+    def refuse(said: Said) -> Reply:
+        return Reply(500 if "x-team" in said.headers else 404, b"{}")
+
+    with (
+        registries.server(answer, tls, docker.ns, mutual=True) as mirror,
+        registries.server(refuse, ns=docker.ns) as other,
+    ):
+        text = (
+            f'server = "{other.url}"\n'
+            f'[host."{other.url}/first"]\n'
+            f'[host."{mirror.url}/cache/v2"]\ncapabilities = ["pull", "resolve"]\noverride_path = true\n'
+            f'ca = "{tls.authority}"\nclient = [["{tls.certificate}", "{tls.key}"]]\n'
+            f'header = {{ x-team = "blue" }}\n'
+        )
+        registries.write_hosts(top / "certs", domain, text)
+        docker.docker("pull", f"{domain}/team/box:1")
+        layer = next(path for path in mirror.paths() if "/blobs/" in path)
+        assert layer.startswith("GET /cache/v2/team/box/blobs/sha256:")
+        docker.docker("image", "prune", "-af")
+        registries.write_hosts(top / "certs", domain, text.replace("client =", "# client ="))
+        assert docker.docker("pull", f"{domain}/team/box:1", check=False).returncode == 1
+
+
 # Only what is needed ---------------------------------------------------------------------------------------------
 
 

@@ -42,7 +42,7 @@ impl Family {
     }
 
     /// Its number for sockets.
-    fn number(self) -> u8 {
+    pub fn number(self) -> u8 {
         match self {
             Family::Four => 2,
             Family::Six => 10,

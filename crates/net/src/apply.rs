@@ -6,6 +6,7 @@ use serde_json::json;
 
 use crate::elements::Late;
 use crate::error::{Error, Result};
+use crate::flows::{self, Change};
 use crate::netlink::Socket;
 use crate::request::{Operation, Request};
 use crate::undo::{self, Undo};
@@ -70,11 +71,11 @@ fn perform(
         Operation::Sweep(sweep) => attach::sweep(socket, sweep),
         Operation::Publish(ports) => {
             done.push(Undo::Published(elements::publish(late, ports)?));
-            Ok(())
+            flows::follow(socket, ports, Change::Published)
         }
         Operation::Unpublish(ports) => {
             done.push(Undo::Unpublished(elements::unpublish(late, ports)?));
-            Ok(())
+            flows::follow(socket, ports, Change::Unpublished)
         }
     }
 }

@@ -125,6 +125,8 @@ pub enum Error {
     },
     #[error("change the published ports")]
     Elements(#[source] Errno),
+    #[error("forget a flow of datagrams")]
+    Flow(#[source] Errno),
     #[error("read {path:?}")]
     Record {
         path: PathBuf,

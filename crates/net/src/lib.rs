@@ -7,7 +7,7 @@
 //! ```text
 //! request    what is asked, checked; its values
 //! apply      one operation after the other, undo what takes them back
-//! bridge     a network's bridge · attach  a container's end of it · elements  published ports
+//! bridge     a network's bridge · attach  a container's end of it · elements  published ports · flows  what they leave
 //! link, address, setting, namespace        the kernel's objects
 //! netlink    a socket to the kernel · message  what goes through it, as bytes
 //! routes     where the host's networks are
@@ -21,6 +21,7 @@ mod attach;
 mod bridge;
 mod elements;
 mod error;
+mod flows;
 mod link;
 mod message;
 mod namespace;

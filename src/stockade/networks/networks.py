@@ -443,7 +443,7 @@ class Networks:
         if not self._known or not devices() - known:
             return
         try:
-            await self.node.sweep(lambda: plan.sweep(self._known.values(), self._made.values()))
+            await self.node.alone(lambda: plan.sweep(self._known.values(), self._made.values()))
         except StockadeError as error:
             log.error("ends of an earlier daemon's containers cannot be removed: %s", error)
 
@@ -463,6 +463,11 @@ class Networks:
         """Somebody took the table away, or part of it."""
         log.warning("somebody changed or flushed the table inet %s: it is put back", firewall.TABLE)
         await self.put_table()
+        # Flows that began meanwhile lead nowhere, and would as long as somebody goes on sending.
+        try:
+            await self.node.alone(lambda: plan.datagrams(self._made.values()))
+        except StockadeError as error:
+            log.error("flows that began without the table cannot be forgotten: %s", error)
 
     async def blocks(self) -> list[tuple[Network, Block]]:
         """The host's rules that keep packets from the networks that are in use."""

@@ -86,7 +86,7 @@ class Node:
         async with self._turns.shared():
             return await self._call(program or self.begin(), operations)
 
-    async def sweep(self, operation: Callable[[], Operation]) -> None:
+    async def alone(self, operation: Callable[[], Operation]) -> None:
         """Have an operation done beside no other.
 
         Args:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from ipaddress import ip_address
 from typing import Any
 
@@ -105,23 +105,29 @@ def sweep(networks: Iterable[Network], held: Iterable[Held]) -> Operation:
 
 
 def published(word: str, ends: Iterable[Endpoint]) -> list[Operation]:
-    """Have the ports of ends published or not; one of `::` without an IPv6 address is a matter of the proxy alone."""
-    ports = []
-    for end in ends:
-        for one in end.published:
-            to = end.ipv6 if ":" in one.host_ip else end.ipv4
-            if to:
-                every = ip_address(one.host_ip).is_unspecified
-                ports.append(
-                    {
-                        "host_ip": "" if every else one.host_ip,
-                        "host_port": one.host_port,
-                        "protocol": one.protocol,
-                        "to": to,
-                        "port": one.port,
-                    }
-                )
+    """Have the ports of ends published or not."""
+    ports = [port for end in ends for port in _led(end)]
     return [{word: ports}] if ports else []
+
+
+def datagrams(held: Iterable[Held]) -> Operation:
+    """Have the ports of UDP published, which are: flows that lead elsewhere are forgotten."""
+    ports = [port for one in held for end in one.endpoints for port in _led(end) if port["protocol"] == "udp"]
+    return {"publish": ports}
+
+
+def _led(end: Endpoint) -> Iterator[dict[str, Any]]:
+    """Its ports as the kernel leads them; one of `::` without an IPv6 address is a matter of the proxy alone."""
+    for one in end.published:
+        to = end.ipv6 if ":" in one.host_ip else end.ipv4
+        if to:
+            yield {
+                "host_ip": "" if ip_address(one.host_ip).is_unspecified else one.host_ip,
+                "host_port": one.host_port,
+                "protocol": one.protocol,
+                "to": to,
+                "port": one.port,
+            }
 
 
 def addresses(end: Endpoint) -> list[str]:
