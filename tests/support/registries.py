@@ -260,12 +260,9 @@ class Server:
 
 @contextlib.contextmanager
 def server(
-    answer: Callable[[Said], Reply],
-    tls: Certificate | None = None,
-    ns: Netns | None = None,
-    port: int = 0,
+    answer: Callable[[Said], Reply], tls: Certificate | None = None, ns: Netns | None = None, port: int = 0,
     mutual: bool = False,
-) -> Iterator[Server]:
+) -> Iterator[Server]:  # fmt: skip
     """Such a server, until the end of the context; without a port at one that is free.
 
     Args:
@@ -313,12 +310,7 @@ def server(
     listening.server_bind()
     listening.server_activate()
     if tls is not None:
-        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-        context.load_cert_chain(tls.certificate, tls.key)
-        if mutual:
-            context.verify_mode = ssl.CERT_REQUIRED
-            context.load_verify_locations(tls.authority)
-        listening.socket = context.wrap_socket(listening.socket, server_side=True, do_handshake_on_connect=False)
+        listening.socket = _secured(listening.socket, tls, mutual)
     made.port = int(listening.socket.getsockname()[1])
     thread = threading.Thread(target=listening.serve_forever, kwargs={"poll_interval": 0.05})
     thread.start()
@@ -328,6 +320,15 @@ def server(
         listening.shutdown()
         listening.server_close()
         thread.join()
+
+
+def _secured(listener: socket.socket, tls: Certificate, mutual: bool) -> ssl.SSLSocket:
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(tls.certificate, tls.key)
+    if mutual:
+        context.verify_mode = ssl.CERT_REQUIRED
+        context.load_verify_locations(tls.authority)
+    return context.wrap_socket(listener, server_side=True, do_handshake_on_connect=False)
 
 
 def repository(blobs: Mapping[str, bytes], tags: Mapping[str, tuple[str, bytes]]) -> Callable[[Said], Reply]:
