@@ -265,8 +265,7 @@ def server(
 ) -> Iterator[Server]:  # fmt: skip
     """Such a server, until the end of the context; without a port at one that is free.
 
-    Args:
-        mutual: whoever asks must have a certificate of the same authority.
+    With `mutual` whoever asks must have a certificate of the same authority.
     """
     made = Server(0, answer, secure=tls is not None)
 
