@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
+from stockade.model.moments import nanoseconds, rfc3339
+
+__all__ = ["NEVER", "human", "moment", "nanoseconds"]
 
 NEVER = "0001-01-01T00:00:00Z"
 _STEPS = (
@@ -15,29 +17,11 @@ _STEPS = (
 )
 
 
-def moment(nanoseconds: int) -> str:
-    """RFC 3339 with as many digits as count (Go's RFC3339Nano); 0: Go's zero time."""
-    if not nanoseconds:
+def moment(at: int) -> str:
+    """A time in nanoseconds as Docker writes it; 0: Go's zero time."""
+    if not at:
         return NEVER
-    seconds, rest = divmod(nanoseconds, 1_000_000_000)
-    text = datetime.fromtimestamp(seconds, UTC).strftime("%Y-%m-%dT%H:%M:%S")
-    return f"{text}.{rest:09d}".rstrip("0").rstrip(".") + "Z" if rest else f"{text}Z"
-
-
-def nanoseconds(text: str) -> int:
-    """The moment that an RFC 3339 text means; 0 where it is none."""
-    stamp, dot, rest = text.partition(".")
-    fraction = ""
-    if dot:
-        fraction = rest[: len(rest) - len(rest.lstrip("0123456789"))]
-        stamp += rest[len(fraction) :]
-    try:
-        found = datetime.fromisoformat(stamp)
-    except ValueError:
-        return 0
-    if found.tzinfo is None or found.year < 1970:
-        return 0
-    return int(found.timestamp()) * 1_000_000_000 + int(f"{fraction:0<9}"[:9])
+    return rfc3339(at)
 
 
 def human(seconds: float) -> str:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import datetime
 from enum import Enum
 from typing import NamedTuple
 
@@ -80,13 +79,3 @@ def reason(end: Exit) -> str:
     if end.reason is Reason.SHIM_DIED:
         return "its shim died"
     return end.message
-
-
-def nanoseconds(stamp: str) -> int:
-    """The nanoseconds since the epoch of an RFC 3339 time; 0: none."""
-    if not stamp:
-        return 0
-    whole, _, rest = stamp.partition(".")
-    digits = rest.rstrip("Z").partition("+")[0]
-    seconds = datetime.datetime.fromisoformat(f"{whole.rstrip('Z')}+00:00").timestamp()
-    return int(seconds) * 1_000_000_000 + int(f"{digits:0<9}"[:9] or 0)

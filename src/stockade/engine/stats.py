@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import datetime
 import os
 import time
 
@@ -17,6 +16,7 @@ from stockade.engine.requests import Top
 from stockade.engine.samples import Network, Sample
 from stockade.errors import Conflict, NotFound, RuntimeFailed, StockadeError, Unsupported
 from stockade.host import spawn
+from stockade.model.moments import rfc3339
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -107,7 +107,7 @@ class Statistics:
                     raise
             return _empty(record)
         stat, meminfo = (_text(f"/proc/{name}") for name in ("stat", "meminfo"))
-        moment = _moment(time.time_ns())
+        moment = rfc3339(time.time_ns())
         found = samples.sample(record.wanted.id, record.wanted.name, moment, metrics, samples.machine(stat, meminfo))
         return msgspec.structs.replace(found, networks=_interfaces(record) or msgspec.UNSET)
 
@@ -124,12 +124,6 @@ def _interfaces(record: Record) -> dict[str, Network]:
         return samples.interfaces(_text(f"/proc/{record.state.pid}/net/dev"))
     except OSError:
         return {}
-
-
-def _moment(nanoseconds: int) -> str:
-    """RFC 3339 with nanoseconds."""
-    seconds, rest = divmod(nanoseconds, 1_000_000_000)
-    return f"{datetime.datetime.fromtimestamp(seconds, datetime.UTC):%Y-%m-%dT%H:%M:%S}.{rest:09d}Z"
 
 
 def _text(path: str) -> str:

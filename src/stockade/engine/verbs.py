@@ -22,6 +22,7 @@ from stockade.engine.shims import Shim
 from stockade.errors import Conflict, NotFound, StockadeError, Unavailable
 from stockade.host import ids, processes
 from stockade.model import Exit, Phase, Reason
+from stockade.model.moments import nanoseconds
 from stockade.networks.values import Endpoint
 from stockade.runtime import exits, walls
 from stockade.store import Operation, Step, Verb
@@ -309,7 +310,7 @@ async def _record_end(turn: Turn) -> None:
     container, end = turn.container, turn.ended
     if end is None:
         end = exits.read(container.directory) or exits.from_status(policy.LOST_STATUS)
-    finished = policy.nanoseconds(end.exited_at) or time.time_ns()
+    finished = nanoseconds(end.exited_at) or time.time_ns()
     by_hand = container.by_hand or container.state.stopped_by_hand
     state = msgspec.structs.replace(
         container.state,

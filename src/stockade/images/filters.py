@@ -115,14 +115,6 @@ def nanoseconds(text: str) -> int:
     return whole * 10**9 + int(((fraction or ".")[1:10]).ljust(9, "0"))
 
 
-def rfc3339(at: int) -> str:
-    """Nanoseconds since the epoch as RFC 3339, as Go writes it."""
-    second, rest = divmod(at, 10**9)
-    text = datetime.fromtimestamp(second, UTC).strftime("%Y-%m-%dT%H:%M:%S")
-    fraction = f".{rest:09d}".rstrip("0").rstrip(".")
-    return f"{text}{fraction}Z"
-
-
 def _labelled(labels: Mapping[str, str], word: str) -> bool:
     key, equals, value = word.partition("=")
     return key in labels and (not equals or labels[key] == value)

@@ -17,6 +17,7 @@ from stockade.host.processes import Owner
 from stockade.host.tool import Given
 from stockade.model.connection import Body
 from stockade.model.layers import LayerBlob
+from stockade.model.moments import rfc3339
 from stockade.registry import references
 from stockade.store import NAMESPACE, Journal, Operation, Store
 
@@ -244,7 +245,7 @@ class Images:
             RuntimeFailed: it is no tar, or cannot be had.
         """
         names = [references.parse_tag(reference)] if reference else []
-        signed = Signed(filters.rfc3339(time.time_ns()), message=message)
+        signed = Signed(rfc3339(time.time_ns()), message=message)
         for_ = platforms.parse(platform, self._base.platform) if platform else self._base.platform
         making.imported(for_, making.EMPTY_TAR, changes, signed)  # refuse before any byte is read
         work = Intake(self._base, namespace)
@@ -307,7 +308,7 @@ class Images:
             BadValue: a name that is none, or too many layers.
         """
         names = [references.parse_tag(reference)] if reference else []
-        signed = Signed(filters.rfc3339(time.time_ns()), author, message, created_by)
+        signed = Signed(rfc3339(time.time_ns()), author, message, created_by)
         raw = self._raw(parent) if parent is not None else {}
         whole = making.committed(raw, config, self._base.platform, diff.diff_id, signed)
         layer = Layer(diff.digest, diff.size, diff.media_type, diff.diff_id)

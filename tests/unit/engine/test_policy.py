@@ -63,16 +63,3 @@ def test_the_delay_doubles_to_a_minute() -> None:
 )
 def test_after_a_boot(name: str, state: State, then: Then) -> None:
     assert policy.after_boot(wanted(name), state).then is then
-
-
-@pytest.mark.parametrize(
-    ("stamp", "found"),
-    [
-        ("", 0),
-        ("1970-01-01T00:00:01Z", 1_000_000_000),
-        ("1970-01-01T00:00:00.5Z", 500_000_000),
-        ("2026-11-21T14:55:14.110317190Z", 1795272914110317190),
-    ],
-)
-def test_times(stamp: str, found: int) -> None:
-    assert policy.nanoseconds(stamp) == found

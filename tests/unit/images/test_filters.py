@@ -47,8 +47,6 @@ def test_times() -> None:
     assert filters.nanoseconds("1970-01-01T00:00:01.000000002Z") == 10**9 + 2
     assert filters.nanoseconds("1970-01-01T02:00:00+02:00") == 0
     assert filters.nanoseconds("0001-01-01T00:00:00Z") < 0
-    assert filters.rfc3339(10**9 + 2) == "1970-01-01T00:00:01.000000002Z"
-    assert filters.rfc3339(0) == "1970-01-01T00:00:00Z"
 
 
 def test_what_is_none() -> None:
