@@ -155,8 +155,12 @@ def _run(command: Command, words: list[str]) -> int:
 
 
 def _asks_help(command: Command, words: list[str]) -> bool:
-    """Whether --help stands among our own words, not among those of the command that is to be run."""
-    return any(word in ("-h", "--help") for word in command.own_words(words))
+    """Whether --help stands among our own words, not among those of the command that is to be run.
+
+    So does -h, where it is nothing else: with run and create it is the host name, as with Docker.
+    """
+    asking = {"--help"} if command.has("-h") else {"-h", "--help"}
+    return not asking.isdisjoint(command.own_words(words))
 
 
 def _unknown(words: list[str]) -> BadValue:

@@ -55,7 +55,7 @@ OPTIONS = (
     Option("--env", "set a variable; NAME alone passes yours on", "-e", "NAME=VALUE", many=True, heading=_INSIDE),
     Option("--env-file", "set the variables of a file", metavar="FILE", many=True, completes="file", heading=_INSIDE),
     Option("--workdir", "where it starts, inside", "-w", "DIR", heading=_INSIDE),
-    Option("--hostname", "the host name inside", "", "NAME", heading=_INSIDE),
+    Option("--hostname", "the host name inside", "-h", "NAME", heading=_INSIDE),
     Option("--domainname", "the domain name inside", "", "NAME", heading=_INSIDE),
     Option(
         "--volume",

@@ -20,7 +20,7 @@ LIMITS = (
     Option("--memory", "memory it may use, as 256m", "-m", "SIZE", parse_size, heading="Limits"),
     Option("--memory-swap", "memory and swap together (default: no swap)", "", "SIZE", parse_size, heading="Limits"),
     Option("--cpus", "processors' worth of time, as 1.5", "", "NUMBER", parse_cpus, heading="Limits"),
-    Option("--cpu-shares", "weight against others (usual: 1024)", "", "NUMBER", positive, heading="Limits"),
+    Option("--cpu-shares", "weight against others (usual: 1024)", "-c", "NUMBER", positive, heading="Limits"),
     Option("--cpuset-cpus", "processors it may run on, as 0-3,7", "", "LIST", heading="Limits"),
     Option("--pids-limit", "processes and threads at most", "", "NUMBER", positive, heading="Limits"),
     Option(

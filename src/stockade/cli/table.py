@@ -88,6 +88,10 @@ class Command(NamedTuple):
             raise BadValue(f"`stockade {self.name}` {said} {self.operands or 'no operands'}", hint=self._pointer())
         return Args(values, rest)
 
+    def has(self, name: str) -> bool:
+        """Whether an option is called so, in full or by its letter."""
+        return self._find(name) is not None
+
     def own_words(self, words: list[str]) -> list[str]:
         """The words that are this command's, up to the end of its options."""
         own: list[str] = []

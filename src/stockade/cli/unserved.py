@@ -38,6 +38,5 @@ UNSERVED: dict[str, dict[str, str]] = {
     "pull": {"--disable-content-trust": _SIGNED},
     "push": {"--disable-content-trust": _SIGNED},
     "images": {"--tree": _ONE},
-    "load": {"--platform": _ONE},
     "rmi": {"--platform": _ONE},
 }  # fmt: skip

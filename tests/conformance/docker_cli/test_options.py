@@ -44,8 +44,4 @@ def test_its_options_are_ours(program: str, name: str) -> None:
         if option in refused or option == "--help":
             continue
         assert option in own, f"{name} {option}"
-        assert own[option] == short or not short or (name, short) in KEPT, f"{name} {short} {option}"
-
-
-KEPT = {(name, letter) for name in ("run", "create") for letter in ("-c", "-h")}
-"""Letters that mean something else here: -h is help everywhere, -c no option of ours but a shell's habit."""
+        assert own[option] == short or not short, f"{name} {short} {option}"

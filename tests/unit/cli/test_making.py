@@ -100,3 +100,13 @@ def test_what_no_umask_is(word: str) -> None:
 def test_what_docker_has_and_this_has_not_is_refused_with_its_reason() -> None:
     with pytest.raises(BadValue, match="does not serve --gpus: devices by request"):
         cli.load("create").parse(["--gpus", "all", "image"])
+
+
+def test_letters_as_docker_has_them(capsys: pytest.CaptureFixture[str]) -> None:
+    made = body("-h", "web", "-c", "512")
+    assert (made["Hostname"], made["HostConfig"]["CpuShares"]) == ("web", 512)
+    assert cli.main(["run", "--help"]) == 0
+    assert "-h, --hostname NAME" in capsys.readouterr().out
+    assert cli.main(["run", "-h"]) == 125
+    assert "`stockade run --help` shows how it is used" in capsys.readouterr().err
+    assert cli.main(["ps", "-h"]) == 0
