@@ -57,7 +57,11 @@ class Networks:
         await self._engine.networks.default()
         own = [self._render(one, inside=False) for one in self._engine.networks.all()]
         found = [*own, *(self._without(name) for name in WITHOUT)]
-        return json([one for one in found if self._matches(one, filters)])
+        lines = [one for one in found if self._matches(one, filters)]
+        if request.version >= _STATUS_SINCE:
+            for one in lines:
+                one.pop("Containers")
+        return json(lines)
 
     async def inspect(self, request: Request) -> Answer:
         """Docker's NetworkInspect."""

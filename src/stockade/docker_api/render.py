@@ -22,7 +22,6 @@ _HOST_CONFIG: dict[str, Any] = {
     "ContainerIDFile": "",
     "LogConfig": {"Type": "json-file", "Config": {}},
     "NetworkMode": "none",
-    "PortBindings": {},
     "RestartPolicy": {"Name": "no", "MaximumRetryCount": 0},
     "AutoRemove": False,
     "VolumeDriver": "",
@@ -224,6 +223,7 @@ def host_config(wanted: Wanted) -> dict[str, Any]:
         **_HOST_CONFIG,
         **(asked if isinstance(asked, Mapping) else {}),
         **_resources(wanted),
+        "PortBindings": _bindings(asked.get("PortBindings") if isinstance(asked, Mapping) else None),
         "LogConfig": {"Type": wanted.log.driver, "Config": wanted.log.options},
         "NetworkMode": shared.network,
         "RestartPolicy": {"Name": wanted.restart.name, "MaximumRetryCount": wanted.restart.maximum},
@@ -253,6 +253,15 @@ def _hidden(wanted: Wanted) -> dict[str, Any]:
         name: None if of.privileged else list(paths or ())
         for name, paths in given
         if of.privileged or paths is not None
+    }
+
+
+def _bindings(asked: object) -> dict[str, Any]:
+    """Asked ports of the host's, both members of each told."""
+    known = asked if isinstance(asked, Mapping) else {}
+    return {
+        port: [{"HostIp": "", "HostPort": "", **place} for place in places] if places else places
+        for port, places in known.items()
     }
 
 

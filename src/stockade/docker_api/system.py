@@ -134,6 +134,7 @@ class System:
                 "RuncCommit": {"ID": ""},
                 "InitCommit": {"ID": ""},
                 "SecurityOptions": ["name=seccomp,profile=builtin", "name=userns", "name=cgroupns"],
+                "FirewallBackend": {"Driver": "nftables"},
                 "CDISpecDirs": [],
                 "Warnings": None,
             }

@@ -1,4 +1,4 @@
-"""Our tables against the definition of the Engine API (swagger.yaml of moby's Go module, read from the module cache).
+"""Our tables against the definition of the Engine API.
 
 Facts only: paths, methods, parameters, fields. Nothing of it is kept in the repository.
 """
@@ -10,7 +10,6 @@ import re
 from typing import Any
 
 import pytest
-import yaml  # type: ignore[import-untyped]
 
 from stockade.docker_api import (
     containers,
@@ -26,9 +25,7 @@ from stockade.docker_api import (
     volumes,
 )
 from stockade.docker_api.router import Route
-from support import programs
-
-MODULE = "github.com/moby/moby/api@v1.56.1"
+from support.definition import load, properties
 
 # Of the Go client, the CLI or old versions, and not in the definition of this one.
 MORE_ROUTES = {
@@ -46,13 +43,7 @@ MORE_PARAMETERS = {
 
 @pytest.fixture(scope="module", name="definition")
 def _definition() -> dict[str, Any]:
-    text = (programs.go_module(MODULE) / "swagger.yaml").read_text()
-    found: dict[str, Any] = yaml.load(text, _loader())
-    return found
-
-
-def _loader() -> Any:
-    return getattr(yaml, "CSafeLoader", yaml.SafeLoader)
+    return load()
 
 
 def routes() -> list[Route]:
@@ -120,15 +111,6 @@ def test_every_parameter_that_is_served_is_read() -> None:
                 continue
             reads = rf'\b(?:text|texts|flag|number|unsigned|time|_log_time)\((?:query, )?"{name}"'
             assert re.search(reads, source), (route.pattern, name)
-
-
-def properties(definition: dict[str, Any], schema: dict[str, Any]) -> dict[str, dict[str, Any]]:
-    if "$ref" in schema:
-        return properties(definition, definition["definitions"][schema["$ref"].rpartition("/")[2]])
-    found = dict(schema.get("properties", {}))
-    for part in schema.get("allOf", ()):
-        found |= properties(definition, part)
-    return found
 
 
 @pytest.mark.parametrize(
