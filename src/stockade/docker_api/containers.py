@@ -389,8 +389,7 @@ class Containers:
     async def resize(self, request: Request) -> Answer:
         """Docker's ContainerResize."""
         height, width = request.query.unsigned("h", "resize height"), request.query.unsigned("w", "resize width")
-        if self._engine.find(request.name).wanted.tty:
-            await self._engine.streams.resize(request.name, height, width)
+        await self._engine.streams.resize(request.name, height, width)
         return Answer(200)
 
     async def stats(self, request: Request) -> Answer | None:

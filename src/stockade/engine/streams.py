@@ -136,12 +136,14 @@ class Streams:
             self._spawn(_collect(child), f"logs {record.wanted.id}")
 
     async def resize(self, reference: str, rows: int, columns: int) -> None:
-        """Tell the container's terminal its size.
+        """Tell the container's terminal, if it has one, its size.
 
         Raises:
             Conflict: it does not run.
         """
         record = running(self._frame, reference)
+        if not record.wanted.tty:
+            return
         task = await self._frame.task(record.wanted.id)
         await task.resize(rows, columns)
         self._frame.tell("resize", record, {"height": str(rows), "width": str(columns)})
