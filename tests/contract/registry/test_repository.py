@@ -16,7 +16,7 @@ from stockade.registry import Credentials, Registries
 from stockade.registry.references import parse
 from support import registries
 from support.images import TestImage, layer
-from support.registries import DockerRegistry, write_hosts
+from support.registries import DockerRegistry, Reply, Said, write_hosts
 
 T = TypeVar("T")
 ANN = ("ann", "secret: word")
@@ -208,6 +208,22 @@ def test_mirrors(plain: DockerRegistry, tmp_path: Path) -> None:
             asked(tmp_path, manifest(f"{domain}/mirrored:3"))
         with pytest.raises(NotFound, match=f"manifest for {domain}/mirrored:4 not found"):
             asked(tmp_path, manifest(f"{domain}/mirrored:4", WHO))
+
+
+def test_a_server_for_every_registry_hears_nobodys_password(tmp_path: Path) -> None:
+    def demanding(_: Said) -> Reply:
+        return Reply(401, b"{}", {"WWW-Authenticate": 'Basic realm="cache"'})
+
+    with registries.server(demanding) as cache, registries.docker_registry(tmp_path, user=ANN) as one:
+        certs = tmp_path / "certs"
+        write_hosts(certs, "_default", f'server = "{cache.url}"\n')
+        with pytest.raises(NotFound, match="pull access denied"):
+            asked(certs, manifest(f"{one.authority}/app", WHO))
+        assert cache.said
+        assert not any("authorization" in said.headers for said in cache.said)
+        cache.said.clear()
+        assert asked(certs, login(one.authority, WHO)) == ""
+        assert not cache.said
 
 
 def test_platforms(plain: DockerRegistry, tmp_path: Path) -> None:
