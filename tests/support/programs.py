@@ -12,7 +12,7 @@ from pathlib import Path
 from stockade.sdk.system import PROGRAMS
 
 TOP = Path(__file__).resolve().parent.parent.parent
-CONTAINERD = "v2.4.2"
+CONTAINERD, RUNC, DOCKERD = "v2.4.2", "v1.3.4", "v2.0.0-beta.24"
 NAMES = ("stockade", *PROGRAMS)
 
 
@@ -76,6 +76,26 @@ def newest_containerd() -> Path:
     """A directory with containerd and ctr of their Go module, built once and kept in the checkout."""
     built = TOP / "build" / f"containerd-{CONTAINERD}"
     if not (built / "containerd").is_file():
-        packages = [f"github.com/containerd/containerd/v2/cmd/{name}@{CONTAINERD}" for name in ("containerd", "ctr")]
-        go("install", "-trimpath", *packages, GOBIN=str(built))
+        for name in ("containerd", "ctr"):
+            _go_install(built, f"github.com/containerd/containerd/v2/cmd/{name}@{CONTAINERD}")
     return built
+
+
+def newest_dockerd() -> Path:
+    """A directory with dockerd of moby's Go module and what it calls, built once (minutes) and kept in the checkout."""
+    built = TOP / "build" / f"dockerd-{DOCKERD}"
+    if not (built / "dockerd").is_file():
+        for name in ("containerd", "containerd-shim-runc-v2"):
+            _go_install(built, f"github.com/containerd/containerd/v2/cmd/{name}@{CONTAINERD}")
+        # Enters namespaces in C, and asks libseccomp for filters.
+        _go_install(built, f"github.com/opencontainers/runc@{RUNC}", "-tags=seccomp", CGO_ENABLED="1")
+        _go_install(built, f"github.com/moby/moby/v2/cmd/dockerd@{DOCKERD}", CGO_ENABLED="0")
+    return built
+
+
+def _go_install(into: Path, package: str, *words: str, **more: str) -> None:
+    """A Go program with the versions that its own module names."""
+    environment = {**os.environ, "GOBIN": str(into), "GOFLAGS": "-trimpath", **more}
+    line = [str(tool("go")), "install", *words, package]
+    done = subprocess.run(line, env=environment, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr

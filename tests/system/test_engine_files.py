@@ -114,9 +114,14 @@ def test_commit(docker: Daemon, box: str) -> None:
 
 def test_a_read_only_root_takes_nothing(docker: Daemon, tmp_path: Path) -> None:
     (tmp_path / "f").touch()
-    identity = docker.run("--read-only", IMAGE, "sleep", "1000")
+    volumes = ("-v", "/v", "-v", f"{tmp_path}:/ro:ro")
+    identity = docker.run("--read-only", *volumes, IMAGE, "sleep", "1000")
     refused = docker.docker("cp", str(tmp_path / "f"), f"{identity}:/f", check=False)
     assert "container rootfs is marked read-only" in refused.stderr
+    refused = docker.docker("cp", str(tmp_path / "f"), f"{identity}:/ro/g", check=False)
+    assert "mounted volume is marked read-only" in refused.stderr
+    docker.docker("cp", str(tmp_path / "f"), f"{identity}:/v/f")
+    assert docker.said("exec", identity, "ls", "/v") == "f"
     docker.docker("rm", "-f", identity)
 
 

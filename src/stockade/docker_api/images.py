@@ -132,7 +132,7 @@ class Images:
             "Id": image.id,
             "RepoTags": self._images.names(image.id),
             "RepoDigests": self._images.digests(image.id),
-            "Created": moment(created) if created else of.created,
+            **({"Created": moment(created) if created else of.created} if created or of.created else {}),
             "Config": image_config(image, request.version),
             "Architecture": of.architecture,
             "Os": of.os,

@@ -136,7 +136,7 @@ def truth(text: str, name: str) -> bool:
         BadValue: it is neither true nor false.
     """
     if text.lower() not in ("1", "t", "true", "0", "f", "false"):
-        raise BadValue(f"invalid filter '{name}={text}'")
+        raise BadValue(f"invalid filter '{name}=[{text}]'")
     return text.lower() in ("1", "t", "true")
 
 

@@ -314,8 +314,9 @@ def _refuse_dying(record: Record, verb: str) -> None:
 
 def _within_mount(record: Record, path: str) -> bool:
     """Whether something of the host's is mounted there; whether it can be written to, the program sees."""
-    wanted = os.path.normpath(f"/{path}")
-    return any(wanted == point.target or wanted.startswith(f"{point.target}/") for point in record.wanted.mounts)
+    wanted = os.path.normpath(f"/{path.lstrip('/')}")
+    targets = [point.target for point in record.wanted.mounts if point.kind in ("bind", "volume")]
+    return any(wanted == target or wanted.startswith(f"{target}/") for target in targets)
 
 
 def _binds(record: Record, volumes: Mapping[str, str], mapped: bool) -> list[str]:

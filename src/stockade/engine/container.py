@@ -118,10 +118,10 @@ class Container:
         future.add_done_callback(group.discard)
         return future
 
-    def came_to(self, future: asyncio.Future[Waited]) -> None:
+    def came_to(self, future: asyncio.Future[Waited], error: str = "") -> None:
         """Tell one who waits."""
         if not future.done():
-            future.set_result(Waited(self.state.exit_code))
+            future.set_result(Waited(self.state.exit_code, error))
 
     def came(self, condition: str) -> None:
         """Tell those who wait for it that it came about."""

@@ -611,7 +611,7 @@ class Containers:
         condition = condition or "not-running"
         future = container.waiting(condition)
         if condition == "not-running" and not container.alive and container.state.status is not Status.RESTARTING:
-            container.came_to(future)
+            container.came_to(future, container.state.error)
         return future
 
     async def wait(self, container: Container, condition: str) -> Waited:

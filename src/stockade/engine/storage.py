@@ -77,12 +77,14 @@ class Storage:
     ) -> tuple[list[str], int]:
         """Remove the volumes that no container uses and that match; the names, and the bytes that are free again.
 
+        What a volume's options mount is not the engine's: such a volume goes only by its name, as with Docker.
+
         Args:
             named: whether those go too that somebody named.
         """
         gone, freed = [], 0
         for volume in self.volumes.list(namespace):
-            if not (named or volume.anonymous) or not matches(volume) or self.users(volume):
+            if not (named or volume.anonymous) or volume.options or not matches(volume) or self.users(volume):
                 continue
             with contextlib.suppress(StockadeError):
                 size = await self.volumes.size(volume)

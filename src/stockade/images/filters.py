@@ -77,7 +77,7 @@ def flag(key: str, words: Sequence[str]) -> bool:
         return True
     if found <= _FALSE:
         return False
-    raise BadValue(f"invalid filter '{key}={sorted(found)}'")
+    raise BadValue(f"invalid filter '{key}=[{' '.join(sorted(found))}]'")
 
 
 def matches(pattern: str, name: str) -> bool:
