@@ -13,8 +13,9 @@ from pathlib import Path
 
 from conformance.differential import shape
 from conformance.differential.sides import Side
-from conformance.peers.cell import cell, eventually
+from conformance.peers.cell import cell
 from support.daemon import daemon, image
+from support.patience import eventually
 from support.place import place
 
 Story = Callable[[Side], None]

@@ -16,8 +16,6 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from support.patience import eventually as eventually  # noqa: PLC0414
-
 APPLETS = (
     "sh sleep cat echo true false id ls ps kill env pwd tty stty test mkdir rm yes head dd seq wc printf mount hostname"
 ).split()
