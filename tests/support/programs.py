@@ -95,7 +95,4 @@ def newest_dockerd() -> Path:
 
 def _go_install(into: Path, package: str, *words: str, **more: str) -> None:
     """A Go program with the versions that its own module names."""
-    environment = {**os.environ, "GOBIN": str(into), "GOFLAGS": "-trimpath", **more}
-    line = [str(tool("go")), "install", *words, package]
-    done = subprocess.run(line, env=environment, capture_output=True, text=True, check=False)
-    assert done.returncode == 0, done.stderr
+    go("install", "-trimpath", *words, package, here=None, GOBIN=str(into), **more)
