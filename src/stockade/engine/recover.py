@@ -248,5 +248,5 @@ async def _remove_strays(containers: Containers) -> None:
     for name in strays:
         if not os.path.exists(f"{base}/{name}/record.json"):
             await ground.remove_tree(f"{base}/{name}")
-            # It may have been made ahead; a container's own claim goes with its operation.
-            ids.release(containers.engine.paths, f"{base}/{name}")
+    # Of those, which may have been made ahead, and of others that went when an earlier daemon was killed.
+    ids.drop_gone(containers.engine.paths, base)

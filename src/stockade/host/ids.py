@@ -97,6 +97,15 @@ def release(paths: Paths, directory: str, slot: int = -1) -> None:
                     os.unlink(f"{paths.ids}/{name}")
 
 
+def drop_gone(paths: Paths, base: str) -> None:
+    """Drop the claims of containers whose directories, all right below `base`, are gone."""
+    with locks.held(f"{paths.ids}/lock"):
+        for name in os.listdir(paths.ids):
+            target = _target(paths, int(name)) if name.isdigit() else None
+            if target is not None and os.path.dirname(target) == base and not os.path.exists(target):
+                os.unlink(f"{paths.ids}/{name}")
+
+
 def give_back(paths: Paths) -> bool:
     """Free the blocks that are reserved in /etc/subuid and /etc/subgid; False: a container still has ids of them."""
     if not os.path.isdir(paths.ids):

@@ -108,6 +108,15 @@ def test_claims_of_what_is_gone_are_dropped_before_another_block_begins(machine:
     assert ids.claim(machine, container(machine, "c")).slot == ids.RANGES_PER_BLOCK
 
 
+def test_claims_of_what_is_gone_below_one_directory_are_dropped(machine: Paths) -> None:
+    kept, gone = container(machine, "a"), container(machine, "b")
+    ids.claim(machine, kept), ids.claim(machine, gone)
+    os.symlink("/another/installation/b", f"{machine.ids}/2")
+    os.rmdir(gone)
+    ids.drop_gone(machine, machine.containers)
+    assert sorted(name for name in os.listdir(machine.ids) if name.isdigit()) == ["0", "2"]
+
+
 def test_a_second_block_when_the_first_is_full(machine: Paths) -> None:
     for slot in range(ids.RANGES_PER_BLOCK):
         os.symlink(machine.containers, f"{machine.ids}/{slot}")
