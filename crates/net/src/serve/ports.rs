@@ -1,6 +1,7 @@
 //! Published ports, held: nobody else takes them, and one that somebody else has is said. What the kernel's rules cannot lead
-//! to a container is carried: connections and datagrams from `::1`, and those of another family than the container's.
-//! Everything else that comes here came past the rules, and is turned away.
+//! to a container is carried: connections and datagrams from `::1`, and the host's own where the container's family is another
+//! one. Other machines' are carried only where somebody asked for an address of another family by name: nothing of the host's
+//! forward hook is asked about what is carried. Everything else that comes here came past the rules, and is turned away.
 
 use std::collections::HashMap;
 use std::io;
@@ -50,7 +51,24 @@ enum Socket {
 enum Carries {
     Nobody,
     Loopback,
+    /// Whoever asks an address of the host's from that same address, too.
+    Host,
     Everybody,
+}
+
+impl Carries {
+    /// Whether one who comes is carried.
+    ///
+    /// # Arguments
+    /// * `at`: the host's address that was asked, where that is known.
+    fn takes(self, from: IpAddr, at: Option<IpAddr>) -> bool {
+        match self {
+            Carries::Nobody => false,
+            Carries::Loopback => from.is_loopback(),
+            Carries::Host => from.is_loopback() || at == Some(from),
+            Carries::Everybody => true,
+        }
+    }
 }
 
 impl Held {
@@ -61,7 +79,11 @@ impl Held {
 
 fn carries(at: SocketAddr, to: SocketAddr) -> Carries {
     if at.is_ipv4() != to.is_ipv4() {
-        Carries::Everybody
+        if at.ip().is_unspecified() || at.ip().is_loopback() {
+            Carries::Host
+        } else {
+            Carries::Everybody
+        }
     } else if at.is_ipv6() && (at.ip().is_unspecified() || at.ip().is_loopback()) {
         Carries::Loopback
     } else {
@@ -162,24 +184,23 @@ impl Ports {
             return;
         };
         let carries = held.carries();
-        let wanted = |from: SocketAddr| match carries {
-            Carries::Everybody => true,
-            Carries::Loopback => from.ip().is_loopback(),
-            Carries::Nobody => false,
-        };
         for _ in 0..AT_ONCE {
             match &held.socket {
                 Socket::Connections(listener) => match listener.accept() {
-                    Ok((stream, from)) if wanted(from) => {
-                        self.carrier.begin(poll, number, stream, held.to);
+                    Ok((stream, from)) => {
+                        let at = stream.local_addr().ok().map(|at| at.ip());
+                        if carries.takes(from.ip(), at) {
+                            self.carrier.begin(poll, number, stream, held.to);
+                        } else {
+                            turn_away(&stream);
+                        }
                     }
-                    Ok((stream, _)) => turn_away(&stream),
                     Err(_) => return,
                 },
                 Socket::Datagrams(socket) => {
                     let mut buffer = [0; 1 << 16];
                     match socket.recv_from(&mut buffer) {
-                        Ok((length, from)) if wanted(from) => {
+                        Ok((length, from)) if carries.takes(from.ip(), None) => {
                             let bytes = &buffer[..length];
                             self.flows.carry(poll, (number, from), held.to, bytes);
                         }
@@ -242,8 +263,10 @@ mod tests {
         for (at, to, wanted) in [
             ("0.0.0.0:80", "10.0.0.2:80", Carries::Nobody),
             ("127.0.0.1:80", "10.0.0.2:80", Carries::Nobody),
-            ("[::]:80", "10.0.0.2:80", Carries::Everybody),
-            ("[::1]:80", "10.0.0.2:80", Carries::Everybody),
+            ("[::]:80", "10.0.0.2:80", Carries::Host),
+            ("[::1]:80", "10.0.0.2:80", Carries::Host),
+            ("0.0.0.0:80", "[fd00::2]:80", Carries::Host),
+            ("[fd01::1]:80", "10.0.0.2:80", Carries::Everybody),
             ("[::]:80", "[fd00::2]:80", Carries::Loopback),
             ("[::1]:80", "[fd00::2]:80", Carries::Loopback),
             ("[fd01::1]:80", "[fd00::2]:80", Carries::Nobody),
@@ -251,5 +274,18 @@ mod tests {
             let found = carries(at.parse().unwrap(), to.parse().unwrap());
             assert_eq!(found, wanted, "{at} {to}");
         }
+    }
+
+    #[test]
+    fn of_the_hosts_own_are_those_that_ask_from_where_they_ask() {
+        let ip = |text: &str| -> IpAddr { text.parse().unwrap() };
+        let (own, other) = (ip("fd99::1"), ip("fd99::2"));
+        assert!(Carries::Host.takes(ip("::1"), None));
+        assert!(Carries::Host.takes(own, Some(own)));
+        assert!(!Carries::Host.takes(other, Some(own)));
+        assert!(!Carries::Host.takes(other, None));
+        assert!(!Carries::Loopback.takes(own, Some(own)));
+        assert!(Carries::Everybody.takes(other, None));
+        assert!(!Carries::Nobody.takes(ip("::1"), None));
     }
 }
