@@ -55,7 +55,7 @@ def logs(side: Side) -> None:
     side.logs("local", "/containers/l1/logs", {"stdout": "1"})
     side.create("e1", "true")
     side.logs("not started", "/containers/e1/logs", {"stdout": "1"})
-    more = {"Type": "json-file", "Config": {"labels": "a", "env": "E", "tag": "{{.Name}}"}}
+    more = {"Type": "json-file", "Config": {"labels": "a", "env": "E"}}
     side.post(
         "with details",
         "/containers/create",

@@ -45,7 +45,6 @@ _INTENDED = (
     (r"waits: (create|start) in a file", "the program that starts there looks at it"),
     (r"updates: (nonsense|devices|blkio)\.|system: events unknown", NAMED),
     (r"commands: (create|start): empty command", EARLIER),
-    (r"logs: (with details|details')", "other log options are refused by name (docs/docker-api.md)"),
     (r"updates: (memory above swap|not running|inspect|inspect not running)\.",
      "a raised limit of memory takes the implied one of swap along; dockerd wants both to be said"),
     (r"names: with slash\.", "a path with two slashes is the same path"),
