@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from support.api import ask
+from support.api import ask, create, must
 from support.daemon import IMAGE, Daemon, stocked
 
 pytestmark = pytest.mark.root
@@ -100,3 +100,24 @@ def test_settings_that_the_kernel_refuses_at_the_start(docker: Daemon) -> None:
     done = docker.docker("start", "box", check=False)
     assert "log_martians" in done.stderr
     assert docker.inspect("box", "{{json .State.Running}}") is False
+
+
+def test_who_waited_finds_it_off_its_networks(docker: Daemon) -> None:
+    """Also who asks when the end is recorded and the ends are not taken back yet."""
+    for _ in range(15):
+        identity = create(docker, "true", NetworkMode="bridge", Binds=["vol:/v"])
+        must(docker, "POST", f"/containers/{identity}/start")
+        must(docker, "POST", f"/containers/{identity}/wait")
+        end = must(docker, "GET", f"/containers/{identity}/json")["NetworkSettings"]["Networks"]["bridge"]
+        assert (end["EndpointID"], end["IPAddress"]) == ("", "")
+        assert len(end["NetworkID"]) == 64
+
+
+def test_the_traffic_of_an_end_is_counted(docker: Daemon) -> None:
+    identity = docker.run("--network", "side", IMAGE, "sleep", "1000")
+    docker.said("exec", identity, "busybox", "nslookup", identity[:12])
+    counted = must(docker, "GET", f"/containers/{identity}/stats?stream=0&one-shot=1")["networks"]
+    assert list(counted) == ["eth0"]
+    assert counted["eth0"]["tx_packets"] > 0
+    none = docker.run("--network", "none", IMAGE, "sleep", "1000")
+    assert "networks" not in must(docker, "GET", f"/containers/{none}/stats?stream=0&one-shot=1")

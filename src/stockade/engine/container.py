@@ -48,6 +48,8 @@ class Container:
         self.joined: dict[str, Joined] = {}
         self.by_hand = 0
         """How many verbs are ending it on purpose, so that no policy answers its end."""
+        self.ending = False
+        """Whether its end is recorded, and what it held is being given back."""
         self.prepared: Prepared | None = None
         """A start that went as far as it can without letting the program run."""
         self.prelaunched: asyncio.Future[Connected] | None = None

@@ -313,6 +313,7 @@ class Containers:
                 # Its shim died: what is left is undone first, which records the end.
                 await turn.shim.end()
             turn.ended = end
+            container.ending = True
             await self._record_end(container, turn)
         await self.after(container, turn.then, turn.left)
 
@@ -340,6 +341,7 @@ class Containers:
         self.engine.storage.left(container.wanted)
         ran = max(0, state.finished - state.started) // 1_000_000_000
         self.engine.tell("die", container.record, {"exitCode": str(state.exit_code), "execDuration": str(ran)})
+        container.ending = False
         container.came("ended")
         container.came("next-exit")
         if then.then is policy.Then.RESTART:
@@ -610,7 +612,8 @@ class Containers:
             raise BadValue(f'invalid condition: "{condition}"')
         condition = condition or "not-running"
         future = container.waiting(condition)
-        if condition == "not-running" and not container.alive and container.state.status is not Status.RESTARTING:
+        going = container.alive or container.ending or container.state.status is Status.RESTARTING
+        if condition == "not-running" and not going:
             container.came_to(future, container.state.error)
         return future
 
