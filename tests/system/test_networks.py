@@ -169,7 +169,7 @@ def test_events_in_dockers_order(docker: Daemon) -> None:
     lines = docker.said("events", "--since", begun, "--until", until, "--format", "{{.Type}} {{.Action}}").splitlines()
     assert [line for line in lines if line != "container kill"] == [
         "network create", "container create", "network connect", "container start",
-        "container die", "network disconnect", "container destroy", "network destroy",
+        "network disconnect", "container die", "container destroy", "network destroy",
     ]  # fmt: skip
 
 
