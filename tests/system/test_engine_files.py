@@ -83,7 +83,7 @@ def test_a_big_file_both_ways(docker: Daemon, box: str, tmp_path: Path) -> None:
 def test_diff(docker: Daemon, box: str) -> None:
     lines = docker.said("diff", box).splitlines()
     assert {"A /tmp/file", "A /tmp/d", "A /tmp/d/e/f", "D /etc/group", "C /etc", "C /tmp", "A /tmp/link"} <= set(lines)
-    assert not [line for line in lines if "hosts" in line or "/proc" in line or "/dev" in line]
+    assert not [line for line in lines if "hosts" in line or "/proc" in line or "/dev" in line or "env" in line]
 
 
 def test_export(docker: Daemon, box: str, tmp_path: Path) -> None:
@@ -94,6 +94,7 @@ def test_export(docker: Daemon, box: str, tmp_path: Path) -> None:
     assert entries["bin/sh"].issym()
     assert "etc/group" not in entries
     assert entries["etc/passwd"].uid == 0
+    assert (entries[".dockerenv"].size, entries[".dockerenv"].uid, entries[".dockerenv"].mode) == (0, 0, 0o755)
 
 
 def test_commit(docker: Daemon, box: str) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from stockade.engine.files import MARK
 from stockade.engine.records import Wanted
 from stockade.images.values import HealthCheck
 
@@ -12,6 +13,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
 _MADE = (
+    f"/{MARK}",
     "/dev",
     "/dev/console",
     "/dev/mqueue",
@@ -27,7 +29,7 @@ _MADE = (
 
 
 def made_by_runtime(wanted: Wanted) -> tuple[str, ...]:
-    """Where every container has something mounted, so that the place for it is nobody's change."""
+    """What every container has, and where it has something mounted: nobody's change."""
     asked = {point.target for point in wanted.mounts}
     return tuple(path for path in _MADE if path not in asked)
 

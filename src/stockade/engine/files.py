@@ -18,6 +18,8 @@ ff02::1\tip6-allnodes
 ff02::2\tip6-allrouters
 """
 NAMES = ("hosts", "hostname", "resolv.conf")
+MARK = ".dockerenv"
+"""An empty file at the root, by which programs tell that they are in a container, as Docker's has it."""
 
 
 class Placed(NamedTuple):

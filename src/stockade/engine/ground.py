@@ -29,8 +29,9 @@ if TYPE_CHECKING:
 
 async def lay(engine: Engine, container: Container) -> None:
     """Make the writable layer, with the image's layers unpacked beneath it."""
-    found = await layers(engine, container.wanted)
-    await engine.snapshots.prepare(container.directory, found, host_ids(engine, container))
+    found, ids = await layers(engine, container.wanted), host_ids(engine, container)
+    await engine.snapshots.prepare(container.directory, found, ids)
+    _write(f"{container.directory}/upper/{files.MARK}", b"", 0o755, ids)
     with contextlib.suppress(FileExistsError):
         os.mkdir(f"{container.directory}/rootfs", 0o755)
 
@@ -38,6 +39,7 @@ async def lay(engine: Engine, container: Container) -> None:
 def lay_ahead(directory: str, ids: Ids) -> None:
     """Make what every container has in its directory."""
     Snapshots.make(directory, ids)
+    _write(f"{directory}/upper/{files.MARK}", b"", 0o755, ids)
     os.mkdir(f"{directory}/rootfs", 0o755)
     for name in files.NAMES:
         _write(f"{directory}/{name}", b"", 0o644, ids)
