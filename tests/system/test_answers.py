@@ -31,7 +31,8 @@ WITHOUT = {
         Volume.UsageData VolumeListResponse.Volumes[].UsageData
     """,
     "the image says nothing of it": """
-        ImageInspect.Author ImageInspect.Comment ImageInspect.Config.Entrypoint ImageInspect.Config.ExposedPorts
+        ImageInspect.Author ImageInspect.Comment ImageInspect.Created
+        ImageInspect.Config.Entrypoint ImageInspect.Config.ExposedPorts
         ImageInspect.Config.Healthcheck ImageInspect.Config.Labels ImageInspect.Config.OnBuild ImageInspect.Config.Shell
         ImageInspect.Config.StopSignal ImageInspect.Config.User ImageInspect.Config.Volumes
         ImageInspect.Config.WorkingDir ImageInspect.OsVersion ImageInspect.Variant
