@@ -123,9 +123,9 @@ def summed(found: dict[str, Any], verbose: bool) -> dict[str, Any]:
 
 
 def _size(line: dict[str, Any]) -> int:
-    """What it takes that is its own."""
+    """What it takes that is its own; 0 where that is not known, as of a volume that lies elsewhere."""
     if "UsageData" in line:
-        return int(line["UsageData"]["Size"])
+        return max(0, int(line["UsageData"]["Size"]))
     return int(line["SizeRw"]) if "SizeRw" in line else int(line["Size"] - line["SharedSize"])
 
 

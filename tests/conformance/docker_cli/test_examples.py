@@ -168,8 +168,11 @@ class Ground:
 
     def clear(self) -> None:
         self.docker.clear()
-        for kind in ("network", "volume"):
-            self.docker.docker(kind, "prune", "-f", *(["-a"] if kind == "volume" else []), check=False)
+        self.docker.docker("network", "prune", "-f", check=False)
+        # A prune leaves those with options.
+        volumes = self.docker.said("volume", "ls", "-q").split()
+        if volumes:
+            self.docker.docker("volume", "rm", *volumes)
         names = self.docker.said("images", "-aq", "--no-trunc").split()
         if names:
             self.docker.docker("rmi", "-f", *set(names), check=False)

@@ -102,13 +102,13 @@ def test_what_the_disk_holds_summed_up() -> None:
         "layers": 100,
         "image": [{"Containers": 1, "Size": 60, "SharedSize": 10}, {"Containers": 0, "Size": 50, "SharedSize": 10}],
         "container": [{"State": "running", "SizeRw": 3}, {"State": "exited", "SizeRw": 4}],
-        "volume": [{"UsageData": {"RefCount": 0, "Size": 5}}],
+        "volume": [{"UsageData": {"RefCount": 0, "Size": 5}}, {"UsageData": {"RefCount": 1, "Size": -1}}],
         "build-cache": [],
     }
     summed = usage.summed(found, verbose=False)
     assert summed["ImageUsage"] == {"ActiveCount": 1, "TotalCount": 2, "Reclaimable": 40, "TotalSize": 100}
     assert summed["ContainerUsage"] == {"ActiveCount": 1, "TotalCount": 2, "Reclaimable": 4, "TotalSize": 7}
-    assert summed["VolumeUsage"] == {"ActiveCount": 0, "TotalCount": 1, "Reclaimable": 5, "TotalSize": 5}
+    assert summed["VolumeUsage"] == {"ActiveCount": 1, "TotalCount": 2, "Reclaimable": 5, "TotalSize": 5}
     assert summed["BuildCacheUsage"] == {"ActiveCount": 0, "TotalCount": 0, "Reclaimable": 0, "TotalSize": 0}
     assert usage.summed(found, verbose=True)["VolumeUsage"]["Items"] == found["volume"]
     assert usage.summed({"volume": []}, verbose=True).keys() == {"VolumeUsage"}
