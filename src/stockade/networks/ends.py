@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import secrets
 from collections.abc import Mapping, Sequence
+from ipaddress import ip_address
 from typing import NamedTuple
 
 from msgspec.structs import replace
 
-from stockade.errors import Conflict, NotFound
+from stockade.errors import Conflict, NotFound, Refused
 from stockade.networks import options, plan, pools
 from stockade.networks.ledger import Ledger, Probe
 from stockade.networks.values import Endpoint, EndpointWanted, Network, PortBinding
@@ -110,6 +111,19 @@ def _interface(prefix: str, asked: str, others: Sequence[str]) -> str:
     return asked or next(name for number in range(2 * MOST + 1) if (name := f"{prefix}{number}") not in others)
 
 
+def _refuse_unled(port: PortBinding, host: str, target: Endpoint) -> None:
+    """An address that others ask by a family which the network has not: no rule of a firewall's could drop that."""
+    if not host or ip_address(host).is_unspecified or ip_address(host).is_loopback:
+        return
+    version = ip_address(host).version
+    if not (target.ipv4 if version == 4 else target.ipv6):
+        raise Refused(
+            f"port {port.port}/{port.protocol} cannot be published at {host}: "
+            f"network {target.network} has no IPv{version}",
+            hint=f"a network that has IPv{version}",
+        )
+
+
 def _with_ports(ends: list[Endpoint], wish: Wish, ground: Ground) -> tuple[Endpoint, ...]:
     """The end that leads out has the ports; those that it has already stay as they are, also when it changes."""
     first4, first6 = plan.gateways(ends, wish.networks)
@@ -119,5 +133,7 @@ def _with_ports(ends: list[Endpoint], wish: Wish, ground: Ground) -> tuple[Endpo
     published = tuple(port for one in wish.held for port in one.published)
     if not published:
         binding = ground.networks[target.network].host_binding
+        for one in wish.ports:
+            _refuse_unled(one, one.host_ip or binding, target)
         published = ground.ledger.publish(wish.ports, binding, ground.ipv6, ground.probe)
     return tuple(replace(one, published=published if one is target else ()) for one in ends)

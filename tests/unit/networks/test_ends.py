@@ -84,6 +84,15 @@ def test_ports_are_at_the_end_that_leads_out() -> None:
     assert ends("inside", ports=(PortBinding(80),))[0].published == ()
 
 
+def test_an_address_of_a_family_that_the_network_has_not() -> None:
+    port = PortBinding(80, host_ip="fd99::1", host_port=80)
+    with pytest.raises(Refused, match="80/tcp cannot be published at fd99::1: network two has no IPv6"):
+        ends("two", ports=(port,))
+    assert ends("one", ports=(port,))[0].published[0].host_ip == "fd99::1"
+    for own in ("::1", "::"):
+        assert ends("two", ports=(replace(port, host_ip=own),))[0].published != ()
+
+
 def test_ports_that_are_taken() -> None:
     ledger = Ledger()
     publish = (PortBinding(80, host_port=8080),)

@@ -1,7 +1,7 @@
 //! Published ports, held: nobody else takes them, and one that somebody else has is said. What the kernel's rules cannot lead
 //! to a container is carried: connections and datagrams from `::1`, and the host's own where the container's family is another
-//! one. Other machines' are carried only where somebody asked for an address of another family by name: nothing of the host's
-//! forward hook is asked about what is carried. Everything else that comes here came past the rules, and is turned away.
+//! one. Other machines' are not: nothing of the host's forward hook is asked about what is carried. Everything else that comes
+//! here came past the rules, and is turned away.
 
 use std::collections::HashMap;
 use std::io;
@@ -53,7 +53,6 @@ enum Carries {
     Loopback,
     /// Whoever asks an address of the host's from that same address, too.
     Host,
-    Everybody,
 }
 
 impl Carries {
@@ -66,7 +65,6 @@ impl Carries {
             Carries::Nobody => false,
             Carries::Loopback => from.is_loopback(),
             Carries::Host => from.is_loopback() || at == Some(from),
-            Carries::Everybody => true,
         }
     }
 }
@@ -79,11 +77,7 @@ impl Held {
 
 fn carries(at: SocketAddr, to: SocketAddr) -> Carries {
     if at.is_ipv4() != to.is_ipv4() {
-        if at.ip().is_unspecified() || at.ip().is_loopback() {
-            Carries::Host
-        } else {
-            Carries::Everybody
-        }
+        Carries::Host
     } else if at.is_ipv6() && (at.ip().is_unspecified() || at.ip().is_loopback()) {
         Carries::Loopback
     } else {
@@ -266,7 +260,7 @@ mod tests {
             ("[::]:80", "10.0.0.2:80", Carries::Host),
             ("[::1]:80", "10.0.0.2:80", Carries::Host),
             ("0.0.0.0:80", "[fd00::2]:80", Carries::Host),
-            ("[fd01::1]:80", "10.0.0.2:80", Carries::Everybody),
+            ("[fd01::1]:80", "10.0.0.2:80", Carries::Host),
             ("[::]:80", "[fd00::2]:80", Carries::Loopback),
             ("[::1]:80", "[fd00::2]:80", Carries::Loopback),
             ("[fd01::1]:80", "[fd00::2]:80", Carries::Nobody),
@@ -285,7 +279,6 @@ mod tests {
         assert!(!Carries::Host.takes(other, Some(own)));
         assert!(!Carries::Host.takes(other, None));
         assert!(!Carries::Loopback.takes(own, Some(own)));
-        assert!(Carries::Everybody.takes(other, None));
         assert!(!Carries::Nobody.takes(ip("::1"), None));
     }
 }
