@@ -11,7 +11,7 @@ import os
 
 import msgspec
 
-from stockade.engine import ends, ground, policy, verbs
+from stockade.engine import ends, ground, policy, shims, verbs
 from stockade.engine.container import Container
 from stockade.engine.records import Record, State, Status, Wanted
 from stockade.engine.shims import Shim
@@ -247,6 +247,8 @@ async def _remove_strays(containers: Containers) -> None:
     ]
     for name in strays:
         if not os.path.exists(f"{base}/{name}/record.json"):
+            # It would see for itself that its directory is gone, a moment later.
+            await shims.dismiss(name, f"{base}/{name}")
             await ground.remove_tree(f"{base}/{name}")
     # Of those, which may have been made ahead, and of others that went when an earlier daemon was killed.
     ids.drop_gone(containers.engine.paths, base)

@@ -68,6 +68,15 @@ async def launch(paths: Paths, identity: str, directory: str) -> Connected:
     return Connected(Task(channel, identity, directory), channel, since)
 
 
+async def dismiss(identity: str, directory: str) -> None:
+    """Let the shim go that waits in a directory, if there is one; one that holds a container stays."""
+    try:
+        channel = await World().connect(shim.address(directory))
+    except StockadeError:
+        return
+    await Connected(Task(channel, identity, directory), channel, 0.0).dismiss()
+
+
 class Shim(NamedTuple):
     """What is done with the shim of one container."""
 
